@@ -1,0 +1,110 @@
+"""Conversions between box formats, overlaps, and clipping. The format is part of every name.
+
+``xywh`` is top-left corner and size, ``xyxy`` two corners, ``cxcywh`` centre and size. All tensors are ``(..., 4)``.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def box_xywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Top-left corner and size to two corners, ``(..., 4)``."""
+    x, y, w, h = boxes.unbind(-1)
+    return torch.stack((x, y, x + w, y + h), dim=-1)
+
+
+def box_xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    """Two corners to top-left corner and size, ``(..., 4)``."""
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return torch.stack((x0, y0, x1 - x0, y1 - y0), dim=-1)
+
+
+def box_cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Centre and size to two corners, ``(..., 4)``."""
+    cx, cy, w, h = boxes.unbind(-1)
+    return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
+
+
+def box_xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Two corners to centre and size, ``(..., 4)``."""
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
+
+
+def box_xywh_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Top-left corner and size to centre and size, ``(..., 4)``."""
+    x, y, w, h = boxes.unbind(-1)
+    return torch.stack((x + 0.5 * w, y + 0.5 * h, w, h), dim=-1)
+
+
+def box_cxcywh_to_xywh(boxes: Tensor) -> Tensor:
+    """Centre and size to top-left corner and size, ``(..., 4)``."""
+    cx, cy, w, h = boxes.unbind(-1)
+    return torch.stack((cx - 0.5 * w, cy - 0.5 * h, w, h), dim=-1)
+
+
+def _area(boxes_xyxy: Tensor) -> Tensor:
+    return (boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1])
+
+
+def box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection over union, row by row.
+
+    Args:
+        first_xyxy: (N, 4) corners.
+        second_xyxy: (N, 4) corners.
+
+    Returns:
+        ``(iou, union)``, each (N,). Two boxes of zero area have a union of 0 and an IoU of NaN; the caller decides what
+        that means.
+    """
+    top_left = torch.maximum(first_xyxy[..., :2], second_xyxy[..., :2])
+    bottom_right = torch.minimum(first_xyxy[..., 2:], second_xyxy[..., 2:])
+    width, height = (bottom_right - top_left).clamp(min=0).unbind(-1)
+    intersection = width * height
+    union = _area(first_xyxy) + _area(second_xyxy) - intersection
+    return intersection / union, union
+
+
+def generalized_box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    """Generalised IoU, row by row (Rezatofighi et al., CVPR 2019).
+
+    Args:
+        first_xyxy: (N, 4) corners.
+        second_xyxy: (N, 4) corners.
+
+    Returns:
+        ``(giou, iou)``, each (N,).
+    """
+    iou, union = box_iou(first_xyxy, second_xyxy)
+    top_left = torch.minimum(first_xyxy[..., :2], second_xyxy[..., :2])
+    bottom_right = torch.maximum(first_xyxy[..., 2:], second_xyxy[..., 2:])
+    width, height = (bottom_right - top_left).clamp(min=0).unbind(-1)
+    hull = width * height
+    return iou - (hull - union) / hull, iou
+
+
+def clip_box(box_xywh: Sequence[float], height: int, width: int, margin: float = 0) -> list[float]:
+    """Push a box back into the image.
+
+    Both sides of the result are at least ``margin`` pixels and it overlaps the image by at least ``margin`` pixels in
+    each direction.
+
+    Args:
+        box_xywh: the box in pixels.
+        height: image height in pixels.
+        width: image width in pixels.
+        margin: pixels.
+
+    Returns:
+        ``[x, y, w, h]``.
+    """
+    x0, y0, w, h = box_xywh
+    x1, y1 = x0 + w, y0 + h
+    x0 = min(max(0, x0), width - margin)
+    x1 = min(max(margin, x1), width)
+    y0 = min(max(0, y0), height - margin)
+    y1 = min(max(margin, y1), height)
+    return [x0, y0, max(margin, x1 - x0), max(margin, y1 - y0)]

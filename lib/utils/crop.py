@@ -1,0 +1,130 @@
+"""The crop geometry of SeqTrack: a square around a box, resized to the network's input, and the way back.
+
+This is the only copy; training, tracking and the tests all call it. Sources: SeqTrack, section 3.1 (search and template
+regions), and the geometry of the published training code, which is inherited from STARK and PyTracking.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.utils.errors import InputError
+
+
+def crop_side(box_xywh: Sequence[float], factor: float) -> int:
+    """Side of the square crop in image pixels: ``ceil(sqrt(w * h) * factor)``.
+
+    Raises:
+        InputError: if the box holds NaN, has a negative area, or is so small that the side is below one pixel.
+    """
+    w, h = float(box_xywh[2]), float(box_xywh[3])
+    side = math.sqrt(w * h) * factor if w * h >= 0 else math.nan
+    if not math.isfinite(side) or math.ceil(side) < 1:
+        raise InputError(f"cannot crop around the box {[float(value) for value in box_xywh]}: its area is too small")
+    return math.ceil(side)
+
+
+def crop_window(box_xywh: Sequence[float], side: int) -> tuple[int, int]:
+    """Top-left corner (x, y) of the square crop in image pixels; it may lie outside the image."""
+    x, y, w, h = (float(value) for value in box_xywh)
+    # Faithful: rounds half to even, and the rounding is never fed back into the box mapping.
+    return round(x + 0.5 * w - side * 0.5), round(y + 0.5 * h - side * 0.5)
+
+
+def sample_target(
+    image: np.ndarray,
+    box_xywh: Sequence[float] | Tensor,
+    factor: float,
+    output_size: int,
+    *,
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> tuple[np.ndarray, float]:
+    """Cut a square around a box and resize it; what lies outside the image is black.
+
+    Args:
+        image: (H, W, 3) uint8, any strides (a mirrored view costs nothing: only the crop is touched).
+        box_xywh: the box in pixels of ``image``.
+        factor: side of the crop over ``sqrt(w * h)``.
+        output_size: side of the result in pixels.
+        prepare: applied to the part of the crop inside the image, before padding and resizing; keeps shape and dtype.
+
+    Returns:
+        ``(crop, resize_factor)``: crop (output_size, output_size, 3) uint8, and output pixels per image pixel.
+
+    Raises:
+        InputError: if the side of the crop is below one pixel or the box holds NaN.
+    """
+    side = crop_side(box_xywh, factor)
+    left, top = crop_window(box_xywh, side)
+    height, width = image.shape[:2]
+    x0, x1 = max(left, 0), min(left + side, width)
+    y0, y1 = max(top, 0), min(top + side, height)
+    resize_factor = output_size / side
+    if x0 >= x1 or y0 >= y1:  # wholly outside: black (the published slice wraps around, see docs/numerics.md)
+        return np.zeros((output_size, output_size, image.shape[2]), dtype=image.dtype), resize_factor
+    # Faithful: one pixel too much is padded on the right and at the bottom, so a crop that ends exactly at the border
+    # loses its last column or row to black.
+    x1 -= left + side >= width
+    y1 -= top + side >= height
+    patch = image[y0:y1, x0:x1]
+    if prepare is not None and patch.size:
+        patch = prepare(patch)
+    square = np.zeros((side, side, image.shape[2]), dtype=image.dtype)
+    square[y0 - top : y1 - top, x0 - left : x1 - left] = patch
+    # Faithful: bilinear without anti-aliasing, as the published models were trained.
+    return cv2.resize(square, (output_size, output_size)), resize_factor
+
+
+def transform_image_to_crop(
+    box_xywh: Tensor,
+    crop_box_xywh: Tensor,
+    resize_factor: float | Tensor,
+    crop_size: int | Tensor,
+    normalize: bool = True,
+) -> Tensor:
+    """Express a box of the image in the coordinates of a crop (training side).
+
+    Args:
+        box_xywh: (4,) float32, the box to express, in image pixels.
+        crop_box_xywh: (4,) float32, the box that the crop was taken around, in image pixels.
+        resize_factor: output pixels per image pixel.
+        crop_size: side of the crop in output pixels.
+        normalize: divide by ``crop_size - 1``.
+
+    Returns:
+        (4,) xywh in crop pixels, or normalised so that the crop spans 0 to 1.
+    """
+    crop_centre = crop_box_xywh[:2] + 0.5 * crop_box_xywh[2:]
+    centre = box_xywh[:2] + 0.5 * box_xywh[2:]
+    # Faithful: training maps around (S - 1) / 2 and divides by S - 1, tracking uses S (see map_box_back).
+    out_centre = (crop_size - 1) / 2 + (centre - crop_centre) * resize_factor
+    out_size = box_xywh[2:] * resize_factor
+    out = torch.cat((out_centre - 0.5 * out_size, out_size))
+    return out / (crop_size - 1) if normalize else out
+
+
+def map_box_back(
+    box_cxcywh: Sequence[float], state_xywh: Sequence[float], resize_factor: float, crop_size: int
+) -> list[float]:
+    """Express a box found in a search crop in image pixels (tracking side).
+
+    Args:
+        box_cxcywh: centre and size in image pixels, relative to the crop's top-left corner (crop pixels divided by
+            ``resize_factor``).
+        state_xywh: the box that the crop was taken around, in image pixels.
+        resize_factor: output pixels per image pixel.
+        crop_size: side of the crop in output pixels.
+
+    Returns:
+        ``[x, y, w, h]`` in image pixels.
+    """
+    cx, cy, w, h = box_cxcywh
+    # Faithful: the crop is taken to be centred exactly on the state, whatever its corner was rounded to.
+    half_side = 0.5 * crop_size / resize_factor
+    cx_image = cx + (state_xywh[0] + 0.5 * state_xywh[2] - half_side)
+    cy_image = cy + (state_xywh[1] + 0.5 * state_xywh[3] - half_side)
+    return [cx_image - 0.5 * w, cy_image - 0.5 * h, w, h]
