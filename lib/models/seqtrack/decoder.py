@@ -1,0 +1,275 @@
+"""The causal decoder: reads the image memory and says the box, one word after the other.
+
+Source: SeqTrack, section 3.1. A layer is that of DETR with causal self-attention; position embeddings are added to
+queries and keys in every layer, never to values.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class KeyValue(NamedTuple):
+    """Projected keys and values of one attention layer, each (B, heads, N, C / heads)."""
+
+    key: Tensor
+    value: Tensor
+
+    def append(self, other: KeyValue) -> KeyValue:
+        """Put the tokens of ``other`` behind these."""
+        return KeyValue(torch.cat((self.key, other.key), dim=2), torch.cat((self.value, other.value), dim=2))
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the parameter names of ``nn.MultiheadAttention``, in pieces that can be cached.
+
+    Args:
+        dim: width C of a token.
+        num_heads: number of heads, divides ``dim``.
+        dropout: probability of dropping an attention weight in training.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dim = dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def _project(self, tokens: Tensor, first: int, last: int) -> Tensor:
+        """Apply parts ``first .. last - 1`` of (query, key, value): (B, N, C) -> (B, N, (last - first) * C)."""
+        rows = slice(first * self.dim, last * self.dim)
+        return F.linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
+
+    def _split_heads(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, C / heads)."""
+        return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+    def query(self, tokens: Tensor) -> Tensor:
+        """Project queries: (B, N, C) -> (B, heads, N, C / heads)."""
+        return self._split_heads(self._project(tokens, 0, 1))
+
+    def key_value(self, key_tokens: Tensor, value_tokens: Tensor) -> KeyValue:
+        """Project keys and values, both from (B, N, C)."""
+        return KeyValue(
+            self._split_heads(self._project(key_tokens, 1, 2)), self._split_heads(self._project(value_tokens, 2, 3))
+        )
+
+    def query_key_value(self, query_key_tokens: Tensor, value_tokens: Tensor) -> tuple[Tensor, KeyValue]:
+        """Project for self-attention, where queries and keys come from the same tokens (B, N, C)."""
+        query, key = self._project(query_key_tokens, 0, 2).chunk(2, dim=2)
+        value = self._project(value_tokens, 2, 3)
+        return self._split_heads(query), KeyValue(self._split_heads(key), self._split_heads(value))
+
+    def attend(self, query: Tensor, memory: KeyValue, *, causal: bool = False) -> Tensor:
+        """Mix the values.
+
+        Args:
+            query: (B, heads, L, C / heads).
+            memory: keys and values, N of them.
+            causal: query i sees keys 0 .. i only.
+
+        Returns:
+            (B, L, C).
+        """
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(
+            query, memory.key, memory.value, dropout_p=dropout, is_causal=causal
+        )
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention over the words said so far, cross-attention to the image memory, feed-forward.
+
+    Args:
+        dim: width C of a word.
+        num_heads: attention heads.
+        ffn_dim: width of the feed-forward layer.
+        dropout: dropout probability, used in six places.
+        pre_norm: normalise before each part instead of after it.
+    """
+
+    def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float, pre_norm: bool) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.self_attn = Attention(dim, num_heads, dropout)
+        self.multihead_attn = Attention(dim, num_heads, dropout)
+        self.linear1 = nn.Linear(dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, words: Tensor, positions: Tensor, memory: KeyValue, past: KeyValue | None = None
+    ) -> tuple[Tensor, KeyValue]:
+        """Process all words of a sequence at once, or the next one.
+
+        Args:
+            words: (B, L, C). With ``past`` L is 1.
+            positions: (L, C) position embeddings of these words.
+            memory: projected image memory, from ``project_memory``.
+            past: keys and values of the words before these; None if these are the first.
+
+        Returns:
+            (B, L, C), and the keys and values up to and including these words.
+        """
+        inner = self.norm1(words) if self.pre_norm else words
+        query, present = self.self_attn.query_key_value(inner + positions, inner)
+        if past is not None:
+            present = past.append(present)
+        words = self._add(words, self.self_attn.attend(query, present, causal=past is None), self.norm1)
+
+        inner = self.norm2(words) if self.pre_norm else words
+        query = self.multihead_attn.query(inner + positions)
+        words = self._add(words, self.multihead_attn.attend(query, memory), self.norm2)
+
+        inner = self.norm3(words) if self.pre_norm else words
+        hidden = self.dropout(F.relu(self.linear1(inner)))
+        return self._add(words, self.linear2(hidden), self.norm3), present
+
+    def _add(self, words: Tensor, update: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """Residual connection, and the norm that follows it in a post-norm layer."""
+        words = words + self.dropout(update)
+        return words if self.pre_norm else norm(words)
+
+    def project_memory(self, memory: Tensor, memory_positions: Tensor) -> KeyValue:
+        """Compute the keys and values of the image memory, which no word changes.
+
+        Args:
+            memory: (B, M, C).
+            memory_positions: (1, M, C), added to the keys only.
+        """
+        return self.multihead_attn.key_value(memory + memory_positions, memory)
+
+
+class WordEmbedding(nn.Module):
+    """Embeds words; also holds the table of query positions, which is added inside the layers.
+
+    Args:
+        vocab_size: number of words V.
+        dim: width C of a word.
+        max_length: longest sequence.
+        dropout: dropout probability.
+    """
+
+    def __init__(self, vocab_size: int, dim: int, max_length: int, dropout: float) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(vocab_size, dim)
+        self.position_embeddings = nn.Embedding(max_length, dim)
+        self.LayerNorm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Embed tokens (B, L) int64 as (B, L, C)."""
+        return self.dropout(self.LayerNorm(self.word_embeddings(tokens)))
+
+
+class LayerStack(nn.Module):
+    """The layers and the final norm, under the names they have in published checkpoints.
+
+    Args:
+        layers: the decoder layers, in order.
+        dim: width C of a word.
+    """
+
+    def __init__(self, layers: list[DecoderLayer], dim: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(dim)  # Faithful: also applied after post-norm layers, which end in a norm already.
+
+
+class CausalDecoder(nn.Module):
+    """Transformer decoder over box words.
+
+    Args:
+        vocab_size: number of words V.
+        dim: width C of a word and of the memory.
+        num_layers: number of layers.
+        num_heads: attention heads of a layer.
+        ffn_dim: width of the feed-forward layers.
+        max_length: longest sequence.
+        dropout: dropout probability in training.
+        pre_norm: pre-norm layers instead of post-norm ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        dim: int,
+        num_layers: int,
+        num_heads: int,
+        ffn_dim: int,
+        max_length: int,
+        dropout: float = 0.0,
+        pre_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.max_length = max_length
+        self.embedding = WordEmbedding(vocab_size, dim, max_length, dropout)
+        layers = [DecoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm) for _ in range(num_layers)]
+        self.body = LayerStack(layers, dim)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def project_memory(self, memory: Tensor, memory_positions: Tensor) -> list[KeyValue]:
+        """Compute each layer's keys and values of the image memory, once per image.
+
+        Args:
+            memory: (B, M, C).
+            memory_positions: (1, M, C), added to the keys only.
+
+        Returns:
+            One entry per layer.
+        """
+        return [layer.project_memory(memory, memory_positions) for layer in self.body.layers]
+
+    def forward(self, tokens: Tensor, memory: list[KeyValue]) -> Tensor:
+        """Teacher forcing: every word attends to itself and to the words before it.
+
+        Args:
+            tokens: (B, L) int64, L at most ``max_length``.
+            memory: from ``project_memory``.
+
+        Returns:
+            (B, L, C) after the final norm.
+        """
+        positions = self.embedding.position_embeddings.weight[: tokens.shape[1]]
+        words = self.embedding(tokens)
+        for layer, layer_memory in zip(self.body.layers, memory, strict=True):
+            words, _ = layer(words, positions, layer_memory)
+        return self.body.norm(words)
+
+    def step(
+        self, token: Tensor, index: int, memory: list[KeyValue], past: list[KeyValue] | None
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """Process the next word of a sequence.
+
+        Args:
+            token: (B, 1) int64.
+            index: its place in the sequence, from 0.
+            memory: from ``project_memory``.
+            past: what the step before returned; None at index 0.
+
+        Returns:
+            (B, 1, C) after the final norm, and the cache for the next step.
+        """
+        positions = self.embedding.position_embeddings.weight[index : index + 1]
+        words = self.embedding(token)
+        present = []
+        for number, layer in enumerate(self.body.layers):
+            words, cache = layer(words, positions, memory[number], None if past is None else past[number])
+            present.append(cache)
+        return self.body.norm(words), present

@@ -1,0 +1,160 @@
+"""Pretrained weights for the encoder: from timm, or from a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.models.seqtrack.vit import JointViT, ViTVariant
+from lib.utils.checkpoint import load_checkpoint
+from lib.utils.errors import CheckpointError, ConfigError
+
+SCRATCH = "scratch"
+NAMED = ("mae", "default")
+_CLASSIFIER = "head."
+_MAX_NAMED_KEYS = 4
+
+
+def load_pretrained(body: JointViT, variant: ViTVariant, source: str, *, encoder_name: str) -> None:
+    """Fill an encoder with pretrained weights.
+
+    Args:
+        body: the network, changed in place.
+        variant: its sizes, which know the names of the weights in timm.
+        source: MODEL.ENCODER.PRETRAIN_TYPE: ``scratch`` (nothing happens), ``mae`` or ``default`` (through timm, which
+            downloads them once), or the path of a checkpoint in the layout of timm or MAE.
+        encoder_name: MODEL.ENCODER.TYPE, for messages.
+
+    Raises:
+        ConfigError: if timm has no such weights for this encoder, or ``source`` is neither a name nor a file.
+        CheckpointError: if the weights cannot be had or read, or are not those of this encoder.
+    """
+    if source == SCRATCH:
+        return
+    if source in NAMED:
+        weights = _from_timm(variant, source, encoder_name)
+        origin = f"{variant.timm_weights[source]} of timm"
+    elif Path(source).is_file():
+        weights = _unwrap(load_checkpoint(source))
+        origin = source
+    else:
+        known = ", ".join((*NAMED, SCRATCH))
+        raise ConfigError(f"MODEL.ENCODER.PRETRAIN_TYPE: {source!r} is neither one of {known} nor an existing file")
+    load_vit_weights(body, weights, origin=origin)
+
+
+def load_vit_weights(body: JointViT, weights: Mapping[str, Tensor], *, origin: str) -> None:
+    """Load the weights of an image classifier or of a masked autoencoder, strictly.
+
+    The class token and its row of the position table are dropped, a classifier head is ignored, the position table is
+    resampled. Everything else must fit by name and shape.
+
+    Args:
+        body: the network, changed in place (untouched if this raises).
+        weights: state dict of a vision transformer with one class token.
+        origin: where the weights are from, for messages.
+
+    Raises:
+        CheckpointError: naming what is missing, unexpected or of another shape.
+    """
+    weights = {key: value for key, value in weights.items() if not key.startswith(_CLASSIFIER)}
+    for key in ("cls_token", "pos_embed"):
+        if key not in weights:
+            raise CheckpointError(f"{origin}: no {key}: not the weights of a vision transformer with a class token")
+    del weights["cls_token"]
+    expected = body.state_dict()
+    table = weights["pos_embed"]
+    if table.dim() != 3 or table.shape[0] != 1 or table.shape[2] != body.dim:
+        raise CheckpointError(f"{origin}: pos_embed is {tuple(table.shape)}, expected (1, 1 + grid * grid, {body.dim})")
+    weights["pos_embed"] = resample_pos_embed(
+        table,
+        search_grid=math.isqrt(body.num_search_tokens),
+        template_grid=math.isqrt(body.num_template_tokens),
+        origin=origin,
+    )
+    problems = _differences(expected, weights)
+    if problems:
+        raise CheckpointError(f"{origin}: not the weights of this encoder: {'; '.join(problems)}")
+    body.load_state_dict(weights)
+
+
+def resample_pos_embed(pos_embed: Tensor, *, search_grid: int, template_grid: int, origin: str = "weights") -> Tensor:
+    """Fit the position table of an image model to the search and template crops.
+
+    Args:
+        pos_embed: (1, 1 + grid * grid, C), the class token's row first.
+        search_grid: side of the search crop in patches.
+        template_grid: side of the template crop in patches.
+        origin: where the table is from, for messages.
+
+    Returns:
+        (1, search_grid ** 2 + template_grid ** 2, C), search first.
+
+    Raises:
+        CheckpointError: if the table's rows make no square.
+    """
+    rows = pos_embed.shape[1] - 1
+    grid = math.isqrt(max(rows, 0))
+    if grid < 1 or grid * grid != rows:
+        raise CheckpointError(f"{origin}: pos_embed has {rows} rows after the class token, which make no square grid")
+    source = pos_embed[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))  # (1, C, grid, grid)
+    tables = []
+    for side in (search_grid, template_grid):
+        table = source
+        if side != grid:
+            # Faithful: align_corners=True, unlike timm and MAE, as the published models were trained.
+            table = F.interpolate(source.float(), size=(side, side), mode="bicubic", align_corners=True)
+        tables.append(table.flatten(2).transpose(1, 2).to(pos_embed.dtype))
+    return torch.cat(tables, dim=1)
+
+
+def _from_timm(variant: ViTVariant, kind: str, encoder_name: str) -> dict[str, Tensor]:
+    """Fetch weights by name; downloads them unless they are in the cache."""
+    name = variant.timm_weights.get(kind)
+    if name is None:
+        known = ", ".join((*variant.timm_weights, SCRATCH))
+        raise ConfigError(
+            f"MODEL.ENCODER.PRETRAIN_TYPE: {encoder_name} has no {kind!r} weights; it has {known}, or give a file"
+        )
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # the hub's client raises its own, version-dependent kinds when the network fails
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{name}: the weights could not be fetched through timm ({reason}); "
+            "download them elsewhere and set MODEL.ENCODER.PRETRAIN_TYPE to the file"
+        ) from error
+
+
+def _unwrap(checkpoint: Mapping) -> Mapping[str, Tensor]:
+    """Find the weights in a file: bare, or under the key that MAE and timm use."""
+    for key in ("model", "state_dict"):
+        if isinstance(checkpoint.get(key), Mapping):
+            return checkpoint[key]
+    return checkpoint
+
+
+def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """Say in what two state dicts differ, a few names for each kind of difference."""
+    shapes = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in given and given[key].shape != expected[key].shape
+    ]
+    kinds = {
+        "missing": [key for key in expected if key not in given],
+        "unexpected": [key for key in given if key not in expected],
+        "other shape": shapes,
+    }
+    problems = []
+    for kind, names in kinds.items():
+        if names:
+            more = f" and {len(names) - _MAX_NAMED_KEYS} more" if len(names) > _MAX_NAMED_KEYS else ""
+            problems.append(f"{kind}: {', '.join(names[:_MAX_NAMED_KEYS])}{more}")
+    return problems

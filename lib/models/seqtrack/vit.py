@@ -1,0 +1,219 @@
+"""A plain vision transformer that reads search and template crops together.
+
+Built from timm layers. It departs from timm's ``VisionTransformer`` in three ways: there is no class token, two image
+sizes share one patch embedding, and the position table has one part for each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp, PatchEmbed, trunc_normal_
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lib.utils.errors import InputError
+
+NORM_EPS = 1e-6  # Faithful: the encoder's LayerNorm epsilon; the decoder's is 1e-5.
+
+
+@dataclass(frozen=True)
+class ViTVariant:
+    """Size of one encoder.
+
+    Attributes:
+        dim: width C of a token.
+        depth: number of blocks.
+        num_heads: attention heads of a block.
+        stride: side of a patch in pixels.
+        timm_weights: name of the pretrained weights in timm for each pretraining that exists.
+    """
+
+    dim: int
+    depth: int
+    num_heads: int
+    stride: int = 16
+    timm_weights: dict[str, str] = field(default_factory=dict)
+
+
+VARIANTS = {
+    "vit_base_patch16": ViTVariant(
+        768, 12, 12, timm_weights={"mae": "vit_base_patch16_224.mae", "default": "vit_base_patch16_384.orig_in21k_ft_in1k"}
+    ),
+    "vit_large_patch16": ViTVariant(1024, 24, 16, timm_weights={"mae": "vit_large_patch16_224.mae"}),
+    "vit_huge_patch14": ViTVariant(1280, 32, 16, stride=14, timm_weights={"mae": "vit_huge_patch14_224.mae"}),
+    "vit_small_patch16": ViTVariant(
+        384, 12, 6, timm_weights={"default": "vit_small_patch16_384.augreg_in21k_ft_in1k"}
+    ),
+    "vit_tiny_patch16": ViTVariant(192, 12, 3, timm_weights={"default": "vit_tiny_patch16_384.augreg_in21k_ft_in1k"}),
+    "vit_demo_patch16": ViTVariant(192, 4, 3),
+    "vit_test_patch16": ViTVariant(32, 2, 2),
+}
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention.
+
+    Args:
+        dim: width C of a token.
+        num_heads: number of heads, divides ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, dim * 3)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Let every token look at every other.
+
+        Args:
+            tokens: (B, N, C).
+
+        Returns:
+            (B, N, C).
+        """
+        B, N, C = tokens.shape
+        qkv = self.qkv(tokens).view(B, N, 3, self.num_heads, C // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, C / heads)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(B, N, C))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block.
+
+    Args:
+        dim: width C of a token.
+        num_heads: number of attention heads.
+        drop_path: probability with which a sample skips a residual branch in training (stochastic depth).
+    """
+
+    def __init__(self, dim: int, num_heads: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.attn = Attention(dim, num_heads)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim, hidden_features=4 * dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Attend, then transform each token.
+
+        Args:
+            tokens: (B, N, C).
+
+        Returns:
+            (B, N, C).
+        """
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
+        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+
+
+class JointViT(nn.Module):
+    """Vision transformer over search and template tokens at once.
+
+    Source: SeqTrack, section 3.1.
+
+    Args:
+        dim: width C of a token.
+        depth: number of blocks.
+        num_heads: attention heads of a block.
+        stride: side of a patch in pixels.
+        search_size: side of the square search crop in pixels, a multiple of ``stride``.
+        template_size: side of the square template crop in pixels, a multiple of ``stride``.
+        drop_path: stochastic depth of the last block; it rises linearly from 0 at the first.
+        use_checkpoint: recompute the blocks in the backward pass, which saves memory in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        stride: int,
+        search_size: int,
+        template_size: int,
+        drop_path: float = 0.0,
+        use_checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.search_size = search_size
+        self.template_size = template_size
+        self.num_search_tokens = (search_size // stride) ** 2
+        self.num_template_tokens = (template_size // stride) ** 2
+        self.use_checkpoint = use_checkpoint
+
+        # One table for each kind, search first. All templates share theirs: nothing tells a token its time.
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_search_tokens + self.num_template_tokens, dim))
+        self.patch_embed = PatchEmbed(img_size=None, patch_size=stride, embed_dim=dim)
+        rates = torch.linspace(0, drop_path, depth).tolist()
+        self.blocks = nn.ModuleList(Block(dim, num_heads, rate) for rate in rates)
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        """Start from the published distributions; the patch embedding keeps PyTorch's default."""
+        trunc_normal_(self.pos_embed, std=0.02)
+        for module in self.blocks.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def embed_search(self, search: Tensor) -> Tensor:
+        """Turn search crops into tokens.
+
+        Args:
+            search: (B, S, 3, Hs, Ws) normalised float.
+
+        Returns:
+            (B, S * Ns, C), position embedding included.
+
+        Raises:
+            InputError: if the crops are not of ``search_size``.
+        """
+        return self._embed(search, self.pos_embed[:, : self.num_search_tokens], self.search_size, "search")
+
+    def embed_template(self, template: Tensor) -> Tensor:
+        """Turn template crops into tokens.
+
+        Args:
+            template: (B, T, 3, Ht, Wt) normalised float.
+
+        Returns:
+            (B, T * Nt, C), position embedding included.
+
+        Raises:
+            InputError: if the crops are not of ``template_size``.
+        """
+        return self._embed(template, self.pos_embed[:, self.num_search_tokens :], self.template_size, "template")
+
+    def _embed(self, images: Tensor, positions: Tensor, size: int, name: str) -> Tensor:
+        if images.dim() != 5 or images.shape[2:] != (3, size, size):
+            raise InputError(f"{name} images have shape {tuple(images.shape)}, expected (B, n, 3, {size}, {size})")
+        B, n = images.shape[:2]
+        tokens = self.patch_embed(images.flatten(0, 1)) + positions  # (B * n, N, C)
+        return tokens.reshape(B, n * tokens.shape[1], self.dim)
+
+    def forward(self, search_tokens: Tensor, template_tokens: Tensor) -> Tensor:
+        """Encode embedded crops together.
+
+        Args:
+            search_tokens: (B, S * Ns, C), from ``embed_search``.
+            template_tokens: (B, T * Nt, C), from ``embed_template``.
+
+        Returns:
+            (B, S * Ns + T * Nt, C) after the final norm, search tokens first.
+        """
+        tokens = torch.cat((search_tokens, template_tokens), dim=1)
+        for block in self.blocks:
+            if self.use_checkpoint and self.training and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
+        return self.norm(tokens)

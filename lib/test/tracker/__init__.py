@@ -1,0 +1,1 @@
+"""Trackers: a network, the geometry around it, and the state of each sequence."""

@@ -1,0 +1,212 @@
+"""Tracking many sequences with one network: the state of each is apart, a step is one batch.
+
+Source: SeqTrack, sections 3.3 (inference) and 3.4 (online template update and window penalty).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.models.seqtrack import BoxTokens, SeqTrack, build_seqtrack
+from lib.test.parameter.seqtrack import TrackerParams
+from lib.test.tracker.preprocess import Preprocessor, check_image, check_init_box
+from lib.utils.box_ops import clip_box
+from lib.utils.checkpoint import load_model_weights
+from lib.utils.crop import map_box_back, sample_target
+from lib.utils.device import resolve_device, resolve_dtype
+from lib.utils.errors import InputError
+
+CLIP_MARGIN = 10  # pixels: a box stays at least this large and this far inside the image
+CONFIDENCE_SCALE = 10.0  # four likelihoods in [0, 1] give a confidence in [0, 40]; the thresholds are tuned to that
+
+
+@dataclass
+class TrackState:
+    """All that is remembered of one sequence.
+
+    Attributes:
+        box_xywh: the last box, in image pixels.
+        templates: (T * N, C) embedded templates; the first N rows never change, the rest is first in, first out.
+        frame: how many frames were tracked; 0 right after the start.
+    """
+
+    box_xywh: list[float]
+    templates: Tensor
+    frame: int = 0
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """What one step says about one sequence.
+
+    Attributes:
+        box_xywh: the new box, in image pixels.
+        confidence: 0 to 40.
+        tokens: (4,) int64, the words that the decoder wrote.
+        likelihoods: (4,) their likelihoods after the window.
+        updated: whether this frame gave a new template.
+    """
+
+    box_xywh: list[float]
+    confidence: float
+    tokens: np.ndarray
+    likelihoods: np.ndarray
+    updated: bool
+
+
+def load_network(params: TrackerParams) -> SeqTrack:
+    """Build the network of an experiment and give it its weights, ready for inference on its device.
+
+    Raises:
+        CheckpointError: if the checkpoint is missing, damaged or made for another network.
+    """
+    network = build_seqtrack(params.config, pretrained=False)
+    if params.checkpoint is not None:
+        load_model_weights(network, params.checkpoint, str(params.checkpoint))
+    network.requires_grad_(False).eval()
+    return network.to(device=resolve_device(params.device), dtype=resolve_dtype(params.dtype))
+
+
+class SeqTrackEngine:
+    """Starts sequences and steps any number of them at once.
+
+    Args:
+        params: settings; ``params.device`` and ``params.dtype`` are ignored where ``network`` is given.
+        network: a network to share with other engines; by default one is built and loaded.
+    """
+
+    def __init__(self, params: TrackerParams, network: SeqTrack | None = None) -> None:
+        self.params = params
+        self.network = load_network(params) if network is None else network
+        weight = next(self.network.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        self.preprocess = Preprocessor(params.mean, params.std).to(self.device)
+        self.window = self._make_window() if params.window else None
+
+    def _make_window(self) -> Tensor:
+        # Faithful: the product with the likelihoods is float64. Apple's MPS has no such type.
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        return self.network.vocabulary.window(dtype=dtype).to(self.device)
+
+    @torch.inference_mode()
+    def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> TrackState:
+        """Begin a sequence.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the first frame.
+            box_xywh: the target in it, in pixels.
+
+        Raises:
+            InputError: if the image or the box cannot be used.
+        """
+        check_image(image)
+        box = check_init_box(box_xywh, *image.shape[:2])
+        template = self._embed([self._crop_template(image, box)])[0]
+        return TrackState(box_xywh=box, templates=template.repeat(self.params.num_templates, 1))
+
+    @torch.inference_mode()
+    def step(self, states: Sequence[TrackState], images: Sequence[np.ndarray]) -> list[TrackResult]:
+        """Track one frame of each sequence; the states move on in place.
+
+        Args:
+            states: B states, all of this engine; they may be of different frames.
+            images: B next frames, (H, W, 3) uint8 RGB, of any sizes.
+
+        Returns:
+            B results.
+
+        Raises:
+            InputError: if an image cannot be used; then no state has changed.
+        """
+        if len(states) != len(images):
+            raise InputError(f"got {len(states)} states but {len(images)} images")
+        if not states:
+            return []
+        for image in images:
+            check_image(image)
+        crops, factors = self._crop_search(states, images)
+        tokens, likelihoods = self._read_boxes(torch.stack([state.templates for state in states]), crops)
+        boxes = self._boxes_in_images(tokens, factors, states, images)
+        confidences = (CONFIDENCE_SCALE * likelihoods.sum(dim=-1)).tolist()
+        for state, box in zip(states, boxes, strict=True):
+            state.box_xywh = box
+            state.frame += 1
+        updated = self._update_templates(states, images, confidences)
+        return [
+            TrackResult(list(boxes[i]), confidences[i], tokens[i].numpy(), likelihoods[i].numpy(), updated[i])
+            for i in range(len(states))
+        ]
+
+    def _crop_search(
+        self, states: Sequence[TrackState], images: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[float]]:
+        """Cut the search crops, (S, S, 3) uint8 each, around the last boxes; also their resize factors."""
+        params = self.params
+        pairs = [
+            sample_target(image, state.box_xywh, params.search_factor, params.search_size)
+            for state, image in zip(states, images, strict=True)
+        ]
+        return [crop for crop, _ in pairs], [factor for _, factor in pairs]
+
+    def _crop_template(self, image: np.ndarray, box_xywh: Sequence[float]) -> np.ndarray:
+        """Cut a template crop, (S, S, 3) uint8."""
+        return sample_target(image, box_xywh, self.params.template_factor, self.params.template_size)[0]
+
+    def _embed(self, crops: Sequence[np.ndarray]) -> Tensor:
+        """Embed template crops, one per sequence: (B, N, C)."""
+        return self.network.embed_template(self.preprocess(crops, self.dtype).unsqueeze(1))
+
+    def _read_boxes(self, templates: Tensor, crops: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Run the network.
+
+        Args:
+            templates: (B, T * N, C) embedded templates.
+            crops: B search crops.
+
+        Returns:
+            ``(tokens, likelihoods)`` on the CPU: (B, 4) int64, and (B, 4) float64 with a window, else float32.
+        """
+        search = self.preprocess(crops, self.dtype).unsqueeze(1)
+        features = self.network.encode_embedded(templates, search)
+        out: BoxTokens = self.network.generate(features, window=self.window)
+        likelihoods = out.likelihoods if out.likelihoods.dtype == torch.float64 else out.likelihoods.float()
+        # One transfer, hence one synchronisation, per step; whole numbers below 2**24 are exact in float32.
+        packed = torch.cat((out.tokens.to(likelihoods.dtype), likelihoods), dim=-1).cpu()
+        return packed[:, :4].long(), packed[:, 4:]
+
+    def _boxes_in_images(
+        self, tokens: Tensor, factors: Sequence[float], states: Sequence[TrackState], images: Sequence[np.ndarray]
+    ) -> list[list[float]]:
+        """Turn tokens (B, 4) into boxes xywh in image pixels."""
+        size = self.params.search_size
+        # Faithful: float32 up to here, Python floats (float64) from the map-back on.
+        relative = self.network.vocabulary.decode(tokens) * size / torch.tensor(factors).unsqueeze(1)
+        boxes = []
+        for box, factor, state, image in zip(relative.tolist(), factors, states, images, strict=True):
+            height, width = image.shape[:2]
+            moved = map_box_back(box, state.box_xywh, factor, size)
+            boxes.append(clip_box(moved, height, width, margin=CLIP_MARGIN))
+        return boxes
+
+    def _update_templates(
+        self, states: Sequence[TrackState], images: Sequence[np.ndarray], confidences: Sequence[float]
+    ) -> list[bool]:
+        """Give the sequences that are due and sure a new template; returns which ones were."""
+        params = self.params
+        due = [
+            params.num_templates > 1
+            and state.frame % params.update_interval == 0
+            and confidence > params.update_threshold
+            for state, confidence in zip(states, confidences, strict=True)
+        ]
+        chosen = [index for index, is_due in enumerate(due) if is_due]
+        if chosen:
+            # Faithful: cut around the box that was found in this very frame.
+            embedded = self._embed([self._crop_template(images[i], states[i].box_xywh) for i in chosen])
+            for index, new in zip(chosen, embedded, strict=True):
+                old = states[index].templates
+                states[index].templates = torch.cat((old[: len(new)], old[2 * len(new) :], new))
+        return due

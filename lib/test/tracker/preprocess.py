@@ -1,0 +1,86 @@
+"""From what a user hands over (images, boxes) to what the network takes."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.utils.errors import InputError
+
+
+class Preprocessor(nn.Module):
+    """Uploads uint8 crops and normalises them on the device.
+
+    Args:
+        mean: of RGB values in [0, 1].
+        std: of RGB values in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, crops: Sequence[np.ndarray], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Normalise crops of one size.
+
+        Args:
+            crops: B arrays (S, S, 3) uint8 RGB.
+            dtype: of the result; the arithmetic is float32.
+
+        Returns:
+            (B, 3, S, S) on the device of the buffers.
+        """
+        stacked = torch.from_numpy(np.stack(crops)).to(self.mean.device)  # uint8: a quarter of the bytes of float32
+        images = stacked.permute(0, 3, 1, 2).float() / 255.0
+        return ((images - self.mean) / self.std).to(dtype)
+
+
+def check_image(image: Any) -> None:
+    """Refuse what is not an RGB uint8 image ``(H, W, 3)``; ``lib.utils.image_io.to_rgb`` makes one of grey and RGBA.
+
+    Raises:
+        InputError: naming what was given.
+    """
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"expected an RGB uint8 image (H, W, 3), got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise InputError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")
+
+
+def check_init_box(box_xywh: Any, height: int, width: int) -> list[float]:
+    """Return an initial box as four Python floats.
+
+    Args:
+        box_xywh: four numbers: top-left corner and size in pixels; the box may stick out of the image.
+        height: of the image.
+        width: of the image.
+
+    Raises:
+        InputError: if it is not four finite numbers, has no area, or lies outside the image.
+    """
+    try:
+        box = [float(value) for value in box_xywh]
+    except (TypeError, ValueError):
+        box = []
+    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+        raise InputError(f"the initial box must be four finite numbers x, y, w, h, got {_shown(box_xywh)}")
+    x, y, w, h = box
+    if w <= 0 or h <= 0:
+        raise InputError(f"the initial box must have a width and a height above 0, got {_shown(box)}")
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        raise InputError(f"the initial box {_shown(box)} lies outside the image of {width}x{height} pixels")
+    return box
+
+
+def _shown(value: Any) -> str:
+    """Give ``value`` as short text on one line."""
+    if isinstance(value, (list, tuple)) and all(isinstance(item, (int, float)) for item in value):
+        return ", ".join(f"{item:g}" for item in value) or "nothing"
+    return " ".join(repr(value).split())[:80]

@@ -1,0 +1,1 @@
+"""What one optimisation step computes: loss and statistics of a batch."""

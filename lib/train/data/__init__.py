@@ -1,0 +1,1 @@
+"""From data sets to batches: frame sampling, cropping and augmentation, loading."""

@@ -1,0 +1,72 @@
+"""Image augmentations and the arithmetic that turns uint8 crops into network input.
+
+Mirroring and greying act on views and slices, so that no whole frame is ever copied; brightness and normalisation run
+on the device, on whole batches.
+"""
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.utils.seed import SampleRng
+
+BRIGHTNESS_NEUTRAL = 1.0
+
+
+def draw_brightness(rng: SampleRng, jitter: float) -> float:
+    """Brightness factor from U(1 - jitter, 1 + jitter), drawn from NumPy; neutral and undrawn for ``jitter`` 0."""
+    return float(rng.numpy.uniform(max(0.0, 1 - jitter), 1 + jitter)) if jitter else BRIGHTNESS_NEUTRAL
+
+
+def draw_chance(rng: SampleRng, probability: float) -> bool:
+    """Whether an event of this probability happens, drawn from Python; nothing is drawn for probability 0."""
+    return probability > 0 and rng.python.random() < probability
+
+
+def to_gray(patch: np.ndarray) -> np.ndarray:
+    """Grey version of a patch, (H, W, 3) uint8 RGB in and out."""
+    gray = cv2.cvtColor(np.ascontiguousarray(patch), cv2.COLOR_RGB2GRAY)
+    return np.broadcast_to(gray[..., None], patch.shape)
+
+
+def mirror_view(image: np.ndarray) -> np.ndarray:
+    """The mirrored image as a view with a negative stride: nothing is copied, (H, W, 3)."""
+    return image[:, ::-1]
+
+
+def mirror_box(box_xywh: Tensor, mirrored: bool, last: float) -> Tensor:
+    """Mirror a box at the vertical middle of its image.
+
+    Args:
+        box_xywh: (4,) float32.
+        mirrored: if false the box is only rebuilt from its corners.
+        last: coordinate of the last column: ``width - 1`` in pixels, 1 for a normalised crop.
+
+    Returns:
+        (4,) xywh float32 with a non-negative size.
+    """
+    # Faithful: the box is rebuilt from its corners with or without a flip, which rounds it in float32 and turns a
+    # negative size into a positive one.
+    x, y, w, h = box_xywh.unbind()
+    x_pair, y_pair = torch.stack((x, x + w)), torch.stack((y, y + h))
+    if mirrored:
+        x_pair = last - x_pair
+    corner = torch.stack((x_pair.min(), y_pair.min()))
+    return torch.cat((corner, torch.stack((x_pair.max(), y_pair.max())) - corner))
+
+
+def normalize_crops(crops: Tensor, gain: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Brightness, clamping and normalisation of uint8 crops, on the device where they lie.
+
+    Args:
+        crops: (B, K, H, W, 3) uint8 RGB.
+        gain: (B, K) float32, brightness factor / 255.
+        mean: (3,) float32, of pixels in [0, 1].
+        std: (3,) float32.
+
+    Returns:
+        (B, K, 3, H, W) float32.
+    """
+    pixels = (crops.float() * gain[:, :, None, None, None]).clamp_(0, 1)
+    return ((pixels - mean) / std).permute(0, 1, 4, 2, 3).contiguous()

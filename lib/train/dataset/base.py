@@ -1,0 +1,67 @@
+"""What the sampler asks of a training data set."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """Annotations of one sequence of F frames.
+
+    Attributes:
+        boxes_xywh: (F, 4) float32, pixels.
+        valid: (F,) bool, the box has a positive width and height.
+        visible: (F,) bool, valid and the target can be seen; training frames are drawn among these.
+    """
+
+    boxes_xywh: np.ndarray
+    valid: np.ndarray
+    visible: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.visible)
+
+
+class TrainingDataset(ABC):
+    """Sequences of frames with one target each.
+
+    A data set is pickled to the loader's workers, so it holds no open handles, and reading is free of random numbers
+    and side effects: the same arguments always give the same pixels.
+
+    Attributes:
+        name: the name it has in the configuration, also shown in messages.
+        is_video: ``False`` for still images: the template(s) and the search region then come from one picture.
+    """
+
+    name: str
+    is_video: bool = True
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of sequences."""
+
+    @abstractmethod
+    def sequence_info(self, sequence: int) -> SequenceInfo:
+        """Annotations of one sequence.
+
+        Raises:
+            DataError: if they are missing or malformed.
+        """
+
+    @abstractmethod
+    def frames(self, sequence: int, frame_ids: Sequence[int]) -> list[np.ndarray]:
+        """Frames of one sequence, each (H, W, 3) uint8 RGB.
+
+        A frame that is asked for twice may be the same array twice; callers do not write to it.
+
+        Raises:
+            DataError: if a frame is missing or damaged.
+        """
+
+    def sequence_name(self, sequence: int) -> str:
+        """Name of a sequence for messages."""
+        return f"{self.name}/{sequence}"

@@ -1,0 +1,1 @@
+"""The epoch loop: steps, schedules, records and checkpoints."""
