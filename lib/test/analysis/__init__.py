@@ -1,0 +1,1 @@
+"""Scores, tables and plots of results on disk."""

@@ -1,0 +1,1 @@
+"""Benchmark data sets, result files, and running a tracker over many sequences."""

@@ -1,0 +1,1 @@
+"""Helpers of evaluation: reading box files."""
