@@ -1,0 +1,132 @@
+"""Batches in order, made by worker processes that hold no state.
+
+The parent sends each worker the keys ``(epoch, index)`` of a batch and the worker derives everything else from them, so
+the samples do not depend on the number of workers, and workers stay alive from epoch to epoch.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lib.train.data.batch import TrainingBatch, collate
+from lib.train.data.sampler import SampleKey, TrackingSampler, TrainingSample
+from lib.utils.errors import ConfigError, SeqTrackError
+
+
+class EpochKeys(Sampler[list[SampleKey]]):
+    """The keys of each batch of one epoch, for one rank.
+
+    Step *k* of all ranks together covers the samples ``k * G .. (k + 1) * G - 1`` with ``G = batch_size * world_size``, so
+    *W* ranks see in one step what one process with *W* times the batch sees. Samples that do not fill a step are left out
+    (as published).
+
+    Args:
+        num_samples: samples of an epoch, over all ranks.
+        batch_size: samples per step on this rank.
+        rank: of this process.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: if an epoch holds not even one step.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.steps = num_samples // (batch_size * world_size)
+        if self.steps < 1:
+            raise ConfigError(
+                f"SAMPLE_PER_EPOCH {num_samples} does not fill one step of BATCH_SIZE {batch_size} x {world_size} process(es)"
+            )
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.first_step = 0
+
+    def start_at(self, epoch: int, step: int = 0) -> None:
+        """Choose what the next iteration gives: ``epoch`` from ``step`` (counted from 0) on."""
+        self.epoch, self.first_step = epoch, step
+
+    def __len__(self) -> int:
+        """Number of batches the next iteration gives."""
+        return self.steps - self.first_step
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Give the keys of one batch after the other."""
+        for step in range(self.first_step, self.steps):
+            first = (step * self.world_size + self.rank) * self.batch_size
+            yield [SampleKey(self.epoch, index) for index in range(first, first + self.batch_size)]
+
+
+class SampleSource(Dataset):
+    """A sampler as a map from keys to samples; an error of the data is a value, so that it crosses processes whole."""
+
+    def __init__(self, sampler: TrackingSampler) -> None:
+        self.sampler = sampler
+
+    def __getitem__(self, key: SampleKey) -> TrainingSample | SeqTrackError:
+        """Make one sample."""
+        try:
+            return self.sampler.sample(key)
+        except SeqTrackError as error:
+            return type(error)(f"sample {key.index} of epoch {key.epoch}: {error}")
+
+
+def collate_or_error(samples: Sequence[TrainingSample | SeqTrackError]) -> TrainingBatch | SeqTrackError:
+    """Stack samples, or pass on the first error among them."""
+    for sample in samples:
+        if isinstance(sample, SeqTrackError):
+            return sample
+    return collate(samples)
+
+
+def _start_worker(worker: int) -> None:
+    # One thread per worker: the processes are the parallelism, and OpenCV's pool does not survive a fork.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+class TrainingLoader:
+    """Iterates over the batches of an epoch.
+
+    Args:
+        sampler: makes samples.
+        keys: which samples, in which order.
+        num_workers: worker processes; 0 makes samples in this process.
+        pin_memory: put batches into page-locked memory, for a CUDA device.
+    """
+
+    def __init__(
+        self, sampler: TrackingSampler, keys: EpochKeys, *, num_workers: int = 0, pin_memory: bool = False
+    ) -> None:
+        self.keys = keys
+        self._loader = DataLoader(
+            SampleSource(sampler),
+            batch_sampler=keys,
+            num_workers=num_workers,
+            collate_fn=collate_or_error,
+            pin_memory=pin_memory,
+            worker_init_fn=_start_worker,
+            persistent_workers=num_workers > 0,
+        )
+
+    def __len__(self) -> int:
+        """Number of batches of a whole epoch."""
+        return self.keys.steps
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[TrainingBatch]:
+        """Give the batches of an epoch.
+
+        Args:
+            epoch: number of the epoch.
+            first_step: steps to leave out at its start.
+
+        Raises:
+            DataError: if a sample cannot be made; the message names the sample and the cause.
+        """
+        self.keys.start_at(epoch, first_step)
+        for batch in self._loader:
+            if isinstance(batch, SeqTrackError):
+                raise batch
+            yield batch

@@ -1,0 +1,128 @@
+"""Sample *i* of epoch *e*: which data set, which sequence, which frames, and the crops cut from them.
+
+A sample is a pure function of ``(seed, epoch, index)``. Workers and ranks therefore need no state and no agreement, and
+a run that starts again in the middle of an epoch meets the samples it would have met.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lib.train.data.frame_choice import FrameChoice, FramePolicy, frame_mode
+from lib.train.data.processing import ProcessedSample, SeqTrackProcessing
+from lib.train.dataset.base import SequenceInfo, TrainingDataset
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.seed import SampleRng, sample_rng
+
+MIN_SEQUENCE_LENGTH = 20
+"""Shorter videos are never drawn."""
+MAX_SEQUENCE_DRAWS = 10_000
+"""Sequences drawn in vain before a data set counts as unusable."""
+MAX_SAMPLE_DRAWS = 100
+"""Samples with a crop below one pixel drawn in a row before the data counts as unusable."""
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """Names one sample of a run."""
+
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """One sample and where it came from."""
+
+    key: SampleKey
+    source: str
+    views: ProcessedSample
+
+
+class TrackingSampler:
+    """Draws training samples.
+
+    Args:
+        datasets: the data sets to draw from.
+        ratios: their weights, any positive scale.
+        mode: sampler mode, a key of ``FRAME_MODES``.
+        policy: how many frames a sample has and how far apart.
+        processing: turns frames into crops.
+        seed: of the run.
+
+    Raises:
+        ConfigError: if the numbers do not fit each other, or the mode is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        datasets: Sequence[TrainingDataset],
+        ratios: Sequence[float],
+        mode: str,
+        policy: FramePolicy,
+        processing: SeqTrackProcessing,
+        seed: int,
+    ) -> None:
+        if not datasets or len(datasets) != len(ratios):
+            raise ConfigError(f"DATASETS_NAME and DATASETS_RATIO: {len(datasets)} names but {len(ratios)} ratios")
+        if min(ratios) < 0 or sum(ratios) <= 0:
+            raise ConfigError(f"DATASETS_RATIO: expected weights above 0, got {list(ratios)}")
+        empty = [dataset.name for dataset in datasets if len(dataset) == 0]
+        if empty:
+            raise DataError(f"data set {empty[0]} has no sequences")
+        self.datasets = list(datasets)
+        self.weights = [ratio / sum(ratios) for ratio in ratios]
+        self.choose_frames = frame_mode(mode, policy)
+        self.policy = policy
+        self.processing = processing
+        self.seed = seed
+
+    def sample(self, key: SampleKey) -> TrainingSample:
+        """Make one sample.
+
+        Raises:
+            DataError: if a frame or annotation cannot be read, or nothing usable can be drawn.
+        """
+        return self.draw(key, sample_rng(self.seed, key.epoch, key.index))
+
+    def draw(self, key: SampleKey, rng: SampleRng) -> TrainingSample:
+        """As ``sample``, with the generators given by the caller."""
+        source = ""
+        for _ in range(MAX_SAMPLE_DRAWS):
+            dataset = rng.python.choices(self.datasets, self.weights)[0]
+            sequence, info = self._draw_sequence(dataset, rng)
+            source = dataset.sequence_name(sequence)
+            views = self._process(dataset, sequence, info, self._draw_frames(dataset, info, rng), rng)
+            if views is not None:
+                return TrainingSample(key, source, views)
+        raise DataError(f"{MAX_SAMPLE_DRAWS} samples in a row have boxes too small to crop, the last one in {source}")
+
+    def _draw_sequence(self, dataset: TrainingDataset, rng: SampleRng) -> tuple[int, SequenceInfo]:
+        needed = 2 * (self.policy.num_template + self.policy.num_search)
+        for _ in range(MAX_SEQUENCE_DRAWS):
+            sequence = rng.python.randint(0, len(dataset) - 1)
+            info = dataset.sequence_info(sequence)
+            # Faithful: strictly more than twice the frames of a sample have to be visible.
+            if not dataset.is_video or (info.visible.sum() > needed and len(info) >= MIN_SEQUENCE_LENGTH):
+                return sequence, info
+        raise DataError(
+            f"data set {dataset.name}: none of {MAX_SEQUENCE_DRAWS} sequences drawn has {MIN_SEQUENCE_LENGTH} frames "
+            f"with the target visible in more than {needed}"
+        )
+
+    def _draw_frames(self, dataset: TrainingDataset, info: SequenceInfo, rng: SampleRng) -> FrameChoice:
+        if dataset.is_video:
+            return self.choose_frames(rng, info, self.policy)
+        return FrameChoice([0] * self.policy.num_template, [0] * self.policy.num_search)
+
+    def _process(
+        self, dataset: TrainingDataset, sequence: int, info: SequenceInfo, choice: FrameChoice, rng: SampleRng
+    ) -> ProcessedSample | None:
+        ids = choice.template + choice.search
+        frames = dataset.frames(sequence, ids)
+        boxes: Tensor = torch.from_numpy(info.boxes_xywh[ids])
+        split = len(choice.template)
+        return self.processing(frames[:split], boxes[:split], frames[split:], boxes[split:], rng)
