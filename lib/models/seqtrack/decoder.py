@@ -81,9 +81,7 @@ class Attention(nn.Module):
             (B, L, C).
         """
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(
-            query, memory.key, memory.value, dropout_p=dropout, is_causal=causal
-        )
+        mixed = F.scaled_dot_product_attention(query, memory.key, memory.value, dropout_p=dropout, is_causal=causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 

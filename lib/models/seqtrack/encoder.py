@@ -72,7 +72,7 @@ def find_variant(name: str, *, declared_stride: int | None = None) -> ViTVariant
     variant = lookup(VARIANTS, name, "encoder (MODEL.ENCODER.TYPE)")
     if declared_stride is not None and declared_stride != variant.stride:
         raise ConfigError(
-            f"MODEL.ENCODER.STRIDE: {name} has patches of {variant.stride} pixels, the configuration says {declared_stride}"
+            f"MODEL.ENCODER.STRIDE: patches of {name} have {variant.stride} pixels, not {declared_stride}"
         )
     return variant
 

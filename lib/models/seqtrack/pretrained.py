@@ -12,13 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.models.seqtrack.vit import JointViT, ViTVariant
-from lib.utils.checkpoint import load_checkpoint
+from lib.utils.checkpoint import check_weights, load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 
 SCRATCH = "scratch"
 NAMED = ("mae", "default")
 _CLASSIFIER = "head."
-_MAX_NAMED_KEYS = 4
 
 
 def load_pretrained(body: JointViT, variant: ViTVariant, source: str, *, encoder_name: str) -> None:
@@ -68,19 +67,17 @@ def load_vit_weights(body: JointViT, weights: Mapping[str, Tensor], *, origin: s
         if key not in weights:
             raise CheckpointError(f"{origin}: no {key}: not the weights of a vision transformer with a class token")
     del weights["cls_token"]
-    expected = body.state_dict()
     table = weights["pos_embed"]
-    if table.dim() != 3 or table.shape[0] != 1 or table.shape[2] != body.dim:
-        raise CheckpointError(f"{origin}: pos_embed is {tuple(table.shape)}, expected (1, 1 + grid * grid, {body.dim})")
+    if not isinstance(table, Tensor) or table.dim() != 3 or table.shape[0] != 1 or table.shape[2] != body.dim:
+        shape = tuple(table.shape) if isinstance(table, Tensor) else type(table).__name__
+        raise CheckpointError(f"{origin}: pos_embed is {shape}, expected (1, 1 + grid * grid, {body.dim})")
     weights["pos_embed"] = resample_pos_embed(
         table,
         search_grid=math.isqrt(body.num_search_tokens),
         template_grid=math.isqrt(body.num_template_tokens),
         origin=origin,
     )
-    problems = _differences(expected, weights)
-    if problems:
-        raise CheckpointError(f"{origin}: not the weights of this encoder: {'; '.join(problems)}")
+    check_weights(body.state_dict(), weights, origin)
     body.load_state_dict(weights)
 
 
@@ -138,23 +135,3 @@ def _unwrap(checkpoint: Mapping) -> Mapping[str, Tensor]:
         if isinstance(checkpoint.get(key), Mapping):
             return checkpoint[key]
     return checkpoint
-
-
-def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Say in what two state dicts differ, a few names for each kind of difference."""
-    shapes = [
-        f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected
-        if key in given and given[key].shape != expected[key].shape
-    ]
-    kinds = {
-        "missing": [key for key in expected if key not in given],
-        "unexpected": [key for key in given if key not in expected],
-        "other shape": shapes,
-    }
-    problems = []
-    for kind, names in kinds.items():
-        if names:
-            more = f" and {len(names) - _MAX_NAMED_KEYS} more" if len(names) > _MAX_NAMED_KEYS else ""
-            problems.append(f"{kind}: {', '.join(names[:_MAX_NAMED_KEYS])}{more}")
-    return problems

@@ -40,13 +40,14 @@ class ViTVariant:
 
 VARIANTS = {
     "vit_base_patch16": ViTVariant(
-        768, 12, 12, timm_weights={"mae": "vit_base_patch16_224.mae", "default": "vit_base_patch16_384.orig_in21k_ft_in1k"}
+        768,
+        12,
+        12,
+        timm_weights={"mae": "vit_base_patch16_224.mae", "default": "vit_base_patch16_384.orig_in21k_ft_in1k"},
     ),
     "vit_large_patch16": ViTVariant(1024, 24, 16, timm_weights={"mae": "vit_large_patch16_224.mae"}),
     "vit_huge_patch14": ViTVariant(1280, 32, 16, stride=14, timm_weights={"mae": "vit_huge_patch14_224.mae"}),
-    "vit_small_patch16": ViTVariant(
-        384, 12, 6, timm_weights={"default": "vit_small_patch16_384.augreg_in21k_ft_in1k"}
-    ),
+    "vit_small_patch16": ViTVariant(384, 12, 6, timm_weights={"default": "vit_small_patch16_384.augreg_in21k_ft_in1k"}),
     "vit_tiny_patch16": ViTVariant(192, 12, 3, timm_weights={"default": "vit_tiny_patch16_384.augreg_in21k_ft_in1k"}),
     "vit_demo_patch16": ViTVariant(192, 4, 3),
     "vit_test_patch16": ViTVariant(32, 2, 2),
@@ -152,7 +153,7 @@ class JointViT(nn.Module):
         # One table for each kind, search first. All templates share theirs: nothing tells a token its time.
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_search_tokens + self.num_template_tokens, dim))
         self.patch_embed = PatchEmbed(img_size=None, patch_size=stride, embed_dim=dim)
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim, num_heads, rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self._reset_parameters()

@@ -1,0 +1,307 @@
+"""SeqTrack: an encoder that sees templates and search crop together, and a decoder that says the box in four words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from easydict import EasyDict
+from torch import Tensor, nn
+
+from lib.models.seqtrack.decoder import CausalDecoder, KeyValue
+from lib.models.seqtrack.encoder import Encoder, build_encoder, find_variant
+from lib.models.seqtrack.pretrained import load_pretrained
+from lib.models.seqtrack.vocabulary import CoordinateVocabulary
+from lib.utils.errors import ConfigError, InputError
+
+FEATURE_TYPES = ("x", "xz", "token")
+
+
+class BoxTokens(NamedTuple):
+    """Boxes as the decoder said them.
+
+    Attributes:
+        tokens: (B, 4) int64 coordinate words in the order of the vocabulary's format.
+        likelihoods: (B, 4) probability of each word, times the window where one is given; in [0, 1].
+    """
+
+    tokens: Tensor
+    likelihoods: Tensor
+
+
+class VocabularyHead(nn.Module):
+    """Three linear layers with ReLU in between, from a decoder state to one score for each word.
+
+    Args:
+        dim: width C of a state.
+        vocab_size: number of words V.
+    """
+
+    def __init__(self, dim: int, vocab_size: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, vocab_size)])
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Score all words: (B, L, C) -> (B, L, V)."""
+        for layer in self.layers[:-1]:
+            states = F.relu(layer(states))
+        return self.layers[-1](states)
+
+
+class SeqTrack(nn.Module):
+    """Tracking as sequence generation.
+
+    Source: Chen et al., "SeqTrack: Sequence to Sequence Learning for Visual Object Tracking", CVPR 2023.
+
+    Args:
+        encoder: the image encoder.
+        decoder: the word decoder; its longest sequence is 5 words for each search frame.
+        vocabulary: the words.
+        dim: width C of the decoder.
+        feature_type: what the decoder looks at: ``x`` (search tokens), ``xz`` (all tokens) or ``token`` (their mean).
+        num_templates: templates T of a sample.
+        num_search: search frames S of a training sample; tracking always has one.
+
+    Raises:
+        ConfigError: for an unknown ``feature_type``.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: CausalDecoder,
+        vocabulary: CoordinateVocabulary,
+        *,
+        dim: int,
+        feature_type: str = "x",
+        num_templates: int = 2,
+        num_search: int = 1,
+    ) -> None:
+        super().__init__()
+        if feature_type not in FEATURE_TYPES:
+            raise ConfigError(f"MODEL.FEATURE_TYPE: {feature_type!r} is not one of {', '.join(FEATURE_TYPES)}")
+        self.vocabulary = vocabulary
+        self.feature_type = feature_type
+        self.num_templates = num_templates
+        self.num_search = num_search
+        self._num_template_tokens = num_templates * encoder.num_template_tokens  # T * Nt
+        self._window_steps = vocabulary.window_steps()
+
+        self.encoder = encoder
+        # Faithful: kept, but not applied, when both widths are equal: published checkpoints hold it.
+        self.bottleneck = nn.Linear(encoder.dim, dim)
+        self._narrows = encoder.dim != dim
+        self.decoder = decoder
+        self.vocab_embed = VocabularyHead(dim, vocabulary.size)
+        rows = {
+            "x": num_search * encoder.num_search_tokens,
+            "xz": num_search * encoder.num_search_tokens + self._num_template_tokens,
+            "token": 1,
+        }[feature_type]
+        self.pos_embed = nn.Parameter(sinusoid_table(rows, dim).unsqueeze(0))
+
+    def embed_template(self, template: Tensor) -> Tensor:
+        """Turn templates into tokens that ``encode_embedded`` takes; a tracker keeps them while the templates last.
+
+        Args:
+            template: (B, T, 3, Ht, Wt) normalised float.
+
+        Returns:
+            (B, T * Nt, Ce), Ce the encoder's width.
+
+        Raises:
+            InputError: if the crops have another size than the model's.
+        """
+        return self.encoder.embed_template(template)
+
+    def encode_embedded(self, template_tokens: Tensor, search: Tensor) -> Tensor:
+        """Encode search crops together with embedded templates.
+
+        Args:
+            template_tokens: (B, T * Nt, Ce), from ``embed_template``.
+            search: (B, S, 3, Hs, Ws) normalised float.
+
+        Returns:
+            (B, N, Ce) after the encoder's final norm: N = S * Ns + T * Nt tokens, search first, then templates.
+
+        Raises:
+            InputError: if the number of templates or the size of the crops is not the model's.
+        """
+        if template_tokens.shape[1] != self._num_template_tokens:
+            given = template_tokens.shape[1] / self.encoder.num_template_tokens
+            raise InputError(f"the model is made for {self.num_templates} templates, got {given:g}")
+        return self.encoder(self.encoder.embed_search(search), template_tokens)
+
+    def encode(self, template: Tensor, search: Tensor) -> Tensor:
+        """Encode templates and search crops together.
+
+        Args:
+            template: (B, T, 3, Ht, Wt) normalised float.
+            search: (B, S, 3, Hs, Ws) normalised float.
+
+        Returns:
+            (B, N, Ce) after the encoder's final norm: N = S * Ns + T * Nt tokens, search first, then templates.
+
+        Raises:
+            InputError: if the number of templates or the size of the crops is not the model's.
+        """
+        return self.encode_embedded(self.embed_template(template), search)
+
+    def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Teacher forcing: score the next word after every word of given sequences.
+
+        Args:
+            features: (B, N, Ce), from ``encode``.
+            tokens: (B, L) int, words that start with START, L at most 5 * S.
+
+        Returns:
+            (B, L, V) logits.
+
+        Raises:
+            InputError: if the sequence is too long, or the features are not those of 1 to S search crops.
+        """
+        if tokens.shape[1] > self.decoder.max_length:
+            raise InputError(f"a sequence has {tokens.shape[1]} words, the decoder takes {self.decoder.max_length}")
+        return self.vocab_embed(self.decoder(tokens, self._project_memory(features)))
+
+    @torch.no_grad()
+    def generate(self, features: Tensor, window: Tensor | None = None) -> BoxTokens:
+        """Say the box of the search crop, greedily, one word after the other.
+
+        The image memory is projected once and the words said so far are cached, so each step is one token wide. No
+        value is read back from the device.
+
+        Args:
+            features: (B, N, Ce), from ``encode`` with one search crop.
+            window: (bins,) factors for the words of the centre, from ``CoordinateVocabulary.window``; None for none.
+
+        Returns:
+            The words and their likelihoods. Likelihoods are float32 (float64 for a float64 model or window).
+
+        Raises:
+            InputError: if the features are not those of 1 to S search crops.
+        """
+        memory = self._project_memory(features)
+        token = torch.full((features.shape[0], 1), self.vocabulary.start, dtype=torch.int64, device=features.device)
+        cache = None
+        tokens, likelihoods = [], []
+        for index in range(self.vocabulary.words_per_box):
+            states, cache = self.decoder.step(token, index, memory, cache)
+            scores = self._coordinate_probabilities(states)
+            if window is not None and index in self._window_steps:
+                scores = scores * window
+            likelihood, token = scores.max(dim=-1)  # both (B, 1)
+            tokens.append(token)
+            likelihoods.append(likelihood)
+        return BoxTokens(torch.cat(tokens, dim=1), torch.cat(likelihoods, dim=1))
+
+    def _coordinate_probabilities(self, states: Tensor) -> Tensor:
+        """(B, 1, C) decoder states -> (B, 1, bins) probabilities."""
+        logits = self.vocab_embed(states)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        # Faithful: the softmax runs over START and END too, so the coordinates need not sum to 1.
+        return logits.softmax(dim=-1)[..., : self.vocabulary.bins]
+
+    def forward(self, template: Tensor, search: Tensor, tokens: Tensor) -> Tensor:
+        """Encode, then decode with teacher forcing.
+
+        Args:
+            template: (B, T, 3, Ht, Wt) normalised float.
+            search: (B, S, 3, Hs, Ws) normalised float.
+            tokens: (B, L) int, words that start with START, L at most 5 * S.
+
+        Returns:
+            (B, L, V) logits.
+
+        Raises:
+            InputError: if a shape is not the model's.
+        """
+        return self.decode(self.encode(template, search), tokens)
+
+    def _project_memory(self, features: Tensor) -> list[KeyValue]:
+        """Choose what the decoder looks at, narrow it, and project it for every layer."""
+        num_search_tokens = features.shape[1] - self._num_template_tokens  # S * Ns; tracking has S = 1
+        crops, rest = divmod(num_search_tokens, self.encoder.num_search_tokens)
+        if rest or not 1 <= crops <= self.num_search:
+            raise InputError(
+                f"features have {features.shape[1]} tokens; the model is made for {self.num_templates} templates of "
+                f"{self.encoder.num_template_tokens} and 1 to {self.num_search} search crops of "
+                f"{self.encoder.num_search_tokens} tokens"
+            )
+        positions = self.pos_embed
+        if self.feature_type == "token":
+            features = features.mean(dim=1, keepdim=True)
+        elif self.feature_type == "x":
+            features = features[:, :num_search_tokens]
+            positions = positions[:, :num_search_tokens]
+        elif crops < self.num_search:
+            template_positions = positions[:, -self._num_template_tokens :]
+            positions = torch.cat((positions[:, :num_search_tokens], template_positions), dim=1)
+        memory = self.bottleneck(features) if self._narrows else features
+        return self.decoder.project_memory(memory, positions)
+
+
+def sinusoid_table(rows: int, dim: int) -> Tensor:
+    """Position table of "Attention is all you need", sine and cosine interleaved.
+
+    Args:
+        rows: number of positions.
+        dim: width of the table.
+
+    Returns:
+        (rows, dim) float32.
+    """
+    channels = torch.arange(dim, dtype=torch.float64)
+    wavelengths = 10000 ** (2 * (channels // 2) / dim)
+    angles = torch.arange(rows, dtype=torch.float64).unsqueeze(1) / wavelengths
+    table = torch.where(channels.long() % 2 == 0, angles.sin(), angles.cos())
+    return table.float()
+
+
+def build_seqtrack(cfg: EasyDict, pretrained: bool = False) -> SeqTrack:
+    """Make the network of a configuration.
+
+    Args:
+        cfg: a configuration from ``load_config``.
+        pretrained: fill the encoder with the weights that MODEL.ENCODER.PRETRAIN_TYPE names; this may download them.
+            Otherwise all weights are fresh and nothing is read.
+
+    Returns:
+        The network, on the CPU, in training mode.
+
+    Raises:
+        ConfigError: if names or sizes do not fit each other.
+        CheckpointError: if the pretrained weights cannot be had, or are not those of this encoder.
+    """
+    model, data = cfg.MODEL, cfg.DATA
+    vocabulary = CoordinateVocabulary(model.BINS, data.SEQ_FORMAT)
+    variant = find_variant(model.ENCODER.TYPE, declared_stride=model.ENCODER.STRIDE)
+    encoder = build_encoder(
+        variant,
+        search_size=data.SEARCH.SIZE,
+        template_size=data.TEMPLATE.SIZE,
+        drop_path=model.ENCODER.DROP_PATH,
+        use_checkpoint=model.ENCODER.USE_CHECKPOINT,
+    )
+    if pretrained:
+        load_pretrained(encoder.body, variant, model.ENCODER.PRETRAIN_TYPE, encoder_name=model.ENCODER.TYPE)
+    decoder = CausalDecoder(
+        vocab_size=vocabulary.size,
+        dim=model.HIDDEN_DIM,
+        num_layers=model.DECODER.DEC_LAYERS,
+        num_heads=model.DECODER.NHEADS,
+        ffn_dim=model.DECODER.DIM_FEEDFORWARD,
+        max_length=vocabulary.words_per_frame * data.SEARCH.NUMBER,
+        dropout=model.DECODER.DROPOUT,
+        pre_norm=model.DECODER.PRE_NORM,
+    )
+    return SeqTrack(
+        encoder,
+        decoder,
+        vocabulary,
+        dim=model.HIDDEN_DIM,
+        feature_type=model.FEATURE_TYPE,
+        num_templates=data.TEMPLATE.NUMBER,
+        num_search=data.SEARCH.NUMBER,
+    )
