@@ -30,10 +30,12 @@ class PickledObject:
     """
 
     class_name = "?"
+    args: tuple[Any, ...] = ()
+    state: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.args = args
-        self.state: Any = kwargs or None
+        self.state = kwargs or None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state

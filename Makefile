@@ -1,0 +1,31 @@
+# Every target sets up .venv by itself (install.sh) and reuses it the next time.
+PYTHON := .venv/bin/python
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help install demo test test-fast lint bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install:  ## make .venv and install everything into it
+	@bash install.sh --venv
+
+demo: install  ## render videos, train a small tracker, test it, plot it: output/demo (about 10 minutes)
+	$(PYTHON) tracking/demo.py $(DEMO_FLAGS)
+
+test: install  ## run all tests
+	$(PYTHON) -m pytest
+
+test-fast: install  ## run the tests that are not marked slow
+	$(PYTHON) -m pytest -m "not slow"
+
+lint: install  ## check style and formatting
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+bench: install  ## measure speed against plain versions in the same run
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
+
+clean:  ## remove caches and the demo's output (data, checkpoints, results and .venv stay)
+	rm -rf output/demo .pytest_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,33 @@
+"""Packaging: the one list of dependencies. Exact versions that are known to work together: constraints.txt."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="seqtrack",
+    version="0.1.0",
+    description="SeqTrack (CVPR 2023): visual object tracking as sequence generation",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["lib", "lib.*"]),
+    package_data={"lib": ["**/*.csv", "**/*.json"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "timm>=1.0",
+        "opencv-python>=4.8",
+        "numpy>=1.26",
+        "pandas>=2.0",
+        "tqdm>=4.66",
+        "PyYAML>=6.0",
+        "easydict>=1.11",
+        "tensorboard>=2.15",
+        "lmdb>=1.4",
+        "pycocotools>=2.0.7",
+        "matplotlib>=3.8",
+    ],
+    extras_require={
+        "vot": ["vot-toolkit==0.7.4", "attributee==0.1.9", "vot-trax"],
+        "profile": ["thop>=0.1.1"],
+        "dev": ["pytest>=8.0", "ruff>=0.9", "setuptools>=64"],
+    },
+)

@@ -1,0 +1,104 @@
+"""The whole path in one command: render a benchmark, train a small tracker, test it, analyse it, make a video."""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.config.paths import PROJECT_ROOT, checkpoint_path
+from lib.config.seqtrack.config import load_config
+from lib.utils.cli import run_script
+from lib.utils.errors import InputError
+
+CONFIG = "seqtrack_demo"
+BENCHMARK_SEED = 2023
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description="Render a held-out benchmark of short videos, train seqtrack_demo on other rendered videos, test it, "
+        "write the table, the plots and an annotated MP4. Everything lands in --output."
+    )
+    parser.add_argument("--output", type=Path, default=Path("output/demo"), help="where everything is written")
+    parser.add_argument("--sequences", type=int, default=None, help="videos of the benchmark (default: 12; quick: 4)")
+    parser.add_argument("--frames", type=int, default=None, help="frames of each video (default: 80; quick: 20)")
+    parser.add_argument("--threads", type=int, default=2, help="worker processes that render and track")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--quick", action="store_true", help="train for a few steps only: shows the path, tracks badly")
+    return parser.parse_args(argv)
+
+
+def run_step(title: str, script: str, *arguments: object) -> None:
+    """Run one of the project's scripts in a process of its own and show its output.
+
+    Raises:
+        InputError: if the script fails.
+    """
+    command = [sys.executable, str(PROJECT_ROOT / "tracking" / script), *map(str, arguments)]
+    print(f"\n=== {title}\n$ python tracking/{script} {' '.join(command[2:])}", flush=True)
+    start = time.perf_counter()
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise InputError(f"the step '{title}' failed with exit code {code}; its message stands above")
+    print(f"--- {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the five steps and say where their results are."""
+    args = parse_args(argv)
+    start = time.perf_counter()
+    out = args.output
+    data, videos = out / "data", out / "video"
+    sequences = args.sequences or (4 if args.quick else 12)
+    frames = args.frames or (20 if args.quick else 80)
+    places = ("--data_dir", data, "--save_dir", out)
+    run_step(
+        "1/5 render a held-out benchmark",
+        "make_synthetic.py",
+        *("--layout", "got10k", "--split", "val", "--output", data / "got10k", "--seed", BENCHMARK_SEED),
+        *("--num_sequences", sequences, "--num_frames", frames, "--difficulty", "medium", "--workers", args.threads),
+    )
+    cfg = load_config(CONFIG)
+    quick = ("--override", "DATA.TRAIN.SAMPLE_PER_EPOCH=64") if args.quick else ()
+    run_step(
+        "2/5 train on other rendered videos",
+        "train.py",
+        *("--script", "seqtrack", "--config", CONFIG, "--save_dir", out, "--mode", "single", "--device", args.device),
+        *quick,
+    )
+    run_step(
+        "3/5 track the benchmark",
+        "test.py",
+        *("seqtrack", CONFIG, "--dataset", "got10k_val", "--threads", args.threads, "--device", args.device, *places),
+        "--overwrite",
+    )
+    run_step(
+        "4/5 table and plots, beside a box that never moves",
+        "analysis_results.py",
+        *("--tracker", "seqtrack", "--config", CONFIG, "--dataset", "got10k_val", "--static_box", *places),
+    )
+    sequence = sorted((data / "got10k" / "val").glob("*/groundtruth.txt"))[0]
+    run_step(
+        "5/5 an annotated video",
+        "video_demo.py",
+        *("seqtrack", CONFIG, sequence.parent, "--init_box", sequence.read_text().splitlines()[0]),
+        *("--save_dir", out, "--output", videos, "--device", args.device),
+    )
+    print(f"\nThe demo took {(time.perf_counter() - start) / 60:.1f} minutes. What it wrote:")
+    for what, where in (
+        ("benchmark", data / "got10k" / "val"),
+        ("checkpoint", checkpoint_path(out, CONFIG, cfg.TRAIN.EPOCH)),
+        ("TensorBoard", out / "tensorboard"),
+        ("raw boxes", out / "test" / "tracking_results" / "seqtrack" / CONFIG),
+        ("table and plots", out / "test" / "result_plots"),
+        ("annotated MP4", videos),
+    ):
+        print(f"  {what:<16} {where}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
