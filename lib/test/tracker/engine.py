@@ -14,7 +14,7 @@ from lib.models.seqtrack import BoxTokens, SeqTrack, build_seqtrack
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.preprocess import Preprocessor, check_image, check_init_box
 from lib.utils.box_ops import clip_box
-from lib.utils.checkpoint import load_model_weights
+from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.crop import map_box_back, sample_target
 from lib.utils.device import resolve_device, resolve_dtype
 from lib.utils.errors import InputError
@@ -65,7 +65,7 @@ def load_network(params: TrackerParams) -> SeqTrack:
     """
     network = build_seqtrack(params.config, pretrained=False)
     if params.checkpoint is not None:
-        load_model_weights(network, params.checkpoint, str(params.checkpoint))
+        load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
     network.requires_grad_(False).eval()
     return network.to(device=resolve_device(params.device), dtype=resolve_dtype(params.dtype))
 
