@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"device       {try_operators()}")
     except Exception as error:  # whatever breaks an import is the answer to this script's question
         reason = " ".join(str(error).split())
-        print(f"check_install.py: the packages do not fit each other: {type(error).__name__}: {reason}", file=sys.stderr)
+        print(
+            f"check_install.py: the packages do not fit each other: {type(error).__name__}: {reason}", file=sys.stderr
+        )
         print("check_install.py: remove .venv and run `bash install.sh` again", file=sys.stderr)
         return 1
     return 0

@@ -19,8 +19,8 @@ BENCHMARK_SEED = 2023
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description="Render a held-out benchmark of short videos, train seqtrack_demo on other rendered videos, test it, "
-        "write the table, the plots and an annotated MP4. Everything lands in --output."
+        description="Render a held-out benchmark of short videos, train seqtrack_demo on other rendered videos, "
+        "test it, write the table, the plots and an annotated MP4. Everything lands in --output."
     )
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="where everything is written")
     parser.add_argument("--sequences", type=int, default=None, help="videos of the benchmark (default: 12; quick: 4)")

@@ -45,9 +45,7 @@ def merge_strict(
         if isinstance(default, Mapping):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{source}: {name}: expected a section, got {value!r}")
-            merge_strict(
-                default, value, source, open_sections=open_sections, prototypes=prototypes, prefix=f"{name}."
-            )
+            merge_strict(default, value, source, open_sections=open_sections, prototypes=prototypes, prefix=f"{name}.")
         else:
             allowed = (prototypes or {}).get(name, (default,))
             try:
@@ -85,9 +83,8 @@ def _coerce(value: Any, default: Any) -> Any:
     elif isinstance(default, str):
         if isinstance(value, str):
             return value
-    elif isinstance(default, list):
-        if isinstance(value, (list, tuple)):
-            return [_coerce(item, default[0]) for item in value]
+    elif isinstance(default, list) and isinstance(value, (list, tuple)):
+        return [_coerce(item, default[0]) for item in value]
     raise _WrongTypeError
 
 

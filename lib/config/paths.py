@@ -164,7 +164,9 @@ def find_checkpoint(save_dir: Path, config: str, epoch: int) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    raise CheckpointError(f"no checkpoint for {config}: neither {candidates[0]} nor {candidates[1].name} beside it exists")
+    raise CheckpointError(
+        f"no checkpoint for {config}: neither {candidates[0]} nor {candidates[1].name} beside it exists"
+    )
 
 
 def tensorboard_dir(save_dir: Path, config: str) -> Path:

@@ -1,7 +1,7 @@
 """Reading and writing checkpoints. Reading never runs code from the file.
 
-The published ``.pth.tar`` files pickle, beside the tensors, settings and statistics objects of the code that wrote them.
-``torch.load(weights_only=True)`` refuses such files and a plain load needs (and runs) those classes. Here a restricted
+The published ``.pth.tar`` files pickle, beside the tensors, settings and statistics objects of the code that wrote
+them. ``torch.load(weights_only=True)`` refuses such files and a plain load needs (and runs) those classes. Here a restricted
 unpickler builds tensors and plain containers only, and puts an inert ``PickledObject`` in place of everything else.
 """
 
@@ -57,10 +57,10 @@ class PickledObject:
         return f"<pickled {self.class_name}>"
 
 
-_STORAGE_NAMES = (
-    "DoubleStorage FloatStorage HalfStorage LongStorage IntStorage ShortStorage CharStorage ByteStorage BoolStorage "
-    "BFloat16Storage ComplexDoubleStorage ComplexFloatStorage UntypedStorage"
-).split()
+_STORAGE_NAMES = tuple(
+    f"{kind}Storage"
+    for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
+)
 
 _SAFE_GLOBALS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
@@ -74,7 +74,7 @@ _SAFE_GLOBALS: dict[tuple[str, str], Any] = {
     ("torch.storage", "UntypedStorage"): torch.UntypedStorage,
     **{
         ("torch", name): getattr(torch, name)
-        for name in "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
+        for name in ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
     },
     # Plain values of the language. They only build data.
     **{
@@ -160,7 +160,9 @@ def load_model_weights(network: nn.Module, state: Mapping[str, Any], source: Pat
     """
     weights = state.get("net")
     if not isinstance(weights, Mapping):
-        raise CheckpointError(f"{source}: no weights under the key 'net' (found: {', '.join(map(str, state)) or 'nothing'})")
+        raise CheckpointError(
+            f"{source}: no weights under the key 'net' (found: {', '.join(map(str, state)) or 'nothing'})"
+        )
     check_weights(network.state_dict(), weights, source)
     network.load_state_dict(weights)
 

@@ -1,5 +1,7 @@
 """Choosing a device and a precision by name."""
 
+import re
+
 import torch
 
 from lib.utils.errors import InputError
@@ -16,17 +18,14 @@ def resolve_device(name: str = "auto") -> torch.device:
     has_mps = torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError):
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
+    match = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", name)
+    if match is None:
         raise InputError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:<index>, mps")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if name.startswith("cuda") and int(match[1] or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
-    if device.type == "mps" and not has_mps:
+    if name == "mps" and not has_mps:
         raise InputError("device 'mps': this machine has none")
-    return device
+    return torch.device(name)
 
 
 def resolve_dtype(name: str = "float32") -> torch.dtype:

@@ -73,7 +73,10 @@ def test_a_list_of_sample_intervals(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("DATA: {TRAIN: {DATASETS_RATO: [1]}}", ["DATA.TRAIN.DATASETS_RATO: no such option; did you mean DATASETS_RATIO?"]),
+        (
+            "DATA: {TRAIN: {DATASETS_RATO: [1]}}",
+            ["DATA.TRAIN.DATASETS_RATO: no such option; did you mean DATASETS_RATIO?"],
+        ),
         ("MODLE: {BINS: 3}", ["MODLE: no such option; did you mean MODEL?"]),
         ("MODEL: {QQQ: 3}", ["MODEL.QQQ: no such option; known here: HIDDEN_DIM"]),
         ("MODEL: {BINS: many}", ["MODEL.BINS: expected an integer, got 'many'"]),

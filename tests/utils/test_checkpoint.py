@@ -107,7 +107,12 @@ def test_a_list_is_refused(tmp_path: Path) -> None:
 
 def test_round_trip_and_no_leftovers(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.pth.tar"
-    state = {"net": OrderedDict(w=torch.randn(3)), "epoch": 3, "rng": torch.get_rng_state(), "half": torch.ones(1).half()}
+    state = {
+        "net": OrderedDict(w=torch.randn(3)),
+        "epoch": 3,
+        "rng": torch.get_rng_state(),
+        "half": torch.ones(1).half(),
+    }
     save_checkpoint(state, path)
     loaded = load_checkpoint(path)
     assert loaded["epoch"] == 3

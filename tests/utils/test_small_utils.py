@@ -1,0 +1,78 @@
+"""Files, seeds, names, devices, and how scripts end."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.utils.cli import run_script
+from lib.utils.device import resolve_device, resolve_dtype
+from lib.utils.errors import ConfigError, DataError, InputError
+from lib.utils.files import atomic_path, write_text_atomic
+from lib.utils.registry import lookup
+from lib.utils.seed import SampleRng, sample_rng
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text_atomic(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sample_rng_is_a_function_of_its_arguments() -> None:
+    def draw(rng: SampleRng) -> tuple:
+        return rng.python.random(), rng.numpy.rand(), torch.rand(1, generator=rng.torch).item()
+
+    assert draw(sample_rng(1, 2, 3)) == draw(sample_rng(1, 2, 3))
+    drawn = {draw(sample_rng(*triple)) for triple in [(1, 2, 3), (2, 1, 3), (1, 3, 2), (1, 23, 0), (12, 3, 0)]}
+    assert len(drawn) == 5
+
+
+def test_from_seed_equals_the_global_generators() -> None:
+    rng = SampleRng.from_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    torch.manual_seed(7)
+    assert [rng.python.randint(0, 99) for _ in range(5)] == [random.randint(0, 99) for _ in range(5)]
+    assert rng.numpy.uniform() == np.random.uniform()
+    assert torch.equal(torch.randn(4, generator=rng.torch), torch.randn(4))
+
+
+def test_lookup_lists_the_known_names() -> None:
+    assert lookup({"a": 1}, "a", "letter") == 1
+    with pytest.raises(
+        ConfigError, match=r"unknown tracker 'seqtrak'; known: other, seqtrack; did you mean seqtrack\?"
+    ):
+        lookup({"seqtrack": 1, "other": 2}, "seqtrak", "tracker")
+
+
+def test_devices_and_dtypes() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+    assert resolve_dtype("bfloat16") is torch.bfloat16
+    for bad in ("gpu", "cuda:999", "meta"):
+        with pytest.raises(InputError, match=bad):
+            resolve_device(bad)
+    with pytest.raises(InputError, match="unknown dtype 'int8'; known: float32, bfloat16, float16"):
+        resolve_dtype("int8")
+
+
+def test_how_scripts_end(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(error: BaseException):
+        def main() -> int:
+            raise error
+
+        return main
+
+    assert run_script(lambda: 3) == 3
+    assert run_script(fail(DataError("a.txt: line 3: expected 4 numbers"))) == 2
+    assert capsys.readouterr().err.strip().endswith("error: a.txt: line 3: expected 4 numbers")
+    assert run_script(fail(KeyboardInterrupt())) == 130
+    with pytest.raises(ZeroDivisionError):
+        run_script(fail(ZeroDivisionError()))
