@@ -1,8 +1,8 @@
 """Reading and writing checkpoints. Reading never runs code from the file.
 
 The published ``.pth.tar`` files pickle, beside the tensors, settings and statistics objects of the code that wrote
-them. ``torch.load(weights_only=True)`` refuses such files and a plain load needs (and runs) those classes. Here a restricted
-unpickler builds tensors and plain containers only, and puts an inert ``PickledObject`` in place of everything else.
+them. ``torch.load(weights_only=True)`` refuses such files and a plain load needs (and runs) those classes. Here a
+restricted unpickler builds tensors and plain containers only, and puts an inert ``PickledObject`` in place of the rest.
 """
 
 import collections

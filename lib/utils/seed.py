@@ -21,7 +21,7 @@ class SampleRng(NamedTuple):
 
     @classmethod
     def from_seed(cls, seed: int) -> "SampleRng":
-        """Seed each with ``seed`` in ``[0, 2**32)``, as ``random.seed``, ``np.random.seed``, ``torch.manual_seed`` do."""
+        """Seed each with ``seed`` in ``[0, 2**32)``, as ``random.seed`` and its kin in NumPy and torch do."""
         return cls(random.Random(seed), np.random.RandomState(seed), torch.Generator().manual_seed(seed))
 
 

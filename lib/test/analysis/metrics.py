@@ -100,7 +100,7 @@ def align_prediction(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     boxes = predicted[: len(truth)].astype(np.float64)
     if len(boxes):
-        # Faithful: the first row is never replaced, and the chain starts from the predicted first box, not from the truth.
+        # Faithful: the first row is never replaced, and the chain starts from the predicted first box, not the truth.
         empty = (boxes[:, 2:] == 0.0).any(axis=1) & ~np.isnan(truth[: len(boxes)]).any(axis=1)
         empty[0] = False
         boxes = boxes[np.maximum.accumulate(np.where(empty, 0, np.arange(len(boxes))))]
@@ -112,7 +112,7 @@ def align_prediction(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def _seqtrack_errors(
     predicted: np.ndarray, truth: np.ndarray, dataset: str | None, target_visible: np.ndarray | None
 ) -> FrameErrors:
-    """Protocol ``seqtrack``. Faithful throughout: invalid frames fail or succeed exactly as in the published numbers."""
+    """Protocol ``seqtrack``. Faithful throughout: an invalid frame fails or succeeds as in the published numbers."""
     if dataset in ALWAYS_WITH_VISIBILITY:
         if target_visible is None:
             raise DataError(f"{dataset} is scored with the visibility of the target, which was not given")
