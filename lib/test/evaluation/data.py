@@ -1,0 +1,119 @@
+"""What a benchmark consists of: sequences of frames with a truth box for each, or for the first frame only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lib.test.utils.box_files import parse_boxes
+from lib.utils.errors import DataError
+from lib.utils.image_io import read_image
+from lib.utils.storage import Storage
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One video with its truth; F frames.
+
+    Attributes:
+        name: unique in its data set; names the result file.
+        frames: F image files, as ``storage`` names them, or paths if there is no storage.
+        dataset: tag of the data set, which names the result folder (``got10k`` for its val and its test split).
+        ground_truth_rect: (F, 4) float64 x, y, w, h in pixels, or (1, 4) where only the first box is public.
+        target_visible: (F,) bool, or None where the data set does not say.
+        object_class: kind of target, if known.
+        storage: where the frames lie.
+
+    Raises:
+        DataError: if there is no frame, or the number of boxes is neither that of the frames nor 1.
+    """
+
+    name: str
+    frames: list[str]
+    dataset: str
+    ground_truth_rect: np.ndarray
+    target_visible: np.ndarray | None = None
+    object_class: str | None = None
+    storage: Storage | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        truth = np.asarray(self.ground_truth_rect, dtype=np.float64).reshape(-1, 4)
+        object.__setattr__(self, "ground_truth_rect", truth)
+        if not self.frames:
+            raise DataError(f"sequence {self.name}: it has no frames")
+        if len(truth) not in (1, len(self.frames)):
+            raise DataError(f"sequence {self.name}: {len(truth)} truth boxes for {len(self.frames)} frames")
+        if self.target_visible is not None and len(self.target_visible) != len(truth):
+            raise DataError(f"sequence {self.name}: {len(self.target_visible)} visibility flags, {len(truth)} boxes")
+
+    @property
+    def init_box_xywh(self) -> list[float]:
+        """The box given to the tracker in the first frame."""
+        return [float(value) for value in self.ground_truth_rect[0]]
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether every frame has a truth box; if not, only the benchmark's server can score results."""
+        return len(self.ground_truth_rect) == len(self.frames)
+
+    def read_frame(self, index: int) -> np.ndarray:
+        """Decode a frame, (H, W, 3) uint8 RGB. Raises DataError naming the file."""
+        name = self.frames[index]
+        return read_image(name) if self.storage is None else self.storage.read_image(str(name))
+
+
+class SequenceList(list[Sequence]):
+    """Sequences of one or more data sets."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names in order."""
+        return [sequence.name for sequence in self]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all sequences together."""
+        return sum(len(sequence.frames) for sequence in self)
+
+    def select(self, wanted: Iterable[str]) -> "SequenceList":
+        """Sequences by name, or by position counted from 0.
+
+        Raises:
+            DataError: if there is no such sequence.
+        """
+        by_name = {sequence.name: sequence for sequence in self}
+        chosen = SequenceList()
+        for key in wanted:
+            if key in by_name:
+                chosen.append(by_name[key])
+            elif key.isdecimal() and int(key) < len(self):
+                chosen.append(self[int(key)])
+            else:
+                shown = ", ".join(self.names[:5]) + (", ..." if len(self) > 5 else "")
+                raise DataError(f"no sequence {key!r} among {len(self)}: {shown}")
+        return chosen
+
+
+def read_truth(
+    storage: Storage, name: str, frames: int, *, hidden: bool = False, allow_nan: bool = False
+) -> np.ndarray:
+    """Read and check the annotation file of a sequence.
+
+    Args:
+        storage: the data set.
+        name: the annotation file.
+        frames: number of frames of the sequence.
+        hidden: whether the file may hold the first box only.
+        allow_nan: whether the data set marks absent targets with NaN.
+
+    Returns:
+        (frames, 4) float64 xywh, or (1, 4) where only the first box is public.
+
+    Raises:
+        DataError: if the file is missing or malformed, or its length does not fit the frames.
+    """
+    path = storage.root / name
+    boxes = parse_boxes(storage.read_text(name), str(path), allow_nan=allow_nan)
+    if len(boxes) != frames and not (hidden and len(boxes) == 1):
+        raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames")
+    return boxes

@@ -1,0 +1,131 @@
+"""Result files: the only place that knows where they lie and how they are written.
+
+``<save_dir>/test/tracking_results/<tracker>/<config>/<dataset>/<sequence>.txt`` holds one line per frame, x, y, w, h as
+integers separated by tabs; ``<sequence>_time.txt`` beside it holds the seconds spent on each frame.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.test.utils.box_files import read_boxes
+from lib.utils.errors import DataError, InputError
+from lib.utils.files import write_text_atomic
+
+TIME_SUFFIX = "_time.txt"
+
+
+def results_root(save_dir: Path) -> Path:
+    """Folder of the results of all trackers."""
+    return Path(save_dir) / "test" / "tracking_results"
+
+
+def plots_dir(save_dir: Path, benchmark: str) -> Path:
+    """Folder of the tables and plots of a benchmark."""
+    return Path(save_dir) / "test" / "result_plots" / benchmark
+
+
+def run_log_path(save_dir: Path, tracker: str, config: str, benchmark: str) -> Path:
+    """Log file of testing a tracker on a benchmark."""
+    return Path(save_dir) / "logs" / f"test-{tracker}-{config}-{benchmark}.log"
+
+
+def to_integers(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Boxes (F, 4) as they are stored: int64, cut towards zero."""
+    # Faithful: truncated, not rounded; the published numbers were computed from such files.
+    return np.trunc(np.asarray(boxes_xywh, dtype=np.float64)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Results of one tracker with one configuration on one data set.
+
+    Attributes:
+        save_dir: root of everything a run writes.
+        tracker: name of the tracker, ``seqtrack``.
+        config: name of its configuration, ``seqtrack_b256``.
+        dataset: tag of the data set (``Sequence.dataset``).
+    """
+
+    save_dir: Path
+    tracker: str
+    config: str
+    dataset: str
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return results_root(self.save_dir) / self.tracker / self.config / self.dataset
+
+    @property
+    def manifest_path(self) -> Path:
+        """File that says what made the results."""
+        return self.path / "manifest.json"
+
+    def boxes_path(self, sequence: str) -> Path:
+        """Box file of a sequence."""
+        return self.path / f"{sequence}.txt"
+
+    def times_path(self, sequence: str) -> Path:
+        """Time file of a sequence."""
+        return self.path / f"{sequence}{TIME_SUFFIX}"
+
+    def write(self, sequence: str, boxes_xywh: np.ndarray, seconds: np.ndarray) -> None:
+        """Write both files of a sequence, each whole or not at all.
+
+        Args:
+            sequence: its name.
+            boxes_xywh: (F, 4) boxes in pixels.
+            seconds: (F,) time spent on each frame.
+
+        Raises:
+            InputError: if a box is not four finite numbers or there is not one time per box.
+        """
+        boxes = np.asarray(boxes_xywh, dtype=np.float64)
+        times = np.asarray(seconds, dtype=np.float64).reshape(-1)
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(times):
+            raise InputError(f"{sequence}: expected boxes (F, 4) and times (F,), got {boxes.shape} and {times.shape}")
+        if not np.isfinite(boxes).all():
+            bad = int((~np.isfinite(boxes)).any(axis=1).argmax())
+            raise InputError(f"{sequence}: the tracker gave the box {boxes[bad].tolist()} for frame {bad}")
+        lines = "".join("\t".join(map(str, row)) + "\n" for row in to_integers(boxes).tolist())
+        # The box file comes last: where it is, the result is complete.
+        write_text_atomic(self.times_path(sequence), "".join(f"{value:f}\n" for value in times.tolist()))
+        write_text_atomic(self.boxes_path(sequence), lines)
+
+    def read(self, sequence: str) -> np.ndarray:
+        """Boxes of a sequence, (F, 4) float64 xywh. Raises DataError naming the file."""
+        return read_boxes(self.boxes_path(sequence))
+
+    def is_complete(self, sequence: str, frames: int) -> bool:
+        """Whether both files of a sequence are there with one line per frame."""
+        try:
+            times = self.times_path(sequence).read_bytes().count(b"\n")
+            return times == frames and len(self.read(sequence)) == frames
+        except (OSError, DataError):
+            return False
+
+    def remove(self, sequence: str) -> None:
+        """Remove the files of a sequence, as a user who says --overwrite wants."""
+        self.boxes_path(sequence).unlink(missing_ok=True)
+        self.times_path(sequence).unlink(missing_ok=True)
+
+    def sequences(self) -> list[str]:
+        """Names of the sequences that have a box file, sorted."""
+        if not self.path.is_dir():
+            return []
+        files = sorted(file.name for file in self.path.glob("*.txt") if not file.name.startswith("."))
+        # A sequence may itself be called "..._time": its own box file stands beside "..._time_time.txt".
+        return [
+            name.removesuffix(".txt")
+            for name in files
+            if not (name.endswith(TIME_SUFFIX) and name.removesuffix(TIME_SUFFIX) + ".txt" in files)
+        ]
+
+
+def find_results(save_dir: Path) -> list[ResultFolder]:
+    """Every result folder below ``save_dir`` that holds a box file, sorted by tracker, configuration and data set."""
+    folders = sorted(path for path in results_root(save_dir).glob("*/*/*") if path.is_dir())
+    found = [ResultFolder(Path(save_dir), path.parts[-3], path.parts[-2], path.parts[-1]) for path in folders]
+    return [folder for folder in found if folder.sequences()]

@@ -1,0 +1,62 @@
+"""The trackers by name, and how to make one on a device."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib.test.evaluation.loop import Tracker
+from lib.test.parameter.seqtrack import parameters as seqtrack_parameters
+from lib.test.tracker.seqtrack import SeqTrackTracker
+from lib.utils.registry import lookup
+
+
+@dataclass(frozen=True)
+class TrackerKind:
+    """A tracker that can be tested.
+
+    Attributes:
+        parameters: makes its settings from (config, benchmark, **overrides); cheap, loads no weights.
+        build: makes the tracker from the settings.
+    """
+
+    parameters: Callable[..., Any]
+    build: Callable[[Any], Tracker]
+
+
+TRACKERS: dict[str, TrackerKind] = {"seqtrack": TrackerKind(seqtrack_parameters, SeqTrackTracker)}
+"""Every tracker by name."""
+
+
+@dataclass(frozen=True)
+class TrackerRecipe:
+    """How to make a tracker; it travels to worker processes, each of which makes its own.
+
+    Attributes:
+        kind: entry of ``TRACKERS``.
+        config: name of the experiment.
+        benchmark: name of the data set, which chooses the update rule.
+        overrides: further keyword arguments of ``kind.parameters``.
+    """
+
+    kind: TrackerKind
+    config: str
+    benchmark: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def parameters(self, device: str) -> Any:
+        """Settings of the tracker on a device. Raises ConfigError or CheckpointError if it cannot be made."""
+        return self.kind.parameters(self.config, self.benchmark, device=device, **self.overrides)
+
+    def __call__(self, device: str) -> Tracker:
+        """Make the tracker on a device."""
+        return self.kind.build(self.parameters(device))
+
+
+def tracker_recipe(name: str, config: str, benchmark: str, **overrides: Any) -> TrackerRecipe:
+    """Recipe of a tracker by name; overrides that are None are left to their defaults.
+
+    Raises:
+        ConfigError: for an unknown tracker; the message lists the known ones.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return TrackerRecipe(lookup(TRACKERS, name, "tracker"), config, benchmark, given)

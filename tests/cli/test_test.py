@@ -1,0 +1,105 @@
+"""tracking/test.py on a fabricated GOT-10k tree with a tracker that needs no network."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tracking.test as script
+from lib.test.evaluation.trackers import TRACKERS, TrackerKind
+from lib.utils.cli import run_script
+from tests.evaluation import fakes
+
+LENGTHS = {"GOT-10k_Val_000001": 3, "GOT-10k_Val_000002": 5}
+
+
+@pytest.fixture(autouse=True)
+def fake_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRACKERS, "fake", TrackerKind(fakes.fake_parameters, fakes.build_fake))
+
+
+def run(tmp_path: Path, *arguments: str, tracker: str = "fake", config: str = "cfg") -> int:
+    places = ["--data_dir", str(tmp_path / "data"), "--save_dir", str(tmp_path)]
+    return run_script(lambda: script.main([tracker, config, *arguments, *places]))
+
+
+@pytest.mark.parametrize(("flag", "threads"), [("--dataset", "0"), ("--dataset_name", "2")])
+def test_run_resume_and_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, threads: str) -> None:
+    fakes.write_got10k(tmp_path / "data" / "got10k", LENGTHS)
+    command = [flag, "got10k_val", "--threads", threads, "--num_gpus", "0"]
+    assert run(tmp_path, *command) == 0
+    folder = tmp_path / "test" / "tracking_results" / "fake" / "cfg" / "got10k"
+    for name, frames in LENGTHS.items():
+        assert len((folder / f"{name}.txt").read_text().splitlines()) == frames
+        assert len((folder / f"{name}_time.txt").read_text().splitlines()) == frames
+    out = capsys.readouterr().out
+    assert "2 sequences: 2 tracked, 0 there already, 0 failed" in out
+    assert str(folder) in out
+    assert run(tmp_path, *command) == 0
+    assert "0 tracked, 2 there already" in capsys.readouterr().out
+    assert run(tmp_path, *command, "--overwrite", "--sequence", "GOT-10k_Val_000002") == 0
+    assert "1 tracked, 0 there already" in capsys.readouterr().out
+
+
+def test_a_failed_sequence_is_exit_1_and_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    brightness = {"GOT-10k_Val_000001": fakes.FAILING}
+    fakes.write_got10k(tmp_path / "data" / "got10k", LENGTHS, brightness=brightness)
+    assert run(tmp_path, "--dataset", "got10k_val") == 1
+    out = capsys.readouterr().out
+    assert "FAILED GOT-10k_Val_000001: ValueError: the fake tracker was told to fail" in out
+    log = (tmp_path / "logs" / "test-fake-cfg-got10k_val.log").read_text()
+    assert "Traceback" in log
+    assert "told to fail" in log
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        ({"tracker": "seqtrak"}, ["--dataset", "got10k_val"], "unknown tracker 'seqtrak'; known: fake, seqtrack"),
+        ({"tracker": "seqtrack", "config": "nope"}, ["--dataset", "got10k_val"], "seqtrack_b256"),
+        ({}, ["--dataset", "lasso"], "unknown data set 'lasso'; known: got10k_test, got10k_val"),
+        ({}, ["--dataset", "got10k_val"], "no such data folder"),
+        ({}, ["--dataset", "got10k_val", "--threads", "-1"], "--threads"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict, arguments: list[str], message: str
+) -> None:
+    assert run(tmp_path, *arguments, **changes) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert message in captured.err
+    assert list(tmp_path.iterdir()) == []  # nothing is half-written
+
+
+def test_missing_sequence_and_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fakes.write_got10k(tmp_path / "data" / "got10k", LENGTHS)
+    assert run(tmp_path, "--dataset", "got10k_val", "--sequence", "dog") == 2
+    assert "no sequence 'dog'" in capsys.readouterr().err
+    assert run(tmp_path, "--dataset", "got10k_val", tracker="seqtrack", config="seqtrack_b256") == 2
+    assert "no checkpoint for seqtrack_b256" in capsys.readouterr().err
+    assert not (tmp_path / "test").exists()
+
+
+def test_devices_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script.torch.cuda, "device_count", lambda: 2)
+    assert script.worker_devices("auto", 3, None) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert script.worker_devices("cuda", 2, 1) == ["cuda:0", "cuda:0"]
+    assert script.worker_devices("auto", 0, None) == ["auto"]
+    assert script.worker_devices("cpu", 2, None) == ["cpu", "cpu"]
+
+
+def test_help_as_a_script() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "tracking/test.py", "--help"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "got10k_val" in done.stdout

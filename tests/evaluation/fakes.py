@@ -1,0 +1,88 @@
+"""A tiny benchmark on disk, and trackers without a network."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.utils.errors import CheckpointError
+from lib.utils.image_io import write_image
+
+GREY, FAILING, DEADLY, SLOW, NAN = 90, 10, 200, 150, 240
+"""Brightness of a frame, by which the fake tracker knows what it is supposed to do."""
+
+
+def truth_boxes(frames: int, seed: int = 0) -> np.ndarray:
+    """(frames, 4) boxes that wander over a 64 x 48 image."""
+    rng = np.random.RandomState(seed)
+    boxes = np.array([20.25, 12.5, 16.0, 14.75]) + rng.uniform(-1, 1, (frames, 4)).cumsum(axis=0).clip(-8, 8)
+    return boxes.round(4)
+
+
+def write_got10k(
+    root: Path, lengths: dict[str, int], split: str = "val", brightness: dict[str, int] | None = None
+) -> Path:
+    """Write a GOT-10k split of tiny frames; ``brightness`` by sequence chooses what the fake tracker does."""
+    for seed, (name, frames) in enumerate(lengths.items()):
+        folder = root / split / name
+        folder.mkdir(parents=True)
+        for index in range(frames):
+            value = (brightness or {}).get(name, GREY)
+            write_image(folder / f"{index + 1:08d}.jpg", np.full((48, 64, 3), value, dtype=np.uint8))
+        rows = truth_boxes(frames, seed)[: 1 if split == "test" else None]
+        (folder / "groundtruth.txt").write_text("".join(",".join(map(str, row)) + "\n" for row in rows.tolist()))
+    (root / split / "list.txt").write_text("".join(f"{name}\n" for name in lengths))
+    return root
+
+
+class FakeTracker:
+    """Moves its box a little each frame; dark frames make it fail, bright ones kill its process."""
+
+    def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
+        self.box = list(info["init_bbox"])
+
+    def track(self, image: np.ndarray) -> dict[str, Any]:
+        brightness = int(image[0, 0, 0])
+        if abs(brightness - FAILING) < 5:
+            raise ValueError("the fake tracker was told to fail")
+        if abs(brightness - DEADLY) < 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if abs(brightness - SLOW) < 5:
+            time.sleep(0.1)
+        if abs(brightness - NAN) < 5:
+            self.box = [float("nan")] * 4
+        self.box = [self.box[0] + 0.7, self.box[1] - 0.3, *self.box[2:]]
+        return {"target_bbox": self.box, "confidence": 1.0}
+
+
+def make_fake(device: str) -> FakeTracker:
+    return FakeTracker()
+
+
+def make_broken(device: str) -> FakeTracker:
+    raise CheckpointError("weights.pth.tar: the file is truncated")
+
+
+def make_buggy(device: str) -> FakeTracker:
+    raise RuntimeError("a bug in the tracker")
+
+
+def fake_parameters(config: str, dataset: str, **overrides: Any) -> dict[str, Any]:
+    return {"config": config, "dataset": dataset, **overrides}
+
+
+def build_fake(params: dict[str, Any]) -> FakeTracker:
+    return FakeTracker()
+
+
+def write_results(folder: Path, sequences: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Write result files as the published code does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, boxes in sequences:
+        rows = boxes.astype(int).tolist()
+        (folder / f"{name}.txt").write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
+        (folder / f"{name}_time.txt").write_text("0.010000\n" * len(rows))

@@ -1,0 +1,194 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.config.paths import load_paths
+from lib.test.evaluation import SequenceList, get_dataset
+from lib.test.evaluation.loop import track_sequence
+from lib.test.evaluation.manifest import claim_folder, read_manifest
+from lib.test.evaluation.pool import available_cores
+from lib.test.evaluation.results import ResultFolder
+from lib.test.evaluation.running import run_benchmark
+from lib.utils.errors import InputError, SeqTrackError
+from tests.evaluation import fakes
+
+LENGTHS = {"short": 2, "one": 1, "long": 6, "middle": 4}
+
+
+def benchmark(root: Path, brightness: dict[str, int] | None = None) -> SequenceList:
+    fakes.write_got10k(root / "data" / "got10k", LENGTHS, brightness=brightness)
+    return get_dataset("got10k_val", paths=load_paths("test", data_dir=root / "data"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ResultFolder:
+    return ResultFolder(tmp_path, "fake", "cfg", "got10k")
+
+
+def contents(folder: ResultFolder) -> dict[str, bytes]:
+    return {name: folder.boxes_path(name).read_bytes() for name in folder.sequences()}
+
+
+def test_track_sequence(tmp_path: Path) -> None:
+    sequence = benchmark(tmp_path).select(["middle"])[0]
+    seen = []
+    boxes, seconds = track_sequence(fakes.FakeTracker(), sequence, lambda: seen.append(1))
+    np.testing.assert_allclose(boxes - boxes[0], np.outer(range(4), [0.7, -0.3, 0, 0]), atol=1e-9)
+    np.testing.assert_array_equal(boxes[0], sequence.ground_truth_rect[0])
+    assert len(seconds) == len(seen) == 4
+
+
+def test_longest_first_and_resume(tmp_path: Path, folder: ResultFolder) -> None:
+    sequences = benchmark(tmp_path)
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    assert [outcome.sequence for outcome in summary.outcomes] == ["long", "middle", "short", "one"]
+    assert not summary.failed
+    assert summary.frames == 13
+    first = contents(folder)
+    assert set(first) == set(LENGTHS)
+
+    folder.boxes_path("middle").write_text("1\t2\t3\t4\n")  # incomplete
+    before = folder.boxes_path("long").stat().st_mtime_ns
+    again = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    assert [outcome.sequence for outcome in again.outcomes] == ["middle"]
+    assert sorted(again.present) == ["long", "one", "short"]
+    assert contents(folder) == first
+    assert folder.boxes_path("long").stat().st_mtime_ns == before
+
+
+def test_nothing_to_do_makes_no_tracker(tmp_path: Path, folder: ResultFolder) -> None:
+    sequences = benchmark(tmp_path)
+    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    assert run_benchmark(sequences, fakes.make_broken, folder, devices=["cpu"]).outcomes == []
+
+
+@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
+def test_a_failing_sequence_is_listed_and_the_others_go_on(
+    tmp_path: Path, folder: ResultFolder, devices: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    sequences = benchmark(tmp_path, {"middle": fakes.FAILING, "short": fakes.NAN})
+    (tmp_path / "data" / "got10k" / "val" / "long" / "00000003.jpg").write_bytes(b"")
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=devices)
+    errors = {outcome.sequence: outcome.error for outcome in summary.failed}
+    assert set(errors) == {"long", "middle", "short"}
+    assert errors["middle"] == "ValueError: the fake tracker was told to fail"
+    assert "00000003.jpg" in errors["long"]
+    assert "frame 1" in errors["short"]
+    assert "in track" in caplog.text  # the traceback
+    assert folder.sequences() == ["one"]
+    assert [line for line in summary.lines() if line.startswith("FAILED middle")]
+
+
+def test_processes_write_the_same_files(tmp_path: Path, folder: ResultFolder) -> None:
+    sequences = benchmark(tmp_path)
+    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    parallel = ResultFolder(tmp_path, "fake", "parallel", "got10k")
+    summary = run_benchmark(sequences, fakes.make_fake, parallel, devices=["cpu", "cpu"])
+    assert not summary.failed
+    assert contents(parallel) == contents(folder)
+
+
+def test_a_dead_worker_is_named_and_nothing_hangs(tmp_path: Path, folder: ResultFolder) -> None:
+    sequences = benchmark(tmp_path, {"long": fakes.DEADLY})
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu", "cpu"])
+    (failed,) = summary.failed
+    assert failed.sequence == "long"
+    assert "died, signal SIGKILL, while tracking long" in failed.error
+    assert folder.sequences() == ["middle", "one", "short"]
+
+
+def test_all_workers_dead(tmp_path: Path, folder: ResultFolder) -> None:
+    sequences = benchmark(tmp_path, dict.fromkeys(LENGTHS, fakes.DEADLY))
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu", "cpu"])
+    assert len(summary.failed) == 4
+    assert "no worker is left" in summary.failed[-1].error
+
+
+def test_a_mistake_of_the_user_stops_the_workers(tmp_path: Path, folder: ResultFolder) -> None:
+    with pytest.raises(SeqTrackError, match=r"weights\.pth\.tar: the file is truncated"):
+        run_benchmark(benchmark(tmp_path), fakes.make_broken, folder, devices=["cpu", "cpu"])
+
+
+def test_a_bug_in_making_the_tracker_fails_every_sequence(
+    tmp_path: Path, folder: ResultFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    summary = run_benchmark(benchmark(tmp_path), fakes.make_buggy, folder, devices=["cpu", "cpu"])
+    assert len(summary.failed) == 4
+    assert "RuntimeError: a bug in the tracker" in caplog.text
+
+
+SLOW_RUN = """
+import sys
+from pathlib import Path
+from lib.config.paths import load_paths
+from lib.test.evaluation import get_dataset
+from lib.test.evaluation.results import ResultFolder
+from lib.test.evaluation.running import run_benchmark
+from lib.utils.cli import run_script
+from tests.evaluation import fakes
+
+def main():
+    root = Path(sys.argv[1])
+    sequences = get_dataset("got10k_val", paths=load_paths("test", data_dir=root / "data"))
+    run_benchmark(sequences, fakes.make_fake, ResultFolder(root, "fake", "cfg", "got10k"), devices=sys.argv[2:])
+    return 0
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
+"""
+
+
+@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
+def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, devices: list[str]) -> None:
+    lengths = {"quick": 100, "slow": 99, "slower": 98}  # the quick one is done while the others last ten seconds
+    brightness = {"slow": fakes.SLOW, "slower": fakes.SLOW}
+    fakes.write_got10k(tmp_path / "data" / "got10k", lengths, brightness=brightness)
+    script = tmp_path / "slow_run.py"
+    script.write_text(textwrap.dedent(SLOW_RUN))
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), *devices],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not folder.boxes_path("quick").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert sorted(path.name for path in folder.path.iterdir()) == ["quick.txt", "quick_time.txt"]
+    assert folder.is_complete("quick", 100)
+
+
+def test_results_of_other_weights_are_never_reused(tmp_path: Path, folder: ResultFolder) -> None:
+    sequences = benchmark(tmp_path)
+    old, new = tmp_path / "old.pth.tar", tmp_path / "new.pth.tar"
+    old.write_bytes(b"old")
+    new.write_bytes(b"new")
+    claim_folder(folder, sequences, old, overwrite=False)
+    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    claim_folder(folder, sequences, old, overwrite=False)  # the same weights go on
+    with pytest.raises(InputError, match=r"made with other weights \(.*old\.pth\.tar\); use --overwrite"):
+        claim_folder(folder, sequences, new, overwrite=False)
+    with pytest.raises(InputError, match="1 results"):  # the others would stay
+        claim_folder(folder, sequences.select(["long", "middle", "one"]), new, overwrite=True)
+    assert read_manifest(folder)["checkpoint"] == str(old)
+    assert set(folder.sequences()) == set(LENGTHS)
+    claim_folder(folder, sequences, new, overwrite=True)
+    assert folder.sequences() == []
+    assert read_manifest(folder)["checkpoint"] == str(new)
+
+
+def test_available_cores() -> None:
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)

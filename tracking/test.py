@@ -1,0 +1,84 @@
+"""Run a tracker over a benchmark and write its boxes, one result file per sequence."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lib.config.paths import load_paths
+from lib.test.evaluation import BENCHMARKS, get_dataset
+from lib.test.evaluation.manifest import claim_folder
+from lib.test.evaluation.results import ResultFolder, run_log_path
+from lib.test.evaluation.running import run_benchmark
+from lib.test.evaluation.trackers import TRACKERS, tracker_recipe
+from lib.utils.cli import run_script
+from lib.utils.errors import InputError
+from lib.utils.log import setup_logging
+from lib.utils.registry import lookup
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__ + " Complete results are left as they are, so an interrupted run is continued by the same "
+        "command. Exit code 1 if a sequence failed."
+    )
+    parser.add_argument("tracker", metavar="tracker_name", help=f"one of: {', '.join(TRACKERS)}")
+    parser.add_argument("config", metavar="tracker_param", help="experiment, a file of experiments/seqtrack (no .yaml)")
+    parser.add_argument("--dataset", "--dataset_name", required=True, help=f"one of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--sequence", nargs="+", metavar="SEQ", help="only these sequences (names, or numbers from 0)")
+    parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 or 1: this process (default: 0)")
+    parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs (default: all)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    parser.add_argument("--checkpoint", type=Path, help="weights (default: those of the experiment below save_dir)")
+    parser.add_argument("--data_dir", type=Path, help="folder of the data sets (default: ./data)")
+    parser.add_argument("--save_dir", type=Path, help="folder of checkpoints and results (default: .)")
+    parser.add_argument("--overwrite", action="store_true", help="track again what has a result already")
+    parser.add_argument("--debug", type=int, default=0, help="1: one process, detailed log")
+    return parser.parse_args(argv)
+
+
+def worker_devices(device: str, threads: int, num_gpus: int | None) -> list[str]:
+    """Device of each process; with several GPUs the processes take turns on them."""
+    if threads < 0 or (num_gpus is not None and num_gpus < 0):
+        raise InputError("--threads and --num_gpus must not be negative")
+    processes = max(1, threads)
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    gpus = gpus if num_gpus is None else min(gpus, num_gpus)
+    if processes == 1 or gpus == 0:
+        return [device] * processes
+    return [f"cuda:{number % gpus}" for number in range(processes)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Track a benchmark; return 1 if a sequence failed."""
+    args = parse_args(argv)
+    lookup(TRACKERS, args.tracker, "tracker")
+    benchmark = lookup(BENCHMARKS, args.dataset, "data set")
+    paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
+    devices = worker_devices(args.device, 0 if args.debug else args.threads, args.num_gpus)
+    recipe = tracker_recipe(
+        args.tracker, args.config, args.dataset, checkpoint=args.checkpoint, save_dir=paths.save_dir, dtype=args.dtype
+    )
+    params = recipe.parameters(devices[0])  # a wrong name or a missing checkpoint shows before anything is written
+    sequences = get_dataset(args.dataset, paths=paths)
+    if args.sequence:
+        sequences = sequences.select(args.sequence)
+    config = Path(args.config).stem if Path(args.config).suffix in (".yaml", ".yml") else args.config
+    folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag)
+    claim_folder(folder, sequences, getattr(params, "checkpoint", None), args.overwrite)
+    log_file = run_log_path(paths.save_dir, args.tracker, config, args.dataset)
+    setup_logging(log_file, "DEBUG" if args.debug else "INFO")
+    logging.info("testing %s %s on %s: %d sequences", args.tracker, config, args.dataset, len(sequences))
+    summary = run_benchmark(sequences, recipe, folder, devices=devices)
+    print("\n".join([f"{args.tracker} {config} on {args.dataset}", *summary.lines()]))
+    print(f"results: {folder.path}\nlog: {log_file}")
+    return 1 if summary.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
