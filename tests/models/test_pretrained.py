@@ -168,3 +168,15 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing(damage, message)
         load_vit_weights(body, weights, origin="here")
     assert "\n" not in str(caught.value)
     torch.testing.assert_close(body.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("encoder_name", "name"),
+    [(key, name) for key, variant in VARIANTS.items() for name in variant.timm_weights.values()],
+)
+def test_the_networks_of_timm_have_the_names_and_shapes_that_are_loaded(encoder_name, name):
+    variant = VARIANTS[encoder_name]
+    with torch.device("meta"):
+        body = build_encoder(variant, search_size=16 * variant.stride, template_size=8 * variant.stride).body
+        weights = pretrained.timm.create_model(name, pretrained=False, num_classes=0).state_dict()
+    load_vit_weights(body, weights, origin=name)
