@@ -1,0 +1,57 @@
+"""The names that DATA.TRAIN.DATASETS_NAME and DATA.VAL.DATASETS_NAME may hold."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from easydict import EasyDict
+
+from lib.config.paths import Paths
+from lib.train.dataset.base import TrainingDataset
+from lib.train.dataset.synthetic import Synthetic
+from lib.utils.errors import DataError
+from lib.utils.registry import lookup
+
+Builder = Callable[[str, EasyDict, Paths], TrainingDataset]
+
+
+def _folder(text: str, key: str) -> Path | None:
+    if not text:
+        return None
+    if not Path(text).is_dir():
+        raise DataError(f"{text}: no such folder (set by DATA.SYNTHETIC.{key})")
+    return Path(text)
+
+
+def _synthetic(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
+    options = cfg.DATA.SYNTHETIC
+    return Synthetic(
+        num_sequences=options.SEQUENCES,
+        num_frames=options.FRAMES,
+        size=(options.WIDTH, options.HEIGHT),
+        difficulty=options.DIFFICULTY,
+        split="val" if name.endswith("_val") else "train",
+        backgrounds=_folder(options.BACKGROUNDS, "BACKGROUNDS"),
+        cutouts=_folder(options.CUTOUTS, "CUTOUTS"),
+        name=name,
+    )
+
+
+DATASETS: dict[str, Builder] = {
+    "SYNTHETIC": _synthetic,
+    "SYNTHETIC_val": _synthetic,
+}
+
+
+def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
+    """Open a training data set.
+
+    Args:
+        name: a key of ``DATASETS``.
+        cfg: the configuration.
+        paths: where data sets lie.
+
+    Raises:
+        ConfigError: if the name is unknown; the message lists the known ones.
+        DataError: if its files are missing or malformed.
+    """
+    return lookup(DATASETS, name, "training data set")(name, cfg, paths)

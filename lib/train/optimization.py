@@ -1,0 +1,91 @@
+"""What is trained, how fast, and when the rate drops."""
+
+from collections.abc import Sequence
+
+from easydict import EasyDict
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, StepLR
+
+from lib.utils.errors import ConfigError
+from lib.utils.registry import lookup
+
+ENCODER = "encoder"
+"""Parameters with this word in their name form the encoder's group."""
+
+
+def matches_part(name: str, part: str) -> bool:
+    """Whether ``part`` names a parameter or a module on the way to it, in whole components.
+
+    ``blocks.1`` matches ``encoder.body.blocks.1.norm1.weight`` and not ``encoder.body.blocks.11.norm1.weight``.
+    """
+    return f".{part}." in f".{name}."
+
+
+def freeze_encoder(network: nn.Module, *, frozen: bool, open_parts: Sequence[str] = ()) -> list[str]:
+    """Set which parameters of the encoder are trained.
+
+    Args:
+        network: changed in place; parameters outside the encoder are left alone.
+        frozen: whether the encoder is frozen.
+        open_parts: parts of a frozen encoder that stay trainable, see ``matches_part``.
+
+    Returns:
+        Names of the encoder's parameters that are trained.
+
+    Raises:
+        ConfigError: if a part matches nothing.
+    """
+    parameters = {name: parameter for name, parameter in network.named_parameters() if ENCODER in name}
+    for part in open_parts:
+        if not any(matches_part(name, part) for name in parameters):
+            raise ConfigError(f"TRAIN.ENCODER_OPEN: {part!r} matches no parameter of the encoder")
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(not frozen or any(matches_part(name, part) for part in open_parts))
+    return [name for name, parameter in parameters.items() if parameter.requires_grad]
+
+
+def build_optimizer(network: nn.Module, cfg: EasyDict) -> Optimizer:
+    """Make the optimiser: two groups, the encoder being the second, with a learning rate of its own.
+
+    Freezes the encoder as TRAIN.FREEZE_ENCODER, ENCODER_OPEN and an ENCODER_MULTIPLIER of 0 ask.
+
+    Source: SeqTrack, section 4.1. Faithful: weight decay acts on all parameters.
+
+    Raises:
+        ConfigError: for an unknown optimiser, or an ENCODER_OPEN part that matches nothing.
+    """
+    train = cfg.TRAIN
+    optimizer = lookup({"ADAMW": AdamW}, train.OPTIMIZER, "TRAIN.OPTIMIZER")
+    # An encoder without a learning rate cannot be opened in part.
+    without_rate = train.ENCODER_MULTIPLIER <= 0
+    freeze_encoder(
+        network,
+        frozen=train.FREEZE_ENCODER or without_rate,
+        open_parts=() if without_rate else train.ENCODER_OPEN if train.FREEZE_ENCODER else (),
+    )
+    trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for name, parameter in trained if ENCODER not in name]},
+        {
+            "params": [parameter for name, parameter in trained if ENCODER in name],
+            "lr": train.LR * train.ENCODER_MULTIPLIER,
+        },
+    ]
+    return optimizer(groups, lr=train.LR, weight_decay=train.WEIGHT_DECAY)
+
+
+def build_scheduler(optimizer: Optimizer, cfg: EasyDict) -> LRScheduler:
+    """Make the schedule of the learning rates; it is stepped once after each epoch.
+
+    Raises:
+        ConfigError: for an unknown schedule, or ``Mstep`` without milestones.
+    """
+    train, schedule = cfg.TRAIN, cfg.TRAIN.SCHEDULER
+    if schedule.TYPE == "step":
+        return StepLR(optimizer, train.LR_DROP_EPOCH, gamma=schedule.DECAY_RATE)
+    if schedule.TYPE == "Mstep":
+        if not schedule.MILESTONES:
+            raise ConfigError("TRAIN.SCHEDULER.MILESTONES: the schedule Mstep needs at least one epoch")
+        return MultiStepLR(optimizer, schedule.MILESTONES, gamma=schedule.GAMMA)
+    raise ConfigError(f"unknown TRAIN.SCHEDULER.TYPE {schedule.TYPE!r}; known: step, Mstep")

@@ -1,0 +1,79 @@
+"""Train an experiment in this process.
+
+    python lib/train/run_training.py --script seqtrack --config seqtrack_demo --save_dir .
+
+Writes below save_dir: checkpoints/train/seqtrack/<config>/SEQTRACK_ep<epoch>.pth.tar,
+tensorboard/train/seqtrack/<config> and logs/seqtrack-<config>.log. Run again, it goes on after the newest checkpoint.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # run as a file: the folder of the project takes the place of the folder of this file
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from lib.config.paths import load_paths, log_path
+from lib.config.seqtrack.config import load_config
+from lib.train.train_script import RunSettings, experiment_name, run
+from lib.utils.cli import run_script
+from lib.utils.errors import InputError
+from lib.utils.log import setup_logging
+from lib.utils.registry import lookup
+
+SCRIPTS = {"seqtrack": run}
+"""What can be trained, by the name given to ``--script``."""
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every way of starting a training shares."""
+    parser.add_argument("--script", default="seqtrack", help="what to train: seqtrack")
+    parser.add_argument("--config", required=True, help="name of the experiment, or path of its YAML file")
+    parser.add_argument("--save_dir", help="where checkpoints, curves and logs go (default: from the path settings)")
+    parser.add_argument("--data_dir", help="where the data sets lie (default: from the path settings)")
+    parser.add_argument("--seed", type=int, help="overrides TRAIN.SEED")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        help="auto: go on after the newest checkpoint of the experiment; never: start afresh; or a checkpoint's path",
+    )
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser)
+    # Launchers pass one of the two spellings.
+    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Run a training with the flags of ``add_run_arguments``.
+
+    Raises:
+        SeqTrackError: for anything that the user can mend.
+    """
+    script = lookup(SCRIPTS, args.script, "training script")
+    overrides = {} if args.seed is None else {"TRAIN.SEED": args.seed}
+    cfg = load_config(args.config, overrides)
+    paths = load_paths("train", save_dir=args.save_dir, data_dir=args.data_dir)
+    name = experiment_name(args.config)
+    setup_logging(log_path(paths.save_dir, name))
+    script(cfg, RunSettings(name, paths, device=args.device, resume=args.resume))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    args = parse_args(argv)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("this version trains in one process: start it without a launcher, or with --nproc_per_node 1")
+    return train(args)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,150 @@
+"""Puts a training run together: configuration in, trainer out. The only place that knows all the parts."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from easydict import EasyDict
+
+from lib.config.paths import Paths, checkpoint_dir, tensorboard_dir
+from lib.models.seqtrack import build_seqtrack
+from lib.models.seqtrack.seqtrack import SeqTrack
+from lib.train.actors.seqtrack import SeqTrackActor
+from lib.train.admin.tensorboard import TensorboardWriter
+from lib.train.data.frame_choice import FramePolicy
+from lib.train.data.loader import EpochKeys, TrainingLoader
+from lib.train.data.processing import Augmentation, CropSettings, SeqTrackProcessing
+from lib.train.data.sampler import TrackingSampler
+from lib.train.dataset.registry import build_dataset
+from lib.train.optimization import build_optimizer, build_scheduler
+from lib.train.trainers.base_trainer import TrainerSettings
+from lib.train.trainers.checkpoints import CheckpointStore, find_resume_point
+from lib.train.trainers.ltr_trainer import LTRTrainer
+from lib.train.trainers.step import OptimizationStep
+from lib.utils.device import resolve_device, resolve_dtype
+from lib.utils.dist import get_rank, get_world_size, is_main_process
+from lib.utils.seed import seed_everything
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the command line says about a run; everything else is in the configuration.
+
+    Attributes:
+        config_name: name of the experiment, part of every path that is written.
+        paths: where data is read and results are written.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``.
+        resume: ``auto``, ``never`` or the path of a checkpoint.
+    """
+
+    config_name: str
+    paths: Paths
+    device: str = "auto"
+    resume: str = "auto"
+
+
+def run(cfg: EasyDict, settings: RunSettings) -> None:
+    """Train an experiment to its last epoch.
+
+    Raises:
+        SeqTrackError: for anything that the user can mend.
+    """
+    device = resolve_device(settings.device)
+    seed_everything(cfg.TRAIN.SEED)
+    logger.info("experiment %s, seed %d, device %s", settings.config_name, cfg.TRAIN.SEED, device)
+    # What is cheap and can be wrong comes first: data sets before the network, whose weights may be a download.
+    train_loader = build_loader(cfg, settings.paths, "TRAIN", device)
+    val_loader = build_loader(cfg, settings.paths, "VAL", device) if cfg.DATA.VAL.DATASETS_NAME else None
+    store = CheckpointStore(checkpoint_dir(settings.paths.save_dir, settings.config_name), cfg.TRAIN.KEEP_CHECKPOINTS)
+    resume_from = find_resume_point(store, settings.resume)
+    network = build_seqtrack(cfg, pretrained=resume_from is None).to(device)
+    trainer = build_trainer(cfg, network, train_loader, val_loader, store, settings.config_name, device)
+    if resume_from is not None:
+        trainer.resume(resume_from)
+    if is_main_process():
+        folder = tensorboard_dir(settings.paths.save_dir, settings.config_name)
+        trainer.writer = TensorboardWriter(folder, first_step=trainer.global_step + 1 if trainer.epoch else 0)
+    try:
+        trainer.train()
+    finally:
+        trainer.writer.close()
+
+
+def build_trainer(
+    cfg: EasyDict,
+    network: SeqTrack,
+    train_loader: TrainingLoader,
+    val_loader: TrainingLoader | None,
+    store: CheckpointStore,
+    config_name: str,
+    device: torch.device,
+) -> LTRTrainer:
+    """Make the trainer of a network that lies on its device."""
+    train = cfg.TRAIN
+    optimizer = build_optimizer(network, cfg)
+    actor = SeqTrackActor(
+        network, network.vocabulary, mean=cfg.DATA.MEAN, std=cfg.DATA.STD, ce_weight=train.CE_WEIGHT
+    ).to(device)
+    step = OptimizationStep(
+        actor,
+        optimizer,
+        device=device,
+        clip_norm=train.GRAD_CLIP_NORM,
+        amp_dtype=resolve_dtype(train.AMP_DTYPE) if train.AMP else None,
+    )
+    numbers = TrainerSettings(train.EPOCH, train.SAVE_EVERY, train.PRINT_INTERVAL, train.VAL_EPOCH_INTERVAL)
+    return LTRTrainer(
+        train_loader=train_loader,
+        val_loader=val_loader,
+        network=network,
+        step=step,
+        scheduler=build_scheduler(optimizer, cfg),
+        settings=numbers,
+        store=store,
+        config=cfg,
+        config_name=config_name,
+    )
+
+
+def build_processing(cfg: EasyDict, augmentation: Augmentation) -> SeqTrackProcessing:
+    """Make the processing of a configuration."""
+    template, search = (
+        CropSettings(part.SIZE, part.FACTOR, part.CENTER_JITTER, part.SCALE_JITTER)
+        for part in (cfg.DATA.TEMPLATE, cfg.DATA.SEARCH)
+    )
+    return SeqTrackProcessing(template=template, search=search, augmentation=augmentation)
+
+
+def build_sampler(cfg: EasyDict, paths: Paths, split: str) -> TrackingSampler:
+    """Open the data sets of ``split`` (``TRAIN`` or ``VAL``) and make the sampler over them."""
+    data, interval = cfg.DATA, cfg.DATA.MAX_SAMPLE_INTERVAL
+    gaps = tuple(interval) if isinstance(interval, list | tuple) else (interval,)
+    return TrackingSampler(
+        datasets=[build_dataset(name, cfg, paths) for name in data[split].DATASETS_NAME],
+        ratios=data[split].DATASETS_RATIO,
+        mode=data.SAMPLER_MODE,
+        policy=FramePolicy(data.TEMPLATE.NUMBER, data.SEARCH.NUMBER, gaps),
+        processing=build_processing(cfg, Augmentation() if split == "TRAIN" else Augmentation.for_validation()),
+        seed=cfg.TRAIN.SEED,
+    )
+
+
+def build_loader(cfg: EasyDict, paths: Paths, split: str, device: torch.device) -> TrainingLoader:
+    """Make the loader of ``split`` (``TRAIN`` or ``VAL``).
+
+    Raises:
+        ConfigError: for an unknown data set or numbers that do not fit each other.
+        DataError: if a data set is missing or malformed.
+    """
+    keys = EpochKeys(cfg.DATA[split].SAMPLE_PER_EPOCH, cfg.TRAIN.BATCH_SIZE, get_rank(), get_world_size())
+    return TrainingLoader(
+        build_sampler(cfg, paths, split), keys, num_workers=cfg.TRAIN.NUM_WORKER, pin_memory=device.type == "cuda"
+    )
+
+
+def experiment_name(config: str) -> str:
+    """Name of an experiment given by name or by the path of its YAML file."""
+    return Path(config).stem if config.endswith((".yaml", ".yml")) else config
