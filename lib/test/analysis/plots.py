@@ -1,0 +1,153 @@
+"""Success, precision and normalised precision plots, as PNG and PDF. No display and no TeX is needed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from lib.test.analysis.collect import ScoredTracker
+from lib.test.analysis.metrics import (
+    NORM_PRECISION_THRESHOLDS,
+    PRECISION_PIXELS,
+    SCORE_INDEX,
+    mean_curves,
+    success_thresholds,
+)
+from lib.utils.files import atomic_path
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, told apart by colour-blind readers (without yellow, which is pale on white)."""
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+BASELINE_STYLE = {"color": "#888888", "linestyle": (0, (2, 2)), "linewidth": 1.5}
+STYLE = {"font.size": 11, "pdf.fonttype": 42, "axes.spines.top": False, "axes.spines.right": False}
+LONGEST_LABEL = 44
+
+
+@dataclass(frozen=True)
+class PlotKind:
+    """One of the plots.
+
+    Attributes:
+        name: of its files.
+        curve: key of ``metrics.mean_curves``.
+        title: what it shows.
+        x_label: what the thresholds are.
+        score: key of ``metrics.summarise`` that ranks the trackers.
+        thresholds: makes the x values from the number of points.
+        score_at: threshold that the score is read at, marked by a line; None if it is the mean of the curve.
+    """
+
+    name: str
+    curve: str
+    title: str
+    x_label: str
+    score: str
+    thresholds: Callable[[int], np.ndarray]
+    score_at: float | None
+
+
+PLOTS = (
+    PlotKind(
+        "success", "success", "Success", "Overlap threshold", "AUC", lambda n: success_thresholds(1 / (n - 1)), None
+    ),
+    PlotKind(
+        "precision",
+        "precision",
+        "Precision",
+        "Distance of centres [pixels]",
+        "P",
+        lambda n: PRECISION_PIXELS,
+        float(PRECISION_PIXELS[SCORE_INDEX]),
+    ),
+    PlotKind(
+        "norm_precision",
+        "norm_precision",
+        "Normalised precision",
+        "Distance of centres [true box sizes]",
+        "NP",
+        lambda n: NORM_PRECISION_THRESHOLDS,
+        float(NORM_PRECISION_THRESHOLDS[SCORE_INDEX]),
+    ),
+)
+"""The three plots."""
+
+
+def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) -> Figure:
+    """Draw the curves of trackers, the legend sorted by score.
+
+    Args:
+        kind: which plot.
+        trackers: at least one.
+        subtitle: the data set and the protocol.
+    """
+    ranked = sorted(trackers, key=lambda tracker: (-tracker.summary[kind.score], -tracker.summary["AUC"]))
+    styles = _styles(trackers)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.0, max(4.4, 1.2 + 0.2 * len(ranked))))  # a long legend needs a high figure
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        for rank, tracker in enumerate(ranked):
+            curve = mean_curves(tracker.scores)[kind.curve]
+            label = f"[{tracker.summary[kind.score]:.1f}] {_shortened(tracker.label)}"
+            order = 3 + len(ranked) - rank
+            # A perfect curve runs along the frame and must not lose half its width to it: no clipping.
+            axes.plot(
+                kind.thresholds(len(curve)), curve, label=label, zorder=order, clip_on=False, **styles[tracker.label]
+            )
+        if kind.score_at is not None:
+            axes.axvline(kind.score_at, color="#BBBBBB", linewidth=1.0, zorder=1)
+        axes.set(xlim=(0, kind.thresholds(len(curve))[-1]), ylim=(0, 100), xlabel=kind.x_label, ylabel="Frames [%]")
+        axes.grid(color="#E6E6E6", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.set_title(f"{kind.title} plot", loc="left", fontsize=13, fontweight="bold", pad=22)
+        axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555")
+        axes.legend(
+            title=f"{kind.score} [%]",
+            alignment="left",
+            loc="upper left",
+            bbox_to_anchor=(1.04, 1.02),
+            frameon=False,
+            fontsize=10 if len(ranked) <= 12 else 8,
+            handlelength=2.6,
+        )
+    return figure
+
+
+def _styles(trackers: Sequence[ScoredTracker]) -> dict[str, dict]:
+    """Line style of each tracker by label, the same in all plots; the best one is drawn thickest."""
+    styles: dict[str, dict] = {}
+    by_score = sorted((t for t in trackers if not t.is_baseline), key=lambda tracker: -tracker.summary["AUC"])
+    for index, tracker in enumerate(by_score):
+        dash = DASHES[index // len(COLOURS) % len(DASHES)]
+        width = 2.4 if index == 0 else 1.6
+        styles[tracker.label] = {"color": COLOURS[index % len(COLOURS)], "linestyle": dash, "linewidth": width}
+    return styles | {tracker.label: BASELINE_STYLE for tracker in trackers if tracker.is_baseline}
+
+
+def _shortened(label: str) -> str:
+    """A label that fits beside the plot; the ends tell names apart, so the middle goes."""
+    if len(label) <= LONGEST_LABEL:
+        return label
+    half = LONGEST_LABEL // 2 - 1
+    return f"{label[:half]}...{label[-half:]}"
+
+
+def write_plots(trackers: Sequence[ScoredTracker], subtitle: str, folder: Path) -> list[Path]:
+    """Write all plots as PNG and PDF, each whole or not at all.
+
+    Returns:
+        The files.
+    """
+    written = []
+    for kind in PLOTS:
+        figure = draw_plot(kind, trackers, subtitle)
+        for suffix, options in ((".png", {"dpi": 160}), (".pdf", {"metadata": {"CreationDate": None}})):
+            path = folder / f"{kind.name}{suffix}"
+            with rc_context(STYLE), atomic_path(path) as temporary:
+                figure.savefig(temporary, format=suffix[1:], bbox_inches="tight", pad_inches=0.15, **options)
+            written.append(path)
+    return written
