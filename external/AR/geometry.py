@@ -1,0 +1,122 @@
+"""Where Alpha-Refine looks: a region twice as wide and high as the box, resized to a square patch, and the way back.
+
+Source: the crop and paste of Alpha-Refine's evaluation code as SeqTrack+AR used it on VOT2020. The region keeps the
+proportions of the box, so the patch is stretched (unlike the square crop of the tracker).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from external.AR.network import INPUT_SIZE
+from lib.utils.errors import InputError
+
+SEARCH_FACTOR = 2.0
+
+
+class CropWindow(NamedTuple):
+    """Part of the image plane in whole pixels; may reach outside the image."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def inside(self, image_height: int, image_width: int) -> tuple[int, int, int, int]:
+        """Return the part within the image as ``(x0, y0, x1, y1)``; ``x0 >= x1`` or ``y0 >= y1`` if there is none."""
+        return (
+            max(self.left, 0),
+            max(self.top, 0),
+            min(self.left + self.width, image_width),
+            min(self.top + self.height, image_height),
+        )
+
+
+def crop_window(box_xywh: Sequence[float]) -> CropWindow:
+    """Region of the search around a box.
+
+    Args:
+        box_xywh: top-left corner and size in image pixels.
+
+    Raises:
+        InputError: if these are not four finite numbers, or width or height is not positive.
+    """
+    try:
+        x, y, w, h = (float(value) for value in box_xywh)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a box is four numbers (x, y, width, height), got {box_xywh!r}") from error
+    if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
+        raise InputError(f"cannot refine around the box {[x, y, w, h]}: width and height must be positive and finite")
+    width, height = math.ceil(SEARCH_FACTOR * w), math.ceil(SEARCH_FACTOR * h)
+    # Faithful: rounds half to even, and the reference box ignores the rounding.
+    return CropWindow(round(x + 0.5 * w - width * 0.5), round(y + 0.5 * h - height * 0.5), width, height)
+
+
+def crop_patch(image: np.ndarray, window: CropWindow) -> np.ndarray:
+    """Cut the window out of an image and resize it; what lies outside is black.
+
+    Args:
+        image: (H, W, 3) uint8.
+        window: the region.
+
+    Returns:
+        (384, 384, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = window.inside(height, width)
+    region = np.zeros((window.height, window.width, image.shape[2]), dtype=image.dtype)
+    # Faithful: one pixel too much is padded on the right and at the bottom, so a region that reaches the border loses
+    # the last column or row of the image to black.
+    x1 -= window.left + window.width >= width
+    y1 -= window.top + window.height >= height
+    if x0 < x1 and y0 < y1:
+        region[y0 - window.top : y1 - window.top, x0 - window.left : x1 - window.left] = image[y0:y1, x0:x1]
+    return cv2.resize(region, (INPUT_SIZE, INPUT_SIZE))
+
+
+def box_in_patch(box_xywh: Sequence[float], window: CropWindow) -> list[float]:
+    """Corners ``[x1, y1, x2, y2]`` of the box in pixels of the patch that was cut around it."""
+    # Faithful: the patch is taken to be centred exactly on the box, at (S - 1) / 2.
+    centre = (INPUT_SIZE - 1) / 2
+    half_width = 0.5 * float(box_xywh[2]) * INPUT_SIZE / window.width
+    half_height = 0.5 * float(box_xywh[3]) * INPUT_SIZE / window.height
+    return [centre - half_width, centre - half_height, centre + half_width, centre + half_height]
+
+
+def paste_mask(mask: np.ndarray, window: CropWindow, image_height: int, image_width: int) -> np.ndarray:
+    """Put the mask of a patch back into the image.
+
+    Args:
+        mask: (384, 384) float32.
+        window: the region that the patch showed.
+        image_height: H in pixels.
+        image_width: W in pixels.
+
+    Returns:
+        (H, W) float32, zeros outside the window.
+    """
+    canvas = np.zeros((image_height, image_width), dtype=np.float32)
+    x0, y0, x1, y1 = window.inside(image_height, image_width)
+    if x0 < x1 and y0 < y1:
+        region = cv2.resize(mask, (window.width, window.height))
+        canvas[y0:y1, x0:x1] = region[y0 - window.top : y1 - window.top, x0 - window.left : x1 - window.left]
+    return canvas
+
+
+def mask_to_box(mask: np.ndarray) -> list[float]:
+    """Tight box of the non-zero pixels, ``[x, y, width, height]``, as SeqTrack+AR starts from a VOT mask.
+
+    Args:
+        mask: (H, W), any type.
+
+    Raises:
+        InputError: if the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size == 0:
+        raise InputError("the mask of the target is empty")
+    x0, y0 = float(columns[0]), float(rows[0])
+    return [x0, y0, float(columns[-1]) - x0 + 1, float(rows[-1]) - y0 + 1]

@@ -1,0 +1,1 @@
+"""What SeqTrack is used together with. These packages import lib, never the other way round."""
