@@ -1,4 +1,4 @@
-"""Parameter groups, freezing and learning rates agree with the published ones (tests/golden/optimizer_and_config.json)."""
+"""Parameter groups, freezing and learning rates agree with the published ones (optimizer_and_config.json)."""
 
 import pytest
 import torch
@@ -90,7 +90,7 @@ def test_freezing(case):
 
 
 def test_open_parts_match_whole_components():
-    """Published: the first two entries are whole names (so nothing is opened here), and later "blocks.1" opens 10, 11."""
+    """Published: the first two entries are whole names (nothing opens here); later "blocks.1" opens 10 and 11 too."""
     assert GOLDEN["freezing"]["freeze_open_only2"]["trainable_encoder_params"] == []
     network = Named(KEYS["seqtrack_b256"])
     trained = freeze_encoder(network, frozen=True, open_parts=["blocks.1", "blocks.2"])
@@ -99,5 +99,5 @@ def test_open_parts_match_whole_components():
 
 
 def test_open_part_that_matches_nothing_is_refused():
-    with pytest.raises(ConfigError, match="ENCODER_OPEN.*'blocks.12'"):
+    with pytest.raises(ConfigError, match=r"ENCODER_OPEN.*blocks\.12"):
         build({"TRAIN.FREEZE_ENCODER": True, "TRAIN.ENCODER_OPEN": ["blocks.12"]})

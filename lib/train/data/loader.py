@@ -109,6 +109,8 @@ class TrainingLoader:
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
             persistent_workers=num_workers > 0,
+            # Iterating draws a number; it must not be one of the dropout's, or results depend on the number of workers.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:

@@ -1,17 +1,15 @@
 """The names that DATA.TRAIN.DATASETS_NAME and DATA.VAL.DATASETS_NAME may hold."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from easydict import EasyDict
 
 from lib.config.paths import Paths
 from lib.train.dataset.base import TrainingDataset
+from lib.train.dataset.builders import DISK_DATASETS, PACKED_SUFFIX, Builder
 from lib.train.dataset.synthetic import Synthetic
 from lib.utils.errors import DataError
 from lib.utils.registry import lookup
-
-Builder = Callable[[str, EasyDict, Paths], TrainingDataset]
 
 
 def _folder(text: str, key: str) -> Path | None:
@@ -39,6 +37,7 @@ def _synthetic(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
 DATASETS: dict[str, Builder] = {
     "SYNTHETIC": _synthetic,
     "SYNTHETIC_val": _synthetic,
+    **DISK_DATASETS,
 }
 
 
@@ -46,7 +45,8 @@ def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
     """Open a training data set.
 
     Args:
-        name: a key of ``DATASETS``.
+        name: a key of ``DATASETS``; for data sets on disk with ``_lmdb`` behind it to insist on the packed form, and, where the
+            data set takes one, an argument behind a colon, such as ``FOLDER:my_videos`` or ``TRACKINGNET:0-3``.
         cfg: the configuration.
         paths: where data sets lie.
 
@@ -54,4 +54,6 @@ def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
         ConfigError: if the name is unknown; the message lists the known ones.
         DataError: if its files are missing or malformed.
     """
-    return lookup(DATASETS, name, "training data set")(name, cfg, paths)
+    key = name.partition(":")[0]
+    plain = key.removesuffix(PACKED_SUFFIX)
+    return lookup(DATASETS, plain if plain in DISK_DATASETS else key, "training data set")(name, cfg, paths)
