@@ -177,3 +177,8 @@ def tensorboard_dir(save_dir: Path, config: str) -> Path:
 def log_path(save_dir: Path, config: str) -> Path:
     """Log file of the training of an experiment."""
     return save_dir / "logs" / f"seqtrack-{config}.log"
+
+
+def annotation_cache_dir(save_dir: Path) -> Path:
+    """Folder of the parsed annotations of training data sets; may be deleted at any time."""
+    return save_dir / "cache" / "annotations"

@@ -1,6 +1,8 @@
 """Where the bytes of a data set lie. Data sets name files by their path relative to the root and know nothing else."""
 
-from collections.abc import Collection
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +34,15 @@ class Storage(Protocol):
 
     def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
         """Names of the files in ``name``, sorted; ``suffixes`` in lower case with the dot."""
+
+    def size(self, name: str) -> int:
+        """Length of a file in bytes. Raises DataError naming it."""
+
+    def fingerprint(self, names: Iterable[str]) -> str:
+        """A text that changes with these files or folders, without reading them: from their sizes and times.
+
+        Names of files that do not exist are allowed and count as such.
+        """
 
 
 class DirectoryStorage:
@@ -68,26 +79,96 @@ class DirectoryStorage:
         """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
         return decode_image(self.read_bytes(name), str(self.root / name))
 
-    def _list(self, name: str) -> list[Path]:
+    def _list(self, name: str) -> list[os.DirEntry]:
         try:
-            return sorted((self.root / name).iterdir())
+            with os.scandir(self.root / name) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(f"{self.root / name}: cannot list the folder: {error.strerror}") from error
 
     def list_dirs(self, name: str = "") -> list[str]:
         """Names of the folders in ``name``, sorted."""
-        return [path.name for path in self._list(name) if path.is_dir()]
+        return [entry.name for entry in self._list(name) if entry.is_dir()]
 
     def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
         """Names of the files in ``name``, sorted; ``suffixes`` in lower case with the dot."""
-        files = [path for path in self._list(name) if path.is_file() and not path.name.startswith(".")]
-        return [path.name for path in files if suffixes is None or path.suffix.lower() in suffixes]
+        files = [entry.name for entry in self._list(name) if entry.is_file() and not entry.name.startswith(".")]
+        return [file for file in files if has_suffix(file, suffixes)]
+
+    def size(self, name: str) -> int:
+        """Length of a file in bytes. Raises DataError naming it."""
+        try:
+            return (self.root / name).stat().st_size
+        except OSError as error:
+            raise DataError(f"{self.root / name}: cannot read the file: {error.strerror}") from error
+
+    def fingerprint(self, names: Iterable[str]) -> str:
+        """A text that changes with these files or folders, without reading them: from their sizes and times."""
+        return stat_fingerprint((name, os.path.join(self.root, name)) for name in names)
+
+
+def has_suffix(name: str, suffixes: Collection[str] | None) -> bool:
+    """Whether a file name ends in one of ``suffixes`` (lower case, with the dot) in any case; None allows all."""
+    return suffixes is None or os.path.splitext(name)[1].lower() in suffixes
+
+
+def stat_fingerprint(files: Iterable[tuple[str, str]]) -> str:
+    """Hash of names, sizes and modification times.
+
+    Args:
+        files: pairs of the name that counts and the path that is looked at.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name, path in files:
+        try:
+            status = os.stat(path)
+            stamp = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0"
+        except OSError:
+            stamp = f"{name}\0missing\0"
+        digest.update(stamp.encode())
+    return digest.hexdigest()
+
+
+def walk_files(storage: Storage, folder: str = "") -> Iterator[str]:
+    """Names of all files below a folder, relative to the root; hidden files are left out."""
+    prefix = f"{folder}/" if folder else ""
+    for file in storage.list_files(folder):
+        yield prefix + file
+    for child in storage.list_dirs(folder):
+        yield from walk_files(storage, prefix + child)
 
 
 def open_storage(root: Path | str) -> Storage:
-    """Open the data set at ``root``.
+    """Open the data set at ``root``: a folder of files, or what ``tracking/make_lmdb.py`` made of one.
 
     Raises:
-        DataError: if ``root`` is not a folder.
+        DataError: if ``root`` is not a folder, or its packing was not finished.
     """
-    return DirectoryStorage(root)
+    from lib.utils.storage_lmdb import LmdbStorage  # it builds on this module
+
+    return LmdbStorage(root) if LmdbStorage.is_at(root) else DirectoryStorage(root)
+
+
+def find_storage(root: Path | str, *, packed: bool = False) -> Storage:
+    """Open a data set that lies at ``root``, or packed beside it at ``<root>_lmdb``.
+
+    Args:
+        root: folder of the data set.
+        packed: insist on the packed form; otherwise what lies at ``root`` comes first.
+
+    Raises:
+        DataError: if there is nothing at either place.
+    """
+    from lib.utils.storage_lmdb import PART_SUFFIX, LmdbStorage
+
+    root = Path(root)
+    beside = root.with_name(root.name + PART_SUFFIX)
+    if packed:
+        return LmdbStorage(beside if LmdbStorage.is_at(beside) else root)
+    if root.is_dir() and any(root.iterdir()):
+        return open_storage(root)
+    if LmdbStorage.is_at(beside):
+        return open_storage(beside)
+    if root.is_dir():
+        raise DataError(f"{root}: the data folder is empty")
+    raise DataError(f"{root}: no such data folder, and no packed one at {beside}")

@@ -22,13 +22,14 @@ Opener = Callable[[Storage, str, Path, str], TrainingDataset]
 """Gets the storage, what follows the colon of the name, the folder of the index, and the name."""
 
 
-def _builder(setting: str, open_dataset: Opener, *, argument: str = "") -> Builder:
+def _builder(setting: str, open_dataset: Opener, *, argument: str = "", is_path: bool = False) -> Builder:
     """Make the builder of a data set that a path setting points to.
 
     Args:
         setting: name of the data set among the path settings.
         open_dataset: makes the data set.
         argument: what may follow a colon in the name, for messages; empty if nothing may.
+        is_path: the argument is a path, relative to ``data_dir``.
     """
 
     def build(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
@@ -37,6 +38,8 @@ def _builder(setting: str, open_dataset: Opener, *, argument: str = "") -> Build
             raise ConfigError(f"training data set {name!r}: {base} takes nothing after a colon")
         if colon and not given:
             raise ConfigError(f"training data set {name!r}: expected {argument} after the colon")
+        if given and is_path:
+            given = str(paths.data_dir / Path(given).expanduser())
         root = paths.dataset_dir(setting)
         try:
             storage = find_storage(root, packed=base.endswith(PACKED_SUFFIX))
@@ -68,6 +71,7 @@ DISK_DATASETS: dict[str, Builder] = {
         "lasot",
         lambda storage, split, cache, name: Lasot(storage, split or "train", cache_dir=cache, name=name),
         argument="a split file",
+        is_path=True,
     ),
     "GOT10K_train_full": _got10k("train_full"),
     "GOT10K_train": _got10k("train"),
@@ -79,6 +83,7 @@ DISK_DATASETS: dict[str, Builder] = {
         "got10k",
         lambda storage, split, cache, name: Got10k(storage, split or "train_full", cache_dir=cache, name=name),
         argument="a split file",
+        is_path=True,
     ),
     "TRACKINGNET": _builder(
         "trackingnet",

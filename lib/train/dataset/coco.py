@@ -19,7 +19,8 @@ from lib.utils.storage import Storage
 ANNOTATIONS = "annotations/instances_train2017.json"
 IMAGES = "images/train2017"
 MIN_SIDE = 50
-"""Objects of this many pixels or fewer in width or height are not ``valid``; they are drawn all the same (as published)."""
+"""Objects that are not larger than this, in pixels, both ways are not ``valid``."""
+# Faithful: the sampler looks at neither flag of still images, so that smaller objects are drawn all the same.
 
 
 class Coco(DiskDataset):

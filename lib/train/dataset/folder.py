@@ -1,8 +1,8 @@
 """Your own videos: every folder with a ``groundtruth.txt`` is a sequence.
 
-Layout: ``<anything>/groundtruth.txt`` with one box ``x, y, w, h`` per frame (commas, tabs or spaces; NaN or an empty box where the
-target is absent), the frames beside it or in its one folder ``img``, ``imgs``, ``images`` or ``frames``, in the order of the numbers in
-their names, and, if you like, ``absence.label`` with one 0 or 1 per frame (1: absent or hidden).
+Layout: ``<anything>/groundtruth.txt`` with one box ``x, y, w, h`` per frame (commas, tabs or spaces; NaN or an empty box where
+the target is absent), the frames beside it or in its one folder ``img``, ``imgs``, ``images`` or ``frames``, in the order
+of the numbers in their names, and, if you like, ``absence.label`` with one 0 or 1 per frame (1: absent or hidden).
 """
 
 import re
@@ -76,7 +76,9 @@ def _parse(storage: Storage, folder: str, images: str) -> SequenceRecord:
     boxes = read_boxes(storage, f"{folder}{TRUTH}")
     frames = sorted(storage.list_files(images, IMAGE_SUFFIXES), key=_natural)
     if len(frames) != len(boxes):
-        raise DataError(f"{storage.root / folder / TRUTH}: {len(boxes)} boxes, but {len(frames)} images in {images or '.'}")
+        raise DataError(
+            f"{storage.root / folder / TRUTH}: {len(boxes)} boxes, but {len(frames)} images in {images or '.'}"
+        )
     valid = has_area(boxes)
     visible = valid.copy()
     if storage.exists(f"{folder}{ABSENCE}"):

@@ -1,8 +1,8 @@
 """ImageNet-VID (ILSVRC 2015), training part: one sequence per annotated track.
 
-Layout: ``Annotations/VID/train/ILSVRC2015_VID_train_%04d/ILSVRC2015_train_%08d/%06d.xml`` and the frames below ``Data`` likewise
-(``.JPEG``), from 0. A ``cache.json`` in the root, as other code of the family writes it, stands in for missing XML files.
-Source: Russakovsky et al., IJCV 2015.
+Layout: ``Annotations/VID/train/ILSVRC2015_VID_train_%04d/ILSVRC2015_train_%08d/%06d.xml`` from 0, and the frames below ``Data``
+likewise (``.JPEG``). A ``cache.json`` in the root, as other code of the family writes it, stands in for missing XML
+files. Source: Russakovsky et al., IJCV 2015.
 """
 
 import json
@@ -152,9 +152,7 @@ def _parse_video(storage: Storage, video: str, files: list[str]) -> Iterator[Tra
                 if track_id in seen:
                     continue
                 seen.add(track_id)
-                track = tracks.setdefault(
-                    track_id, Track(video, target.findtext("name"), number, [], [], image_size)
-                )
+                track = tracks.setdefault(track_id, Track(video, target.findtext("name"), number, [], [], image_size))
                 if track.first_frame + len(track.visible) == number:  # else a gap came before: the rest is left out
                     x1, y1, x2, y2 = (int(target.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
                     track.boxes_xywh.append([x1, y1, x2 - x1, y2 - y1])

@@ -1,8 +1,8 @@
 """Annotations of a data set as a few flat arrays, parsed once and mapped into memory from then on.
 
-A data set of 30 000 sequences is 14 million boxes. As objects they would be copied into every worker, and parsing them takes
-a minute at each start. Here they are one file: opening it takes milliseconds, only the pages that are drawn from are
-read, and all processes of a machine share them.
+A data set of 30 000 sequences is 14 million boxes. As objects they would be copied into every worker, and parsing them
+takes a minute at each start. Here they are one file: opening it takes milliseconds, only the pages that are drawn from
+are read, and all processes of a machine share them.
 """
 
 import hashlib
@@ -80,12 +80,15 @@ class SequenceIndex:
 
     Args:
         arrays: ``boxes`` (N, 4) float32 of all frames, ``flags`` (N,) uint8, ``ends`` (S,) int64 (the frame behind each
-            sequence), ``first`` (S,) int32, ``names`` and ``frame_names`` (bytes) with ``name_ends`` and ``frame_name_ends``.
+            sequence), ``first`` (S,) int32, ``names`` and ``frame_names`` (bytes) with ``name_ends`` and
+            ``frame_name_ends``.
         source: file they are mapped from, if any; then only its name goes to other processes.
         key: the key that file has.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], source: Path | None = None, key: IndexKey | None = None) -> None:
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], source: Path | None = None, key: IndexKey | None = None
+    ) -> None:
         self._source = source
         self._key = key
         self._attach(arrays)
@@ -216,9 +219,7 @@ def _read_arrays(path: Path, key: IndexKey | None) -> dict[str, np.ndarray] | No
     return arrays
 
 
-def open_index(
-    cache_dir: Path | None, key: IndexKey, parse: Callable[[], Iterable[SequenceRecord]]
-) -> SequenceIndex:
+def open_index(cache_dir: Path | None, key: IndexKey, parse: Callable[[], Iterable[SequenceRecord]]) -> SequenceIndex:
     """Load the index with ``key``, or parse the annotations and keep them.
 
     Several processes may do so at once: each writes a whole file, and the last one stays.

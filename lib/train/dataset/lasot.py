@@ -25,8 +25,8 @@ class Lasot(DiskDataset):
 
     Args:
         storage: the folder that holds the classes.
-        split: ``train`` (the published 1120 sequences), ``all`` (whatever is there), or the path of a text file with one
-            sequence name per line.
+        split: ``train`` (the published 1120 sequences), ``all`` (whatever is there), or the path of a text file with
+            one sequence name per line.
         cache_dir: where the annotation index is kept; None keeps it in memory.
         name: as in the configuration.
 

@@ -1,7 +1,7 @@
 """TrackingNet, training part.
 
-Layout: ``TRAIN_<k>/{anno/<video>.txt, frames/<video>/<frame>.jpg}`` for k = 0 .. 11, frames from 0 without padding. The map
-of videos to classes is not needed. Source: Mueller et al., ECCV 2018.
+Layout: ``TRAIN_<k>/{anno/<video>.txt, frames/<video>/<frame>.jpg}`` for k = 0 .. 11, frames from 0 without padding. The
+map of videos to classes is not needed. Source: Mueller et al., ECCV 2018.
 """
 
 from collections.abc import Iterator, Sequence

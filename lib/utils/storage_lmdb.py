@@ -1,0 +1,266 @@
+"""Data sets packed into LMDB: one file to copy and to keep in the page cache instead of millions.
+
+The key of a file is its path relative to the root of the data set and the value is the file as it is, as the family of
+STARK packs them. TrackingNet is packed part by part: ``TRAIN_3/anno/a.txt`` has the key ``anno/a.txt`` in the database
+``TRAIN_3_lmdb``.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import lmdb
+import numpy as np
+
+from lib.utils.errors import DataError
+from lib.utils.image_io import decode_image
+from lib.utils.storage import Storage, has_suffix, stat_fingerprint
+
+DATABASE_FILE = "data.mdb"
+PART_SUFFIX = "_lmdb"
+UNFINISHED = ".packing"
+"""Empty file that lies in a database while it is being written."""
+BATCH_BYTES = 32 << 20
+BATCH_FILES = 2000
+FIRST_MAP_SIZE = 1 << 30
+
+_open_databases: WeakValueDictionary[tuple[int, str], lmdb.Environment] = WeakValueDictionary()
+# LMDB forbids to open a database twice in one process, and two splits of a data set lie in one database.
+
+
+def _open_database(path: Path) -> lmdb.Environment:
+    key = (os.getpid(), str(path.resolve()))
+    database = _open_databases.get(key)
+    if database is None:
+        try:
+            # No lock file: data sets often lie on read-only or network disks, and nothing writes while we read.
+            database = lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False)
+        except (lmdb.Error, OSError) as error:
+            raise DataError(f"{path}: cannot open the LMDB: {error}") from error
+        _open_databases[key] = database
+    return database
+
+
+class LmdbStorage:
+    """A data set packed into one database, or into one for each of its top folders.
+
+    Databases are opened on first use and again in each process, so that the object can be pickled and forked.
+
+    Args:
+        root: folder that holds ``data.mdb``, or the folders ``<part>_lmdb`` with one each.
+
+    Raises:
+        DataError: if there is no database, or one whose packing was not finished.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self._parts = _find_parts(self.root)
+        self._pid = os.getpid()
+        self._databases: dict[str, lmdb.Environment] = {}
+        if not self._parts:
+            raise DataError(f"{self.root}: no LMDB here (no {DATABASE_FILE})")
+        for path in self._parts.values():
+            if (path / UNFINISHED).exists():
+                raise DataError(f"{path}: packing was not finished; run tracking/make_lmdb.py again, it goes on")
+
+    @staticmethod
+    def is_at(root: Path | str) -> bool:
+        """Whether a packed data set lies at ``root``."""
+        return bool(_find_parts(Path(root)))
+
+    def __getstate__(self) -> dict:
+        """What other processes receive: no open databases."""
+        return self.__dict__ | {"_databases": {}, "_pid": 0}
+
+    def _locate(self, name: str) -> tuple[str, bytes] | None:
+        """Part and key of a file, or None if no part holds it."""
+        if "" in self._parts:
+            return "", name.encode()
+        part, _, rest = name.partition("/")
+        return (part, rest.encode()) if part in self._parts else None
+
+    @contextmanager
+    def _reading(self, part: str) -> Iterator[lmdb.Transaction]:
+        if self._pid != os.getpid():  # we are in a forked worker, whose inherited handles must not be used
+            self._pid, self._databases = os.getpid(), {}
+        if part not in self._databases:
+            self._databases[part] = _open_database(self._parts[part])
+        try:
+            with self._databases[part].begin(buffers=True) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise DataError(f"{self._parts[part]}: cannot read the LMDB: {error}") from error
+
+    def exists(self, name: str) -> bool:
+        """Whether the file ``name`` is there."""
+        place = self._locate(name)
+        if place is None or not place[1]:
+            return False
+        with self._reading(place[0]) as transaction:
+            return transaction.get(place[1]) is not None
+
+    def _value(self, name: str, convert: Callable[[memoryview], bytes | int]) -> bytes | int:
+        place = self._locate(name)
+        if place is not None and place[1]:
+            with self._reading(place[0]) as transaction:
+                value = transaction.get(place[1])
+                if value is not None:
+                    return convert(value)
+        raise DataError(f"{self.root / name}: no such file in the LMDB")
+
+    def read_bytes(self, name: str) -> bytes:
+        """Contents of a file. Raises DataError naming it."""
+        return self._value(name, bytes)
+
+    def size(self, name: str) -> int:
+        """Length of a file in bytes. Raises DataError naming it."""
+        return self._value(name, len)
+
+    def read_text(self, name: str) -> str:
+        """Contents of a UTF-8 text file. Raises DataError naming it."""
+        try:
+            return self.read_bytes(name).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.root / name}: not a UTF-8 text file") from error
+
+    def read_image(self, name: str) -> np.ndarray:
+        """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
+        return decode_image(self.read_bytes(name), str(self.root / name))
+
+    def list_dirs(self, name: str = "") -> list[str]:
+        """Names of the folders in ``name``, sorted."""
+        return [child[:-1] for child in self._children(name) if child.endswith("/")]
+
+    def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
+        """Names of the files in ``name``, sorted; ``suffixes`` in lower case with the dot."""
+        files = [child for child in self._children(name) if not child.endswith("/") and not child.startswith(".")]
+        return [file for file in files if has_suffix(file, suffixes)]
+
+    def _children(self, name: str) -> list[str]:
+        """What lies in a folder, folders with a trailing slash; folders are jumped over, not walked through."""
+        if not name and "" not in self._parts:
+            return [f"{part}/" for part in sorted(self._parts)]
+        place = self._locate(name)
+        children: list[str] = []
+        if place is not None:
+            prefix = place[1] + b"/" if place[1] else b""
+            with self._reading(place[0]) as transaction, transaction.cursor() as cursor:
+                found = cursor.set_range(prefix) if prefix else cursor.first()
+                while found and (key := bytes(cursor.key())).startswith(prefix):
+                    child, slash, _ = key[len(prefix) :].partition(b"/")
+                    children.append((child + slash).decode())
+                    after = prefix + child + b"0"  # "0" follows "/" in ASCII: the first key behind the folder
+                    found = cursor.set_range(after) if slash else cursor.next()
+        if name and not children:
+            raise DataError(f"{self.root / name}: no such folder in the LMDB")
+        return sorted(children, key=lambda child: child.removesuffix("/"))
+
+    def fingerprint(self, names: Iterable[str]) -> str:
+        """A text that changes with the databases (all files share theirs) or with ``names``."""
+        files = [(part, str(path / DATABASE_FILE)) for part, path in sorted(self._parts.items())]
+        return stat_fingerprint([*files, *((name, "") for name in names)])
+
+
+def _find_parts(root: Path) -> dict[str, Path]:
+    """Databases of a packed data set by the top folder they hold; one for everything has the name ``""``."""
+    if (root / DATABASE_FILE).is_file():
+        return {"": root}
+    parts = {path.parent.name.removesuffix(PART_SUFFIX): path.parent for path in root.glob(f"*{PART_SUFFIX}/data.mdb")}
+    return dict(sorted(parts.items()))
+
+
+@dataclass(frozen=True)
+class PackingReport:
+    """What ``pack`` did: files written now, and files that an earlier run had written."""
+
+    written: int
+    kept: int
+
+
+def pack(
+    source: Storage,
+    names: Sequence[str],
+    target: Path,
+    *,
+    strip: str = "",
+    progress: Callable[[int], None] = lambda count: None,
+) -> PackingReport:
+    """Write files into a database; what is there already, with the right length, is kept.
+
+    Each batch is read back and compared before the next one is written. A run that is cut off leaves a valid database
+    that is marked as unfinished; running again goes on.
+
+    Args:
+        source: where the files lie.
+        names: files, relative to the root of ``source``.
+        target: folder of the database.
+        strip: start of the names that the keys leave out, such as ``TRAIN_3/``.
+        progress: called with the number of files done since the last call.
+
+    Raises:
+        DataError: if a file cannot be read, the disk is full, or what was read back differs.
+    """
+    written = kept = 0
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / UNFINISHED).touch()
+        existing = target / DATABASE_FILE
+        map_size = max(FIRST_MAP_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
+        with lmdb.open(str(target), map_size=map_size, readahead=False, meminit=False) as database:
+            for batch in _batches(source, names, strip, database, progress):
+                _write(database, batch)
+                _compare(database, batch, target)
+                written += len(batch)
+                progress(len(batch))
+            kept = len(names) - written
+            database.sync(True)
+        (target / UNFINISHED).unlink()
+    except (lmdb.Error, OSError) as error:
+        raise DataError(f"{target}: cannot write the LMDB: {error}") from error
+    return PackingReport(written, kept)
+
+
+def _batches(
+    source: Storage, names: Sequence[str], strip: str, database: lmdb.Environment, progress: Callable[[int], None]
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    batch: list[tuple[bytes, bytes]] = []
+    size = 0
+    for name in names:
+        key = name.removeprefix(strip).encode()
+        if len(key) > database.max_key_size():
+            raise DataError(f"{source.root / name}: the path is too long for an LMDB key")
+        with database.begin(buffers=True) as transaction:
+            value = transaction.get(key)
+            done = value is not None and len(value) == source.size(name)
+        if done:
+            progress(1)
+            continue
+        batch.append((key, source.read_bytes(name)))
+        size += len(batch[-1][1])
+        if size >= BATCH_BYTES or len(batch) >= BATCH_FILES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write(database: lmdb.Environment, batch: list[tuple[bytes, bytes]]) -> None:
+    while True:
+        try:
+            with database.begin(write=True) as transaction:
+                for key, value in batch:
+                    transaction.put(key, value)
+            return
+        except lmdb.MapFullError:
+            database.set_mapsize(2 * database.info()["map_size"])
+
+
+def _compare(database: lmdb.Environment, batch: list[tuple[bytes, bytes]], target: Path) -> None:
+    with database.begin(buffers=True) as transaction:
+        for key, value in batch:
+            if transaction.get(key) != value:
+                raise DataError(f"{target}: {key.decode()}: what was read back differs from what was written")
