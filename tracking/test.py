@@ -10,7 +10,7 @@ import torch
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import BENCHMARKS, get_dataset
-from lib.test.evaluation.manifest import claim_folder
+from lib.test.evaluation.manifest import FolderClaim
 from lib.test.evaluation.results import ResultFolder, run_log_path
 from lib.test.evaluation.running import run_benchmark
 from lib.test.evaluation.trackers import TRACKERS, tracker_recipe
@@ -70,11 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sequences = sequences.select(args.sequence)
     config = Path(args.config).stem if Path(args.config).suffix in (".yaml", ".yml") else args.config
     folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag)
-    claim_folder(folder, sequences, getattr(params, "checkpoint", None), args.overwrite)
+    claim = FolderClaim(folder, sequences, getattr(params, "checkpoint", None), args.overwrite)
     log_file = run_log_path(paths.save_dir, args.tracker, config, args.dataset)
     setup_logging(log_file, "DEBUG" if args.debug else "INFO")
     logging.info("testing %s %s on %s: %d sequences", args.tracker, config, args.dataset, len(sequences))
-    summary = run_benchmark(sequences, recipe, folder, devices=devices)
+    summary = run_benchmark(sequences, recipe, folder, devices=devices, overwrite=args.overwrite, on_ready=claim.take)
     print("\n".join([f"{args.tracker} {config} on {args.dataset}", *summary.lines()]))
     print(f"results: {folder.path}\nlog: {log_file}")
     return 1 if summary.failed else 0

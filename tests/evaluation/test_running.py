@@ -12,7 +12,7 @@ import pytest
 from lib.config.paths import load_paths
 from lib.test.evaluation import SequenceList, get_dataset
 from lib.test.evaluation.loop import track_sequence
-from lib.test.evaluation.manifest import claim_folder, read_manifest
+from lib.test.evaluation.manifest import FolderClaim, read_manifest
 from lib.test.evaluation.pool import available_cores
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
@@ -176,18 +176,34 @@ def test_results_of_other_weights_are_never_reused(tmp_path: Path, folder: Resul
     old, new = tmp_path / "old.pth.tar", tmp_path / "new.pth.tar"
     old.write_bytes(b"old")
     new.write_bytes(b"new")
-    claim_folder(folder, sequences, old, overwrite=False)
-    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
-    claim_folder(folder, sequences, old, overwrite=False)  # the same weights go on
+    claim = FolderClaim(folder, sequences, old)
+    assert not folder.path.exists()
+    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], on_ready=claim.take)
+    FolderClaim(folder, sequences, old)  # the same weights go on
     with pytest.raises(InputError, match=r"made with other weights \(.*old\.pth\.tar\); use --overwrite"):
-        claim_folder(folder, sequences, new, overwrite=False)
+        FolderClaim(folder, sequences, new)
     with pytest.raises(InputError, match="1 results"):  # the others would stay
-        claim_folder(folder, sequences.select(["long", "middle", "one"]), new, overwrite=True)
+        FolderClaim(folder, sequences.select(["long", "middle", "one"]), new, overwrite=True)
     assert read_manifest(folder)["checkpoint"] == str(old)
+    claim = FolderClaim(folder, sequences, new, overwrite=True)
     assert set(folder.sequences()) == set(LENGTHS)
-    claim_folder(folder, sequences, new, overwrite=True)
+    claim.take()
     assert folder.sequences() == []
     assert read_manifest(folder)["checkpoint"] == str(new)
+
+
+@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
+def test_overwriting_with_broken_weights_touches_nothing(
+    tmp_path: Path, folder: ResultFolder, devices: list[str]
+) -> None:
+    sequences = benchmark(tmp_path)
+    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    before = contents(folder)
+    claim = FolderClaim(folder, sequences, None, overwrite=True)
+    with pytest.raises(SeqTrackError, match="truncated"):
+        run_benchmark(sequences, fakes.make_broken, folder, devices=devices, overwrite=True, on_ready=claim.take)
+    assert contents(folder) == before
+    assert not folder.manifest_path.exists()
 
 
 def test_available_cores() -> None:

@@ -28,27 +28,35 @@ def read_manifest(folder: ResultFolder) -> dict[str, str]:
     return content if isinstance(content, dict) else {}
 
 
-def claim_folder(folder: ResultFolder, sequences: SequenceList, checkpoint: Path | None, overwrite: bool) -> None:
-    """Make sure that what is in a result folder was made by ``checkpoint``, then write the note.
+class FolderClaim:
+    """The right to put results of ``checkpoint`` into a folder; nothing is touched before ``take``.
 
     Args:
         folder: where the results go.
         sequences: what is about to be tracked.
         checkpoint: the weights; None if the tracker has none.
-        overwrite: remove the results of ``sequences``, to be made anew.
+        overwrite: the results of ``sequences`` are made anew.
 
     Raises:
         InputError: if results of other weights are there and would stay.
     """
-    identity = {"checkpoint": str(checkpoint), "sha256": file_hash(checkpoint) if checkpoint else ""}
-    earlier = read_manifest(folder)
-    replaced = set(sequences.names) if overwrite else set()
-    staying = [name for name in folder.sequences() if name not in replaced]
-    if staying and earlier.get("sha256") != identity["sha256"]:
-        raise InputError(
-            f"{folder.path}: {len(staying)} results there (such as {staying[0]}) were made with other weights "
-            f"({earlier.get('checkpoint', 'unknown')}); use --overwrite to replace them, or another --save_dir"
-        )
-    for name in replaced:
-        folder.remove(name)
-    write_text_atomic(folder.manifest_path, json.dumps(identity, indent=2) + "\n")
+
+    def __init__(
+        self, folder: ResultFolder, sequences: SequenceList, checkpoint: Path | None, overwrite: bool = False
+    ) -> None:
+        self._folder = folder
+        self._replaced = set(sequences.names) if overwrite else set()
+        self._identity = {"checkpoint": str(checkpoint), "sha256": file_hash(checkpoint) if checkpoint else ""}
+        earlier = read_manifest(folder)
+        staying = [name for name in folder.sequences() if name not in self._replaced]
+        if staying and earlier.get("sha256") != self._identity["sha256"]:
+            raise InputError(
+                f"{folder.path}: {len(staying)} results there (such as {staying[0]}) were made with other weights "
+                f"({earlier.get('checkpoint', 'unknown')}); use --overwrite to replace them, or another --save_dir"
+            )
+
+    def take(self) -> None:
+        """Remove what is to be replaced and write the note; called once the tracker is known to work."""
+        for name in self._replaced:
+            self._folder.remove(name)
+        write_text_atomic(self._folder.manifest_path, json.dumps(self._identity, indent=2) + "\n")

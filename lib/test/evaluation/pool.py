@@ -4,6 +4,7 @@ The parent hands out one sequence at a time over a pipe to each worker. There is
 worker could keep, the parent always knows what a dead worker was doing, and a worker notices when the parent is gone.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -12,8 +13,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -107,7 +107,7 @@ def _worker_main(
         return
 
 
-@contextmanager
+@contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
     """Children started inside ignore Ctrl-C from their first instruction on."""
     if threading.current_thread() is not threading.main_thread():
@@ -152,6 +152,7 @@ def run_in_workers(
     folder: ResultFolder,
     devices: list[str],
     report: Report,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Track sequences in several processes.
 
@@ -161,6 +162,7 @@ def run_in_workers(
         folder: where the results go.
         devices: device of each worker, one process per entry.
         report: hears, in this process, of frames and of the outcome of every sequence.
+        on_ready: called once in this process, when the first tracker is made and before anything is written.
 
     Raises:
         SeqTrackError: if a tracker cannot be made for a reason that the user can mend.
@@ -168,22 +170,30 @@ def run_in_workers(
     waiting = deque(sequences)
     workers = _start(factory, folder, devices, threads=max(1, available_cores() // len(devices)))
     try:
-        _hand_out(workers, waiting, report)
+        _hand_out(workers, waiting, report, on_ready)
     finally:
         _stop(workers)
     for sequence in waiting:
         report(Outcome(sequence.name, error="not tracked: no worker is left"))
 
 
-def _hand_out(workers: list[_Worker], waiting: deque[Sequence], report: Report) -> None:
+def _hand_out(workers: list[_Worker], waiting: deque[Sequence], report: Report, on_ready: Callable[[], None]) -> None:
     """Serve the workers until all sequences are done or no worker is left."""
+    ready = False
     live = {worker.connection: worker for worker in workers}
     while live:
         for connection in wait(list(live)):
             worker = live[connection]
             try:
-                busy = _serve(worker, connection.recv(), waiting, report)
+                message = connection.recv()
             except (EOFError, OSError):
+                message = None
+            if isinstance(message, _Ready) and not ready:
+                on_ready()
+                ready = True
+            if message is not None:
+                busy = _serve(worker, message, waiting, report)
+            else:
                 busy = False
                 cause = worker.obituary()
                 logger.error("%s", cause)
@@ -211,5 +221,6 @@ def _serve(
     if worker.sequence is None:
         worker.connection.close()
         return False
-    worker.connection.send(worker.sequence)
+    with contextlib.suppress(OSError):  # it has just died, and its closed pipe will say so
+        worker.connection.send(worker.sequence)
     return True

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
@@ -80,7 +81,13 @@ class _Account:
 
 
 def run_benchmark(
-    sequences: SequenceList, factory: TrackerFactory, folder: ResultFolder, *, devices: list[str]
+    sequences: SequenceList,
+    factory: TrackerFactory,
+    folder: ResultFolder,
+    *,
+    devices: list[str],
+    overwrite: bool = False,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> RunSummary:
     """Track every sequence whose result is not complete, the longest first.
 
@@ -89,6 +96,8 @@ def run_benchmark(
         factory: makes a tracker on a device; with several devices it must be picklable.
         folder: where the results go, and where complete ones are left as they are.
         devices: one entry per process; a single entry means this process.
+        overwrite: track all sequences, whatever is there.
+        on_ready: called once in this process, when the first tracker is made and before anything is written.
 
     Raises:
         SeqTrackError: if the tracker cannot be made.
@@ -97,7 +106,7 @@ def run_benchmark(
     summary, start = RunSummary(), time.perf_counter()
     pending = SequenceList()
     for sequence in sequences:
-        if folder.is_complete(sequence.name, len(sequence.frames)):
+        if not overwrite and folder.is_complete(sequence.name, len(sequence.frames)):
             summary.present.append(sequence.name)
         else:
             pending.append(sequence)
@@ -106,9 +115,9 @@ def run_benchmark(
         account = _Account(pending, summary)
         try:
             if min(len(devices), len(pending)) > 1:
-                run_in_workers(pending, factory, folder, devices[: len(pending)], account)
+                run_in_workers(pending, factory, folder, devices[: len(pending)], account, on_ready)
             else:
-                _run_here(pending, factory, folder, devices[0], account)
+                _run_here(pending, factory, folder, devices[0], account, on_ready)
         finally:
             account.close()
     summary.wall_seconds = time.perf_counter() - start
@@ -116,8 +125,14 @@ def run_benchmark(
 
 
 def _run_here(
-    sequences: SequenceList, factory: TrackerFactory, folder: ResultFolder, device: str, report: Report
+    sequences: SequenceList,
+    factory: TrackerFactory,
+    folder: ResultFolder,
+    device: str,
+    report: Report,
+    on_ready: Callable[[], None],
 ) -> None:
     tracker = factory(device)
+    on_ready()
     for sequence in sequences:
         attempt(tracker, sequence, folder, report)
