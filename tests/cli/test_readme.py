@@ -1,0 +1,100 @@
+"""Every command of the README works as written: they are run one after the other in an empty folder.
+
+Only the network is smaller: a tiny experiment named ``seqtrack_demo`` stands in for the shipped one.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.config.paths import PROJECT_ROOT
+from tracking import create_default_local_file
+
+README = (PROJECT_ROOT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"^```\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+    if re.match(r"(python|bash|make|conda|source|pip|cd|export|vot) ", line)
+]
+
+# Run by `make test` before this test can run, or by .ci/run; conda is the user's own.
+ELSEWHERE = {
+    "bash install.sh",
+    "source .venv/bin/activate",
+    "make demo",
+    "conda create -n seqtrack python=3.12",
+    "conda activate seqtrack",
+}
+# Needs data, hardware or weights that are not here: the reason it must give.
+NEEDS = {
+    "python tracking/test.py seqtrack seqtrack_b256_got --dataset got10k_test --threads 2": "no such data folder",
+}
+TINY = """
+MODEL: {HIDDEN_DIM: 32, BINS: 64, ENCODER: {TYPE: vit_test_patch16, PRETRAIN_TYPE: scratch},
+        DECODER: {NHEADS: 2, DIM_FEEDFORWARD: 32, DEC_LAYERS: 1}}
+TRAIN: {EPOCH: 2, BATCH_SIZE: 4, NUM_WORKER: 0, PRINT_INTERVAL: 2}
+DATA: {TRAIN: {DATASETS_NAME: [SYNTHETIC], DATASETS_RATIO: [1], SAMPLE_PER_EPOCH: 16},
+       SYNTHETIC: {SEQUENCES: 4, FRAMES: 20, WIDTH: 160, HEIGHT: 120},
+       SEARCH: {SIZE: 64}, TEMPLATE: {SIZE: 32, NUMBER: 2}}
+TEST: {SEARCH_SIZE: 64, TEMPLATE_SIZE: 32, NUM_TEMPLATES: 2, EPOCH: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("readme")
+    for name in ("tracking", "lib"):
+        (root / name).symlink_to(PROJECT_ROOT / name)
+    (root / "seqtrack_demo.yaml").write_text(TINY)
+    writer = cv2.VideoWriter(str(root / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (640, 480))
+    for shift in range(5):
+        writer.write(np.roll(np.indices((480, 640, 3)).sum(0).astype(np.uint8), 3 * shift, axis=1))
+    writer.release()
+    return root
+
+
+def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    words = [re.sub(r"^seqtrack_demo$", "seqtrack_demo.yaml", word) for word in shlex.split(command)]
+    assert words[0] == "python"
+    return subprocess.run([sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_there_are_commands_and_all_are_of_a_known_kind() -> None:
+    assert len(COMMANDS) >= 10
+    unknown = [line for line in COMMANDS if line not in ELSEWHERE and not line.startswith("python ")]
+    assert not unknown
+
+
+@pytest.mark.slow
+def test_every_command_in_order(folder: Path) -> None:
+    for command in COMMANDS:
+        if command in ELSEWHERE:
+            continue
+        if "create_default_local_file" in command:  # would write into the project; see test_local_file.py
+            create_default_local_file.parse_args(shlex.split(command)[2:])
+            continue
+        done = run(folder, command)
+        if command in NEEDS:
+            assert done.returncode == 2, f"{command}\n{done.stdout}{done.stderr}"
+            assert NEEDS[command] in done.stderr
+            continue
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    for pattern in (
+        "data/got10k/val/*/groundtruth.txt",
+        "checkpoints/train/seqtrack/seqtrack_demo/SEQTRACK_ep0002.pth.tar",
+        "tensorboard/train/seqtrack/seqtrack_demo/*",
+        "logs/seqtrack-seqtrack_demo.log",
+        "test/tracking_results/seqtrack/seqtrack_demo/got10k/*_time.txt",
+        "test/result_plots/got10k_val/*.png",
+        "test/result_plots/got10k_val/*.csv",
+        "test/videos/seqtrack_demo/clip.mp4",
+        "test/videos/seqtrack_demo/clip.json",
+    ):
+        assert list(folder.glob(pattern)), f"nothing was written to {pattern}"
