@@ -1,6 +1,7 @@
 """Puts a training run together: configuration in, trainer out. The only place that knows all the parts."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def run(cfg: EasyDict, settings: RunSettings) -> None:
     """
     device = resolve_device(settings.device)
     seed_everything(cfg.TRAIN.SEED)
+    if device.type == "cpu":
+        share_cores(cfg.TRAIN.NUM_WORKER)
     logger.info("experiment %s, seed %d, device %s", settings.config_name, cfg.TRAIN.SEED, device)
     # What is cheap and can be wrong comes first: data sets before the network, whose weights may be a download.
     train_loader = build_loader(cfg, settings.paths, "TRAIN", device)
@@ -71,6 +74,16 @@ def run(cfg: EasyDict, settings: RunSettings) -> None:
         trainer.train()
     finally:
         trainer.writer.close()
+
+
+def share_cores(num_workers: int) -> None:
+    """Leave cores to the loader's workers: threads that wait for each other on busy cores are slower than one alone.
+
+    A thread count that the user chose (``OMP_NUM_THREADS``) is left as it is.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, cores - num_workers, cores // 2))
 
 
 def build_trainer(

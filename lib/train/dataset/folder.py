@@ -1,8 +1,8 @@
 """Your own videos: every folder with a ``groundtruth.txt`` is a sequence.
 
-Layout: ``<anything>/groundtruth.txt`` with one box ``x, y, w, h`` per frame (commas, tabs or spaces; NaN or an empty box where
-the target is absent), the frames beside it or in its one folder ``img``, ``imgs``, ``images`` or ``frames``, in the order
-of the numbers in their names, and, if you like, ``absence.label`` with one 0 or 1 per frame (1: absent or hidden).
+Layout: ``<anything>/groundtruth.txt`` with one box ``x, y, w, h`` per frame (commas, tabs or spaces; NaN or an empty
+box where the target is absent), the frames beside it or in its one folder ``img``, ``imgs``, ``images`` or ``frames``,
+in the order of the numbers in their names, and, if you like, ``absence.label`` with one 0 or 1 per frame (1: hidden).
 """
 
 import re

@@ -1,7 +1,8 @@
 """GOT-10k, training part and official validation part.
 
 Layout: ``train/list.txt`` names the sequences, ``train/<sequence>/`` holds ``groundtruth.txt``, ``absence.label``,
-``cover.label`` and ``%08d.jpg`` from 1; ``val`` likewise. ``meta_info.ini`` is not needed. Source: Huang et al., PAMI 2019.
+``cover.label`` and ``%08d.jpg`` from 1; ``val`` likewise. ``meta_info.ini`` is not needed.
+Source: Huang et al., PAMI 2019.
 """
 
 import json
@@ -26,8 +27,8 @@ class Got10k(DiskDataset):
     Args:
         storage: the folder that holds ``train`` (and ``val``), or the folder ``train`` itself.
         split: ``train_full`` (all that ``train/list.txt`` names), ``train`` and ``val`` (7934 and 1401 of them),
-            ``vottrain`` and ``votval`` (7086 and 1249, see ``split_rows``), ``official_val`` (the part ``val``), or the path
-            of a text file with one sequence name, or one row of the list counted from 0, per line.
+            ``vottrain`` and ``votval`` (7086 and 1249, see ``split_rows``), ``official_val`` (the part ``val``), or the
+            path of a text file with one sequence name, or one row of the list counted from 0, per line.
         cache_dir: where the annotation index is kept; None keeps it in memory.
         name: as in the configuration.
 
@@ -77,8 +78,8 @@ def split_rows(split: str) -> list[int]:
     elif split in ("train", "vottrain"):
         rows -= set(spec["val"])
     if split.startswith("vot"):
-        # Faithful: the forbidden list holds numbers of sequences, which count from 1, and the published splits take them
-        # as rows, which count from 0. Each exclusion hits the next sequence; 765 forbidden ones stay in vottrain.
+        # Faithful: the forbidden list holds numbers of sequences, which count from 1; the published splits take them as
+        # rows, which count from 0. Each exclusion hits the next sequence; 765 forbidden ones stay in vottrain.
         rows -= set(spec["vot_exclude"])
     return sorted(rows)
 

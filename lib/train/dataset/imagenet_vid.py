@@ -1,8 +1,8 @@
 """ImageNet-VID (ILSVRC 2015), training part: one sequence per annotated track.
 
-Layout: ``Annotations/VID/train/ILSVRC2015_VID_train_%04d/ILSVRC2015_train_%08d/%06d.xml`` from 0, and the frames below ``Data``
-likewise (``.JPEG``). A ``cache.json`` in the root, as other code of the family writes it, stands in for missing XML
-files. Source: Russakovsky et al., IJCV 2015.
+Layout: ``Annotations/VID/train/ILSVRC2015_VID_train_%04d/ILSVRC2015_train_%08d/%06d.xml`` from 0, and the frames below
+``Data`` likewise (``.JPEG``). A ``cache.json`` in the root, as other code of the family writes it, stands in for
+missing XML files. Source: Russakovsky et al., IJCV 2015.
 """
 
 import json

@@ -146,6 +146,11 @@ class SequenceIndex:
         start = int(self._arrays[ends][i - 1]) if i else 0
         return self._arrays[texts][start : int(self._arrays[ends][i])].tobytes().decode()
 
+    def same_as(self, other: "SequenceIndex") -> bool:
+        """Whether another index holds the same sequences, bit for bit."""
+        pairs = ((array, other._arrays[name]) for name, array in self._arrays.items())
+        return all(a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
+
     def unseen(self) -> np.ndarray:
         """Numbers of the sequences whose target is visible in no frame."""
         counts = np.add.reduceat(self._flags & VISIBLE, self._starts(), dtype=np.int64) if len(self) else np.zeros(0)

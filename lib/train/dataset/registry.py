@@ -45,8 +45,8 @@ def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
     """Open a training data set.
 
     Args:
-        name: a key of ``DATASETS``; for data sets on disk with ``_lmdb`` behind it to insist on the packed form, and, where
-            the data set takes one, an argument behind a colon, such as ``FOLDER:my_videos`` or ``TRACKINGNET:0-3``.
+        name: a key of ``DATASETS``; for data sets on disk with ``_lmdb`` behind it to insist on the packed form, and,
+            where the data set takes one, an argument behind a colon, as ``FOLDER:my_videos`` or ``TRACKINGNET:0-3``.
         cfg: the configuration.
         paths: where data sets lie.
 

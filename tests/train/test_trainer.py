@@ -1,0 +1,230 @@
+"""The loop learns, records, saves, resumes exactly, and stops when the loss is not a number."""
+
+import logging
+import math
+
+import pytest
+import torch
+
+from lib.train.actors.seqtrack import StepOutput
+from lib.train.data.processing import Augmentation
+from lib.train.trainers.checkpoints import CheckpointStore, config_differences, find_resume_point, plain_config
+from lib.train.trainers.step import OptimizationStep, TrainingDiverged
+from lib.utils.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
+from lib.utils.errors import CheckpointError
+from tests.train.world import CPU, Squares, make_loader, make_trainer, tiny_config
+
+
+def assert_same_weights(first, second):
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_overfits_a_tiny_world(tmp_path):
+    """Loss falls by more than a factor of four on two still sequences."""
+    cfg = tiny_config(
+        TRAIN__EPOCH=12,
+        TRAIN__LR_DROP_EPOCH=100,
+        TRAIN__LR=3e-3,
+        TRAIN__GRAD_CLIP_NORM=1.0,
+        MODEL__DECODER__DROPOUT=0.0,
+        DATA__TRAIN__SAMPLE_PER_EPOCH=128,
+        DATA__SEARCH__CENTER_JITTER=0.0,
+        DATA__SEARCH__SCALE_JITTER=0.0,
+        TRAIN__BATCH_SIZE=16,
+    )
+    still = Augmentation(gray=0, joint_flip=0, brightness=0, frame_flip=0)
+    loader = make_loader(cfg, datasets=[Squares(num_sequences=2)], augmentation=still)
+    trainer = make_trainer(cfg, tmp_path, loader=loader)
+    losses = []
+    trainer.writer.write = lambda prefix, scalars, step: losses.append(scalars["Loss/total"])
+    trainer.train()
+    assert losses[0] > 0.8 * math.log(52)
+    assert losses[-1] < losses[0] / 4
+    assert trainer.stats["train"]["IoU"] > 0.7
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path, amp):
+    """Dropout is on, so the generators' states matter as well."""
+    cfg = tiny_config(TRAIN__AMP=amp)
+    whole = make_trainer(cfg, tmp_path / "whole")
+    whole.train()
+
+    first = make_trainer(tiny_config(TRAIN__AMP=amp, TRAIN__EPOCH=1), tmp_path / "parts")
+    first.train()
+    torch.manual_seed(12345)
+    second = make_trainer(cfg, tmp_path / "parts", seed=777)
+    second.resume(second.store.latest())
+    assert second.epoch == 1 and second.global_step == len(second.train_loader)
+    second.train()
+    assert_same_weights(whole.network, second.network)
+    states = [load_checkpoint(trainer.store.latest()) for trainer in (whole, second)]
+    assert states[0]["stats"] == states[1]["stats"]
+    assert states[0]["scheduler"] == states[1]["scheduler"]
+    assert torch.equal(states[0]["rng"]["torch"], states[1]["rng"]["torch"])
+
+
+def test_checkpoint_is_plain_and_complete(tmp_path):
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
+    trainer.train()
+    path = tmp_path / "SEQTRACK_ep0001.pth.tar"
+    state = torch.load(path, weights_only=True)  # torch's own strict reader takes it
+    assert set(state) >= {"net", "optimizer", "scheduler", "scaler", "epoch", "rng", "config", "net_type", "actor_type"}
+    assert (state["net_type"], state["actor_type"], state["epoch"]) == ("SEQTRACK", "SeqTrackActor", 1)
+    assert set(state["net"]) == set(trainer.network.state_dict())
+    assert state["config"]["MODEL"]["BINS"] == 50
+    assert set(state["stats"]["train"]) == {"Loss/total", "IoU", "GradNorm"}
+
+
+def test_newest_checkpoints_are_kept(tmp_path):
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=5, TRAIN__SAVE_EVERY=2, TRAIN__KEEP_CHECKPOINTS=2), tmp_path)
+    (tmp_path / "SEQTRACK_ep9999.pth.tar").write_bytes(b"not ours")
+    trainer.train()
+    assert sorted(trainer.store.epochs()) == [4, 5, 9999]
+
+
+def test_log_line_and_curves(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    cfg = tiny_config(TRAIN__LR_DROP_EPOCH=1, TRAIN__ENCODER_MULTIPLIER=0.1)
+    trainer = make_trainer(cfg, tmp_path, val_loader=make_loader(cfg))
+    points = []
+    trainer.writer.write = lambda prefix, scalars, step: points.append((prefix, step, dict(scalars)))
+    trainer.train()
+    lines = [record.message for record in caplog.records if record.message.startswith("[train: 2, ")]
+    assert len(lines) == 2  # steps 2 and 4 of 4
+    for part in ("loss ", "IoU ", "lr 0.0002/2e-05", "samples/s", "data wait", "ETA 0:0"):
+        assert part in lines[0], part
+    assert [step for prefix, step, _ in points if prefix == "train"] == [2, 4, 6, 8, 10, 12]
+    assert [step for prefix, step, _ in points if prefix == "val"] == [4, 8, 12]
+    rates = [scalars["LearningRate/group0"] for prefix, _, scalars in points if prefix == "train"]
+    assert rates == pytest.approx([2e-3, 2e-3, 2e-4, 2e-4, 2e-5, 2e-5])
+
+
+def test_validation_changes_nothing(tmp_path):
+    cfg = tiny_config()
+    with_validation = make_trainer(cfg, tmp_path / "a", val_loader=make_loader(cfg))
+    with_validation.train()
+    without = make_trainer(cfg, tmp_path / "b")
+    without.train()
+    assert_same_weights(with_validation.network, without.network)
+    assert set(with_validation.stats) == {"train", "val"}
+
+
+class Scripted(torch.nn.Module):
+    """An actor with one weight, whose losses are given."""
+
+    def __init__(self, factors):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.factors = iter(factors)
+
+    def forward(self, batch):
+        loss = self.weight * next(self.factors)
+        return StepOutput(loss, torch.zeros(()))
+
+
+class NoBatch:
+    def to(self, device):
+        return self
+
+
+def scripted_step(factors, **options):
+    actor = Scripted(factors)
+    optimizer = torch.optim.AdamW(actor.parameters(), lr=0.1)
+    return actor, OptimizationStep(actor, optimizer, device=CPU, clip_norm=0.1, **options)
+
+
+def test_a_step_that_is_not_finite_is_left_out():
+    actor, step = scripted_step([1.0, math.nan, math.inf, 1.0, math.nan, math.nan, 1.0])
+    for taken in (True, False, False, True, False, False, True):
+        before = actor.weight.item()
+        assert step.train(NoBatch()).taken is taken
+        assert (actor.weight.item() != before) is taken
+    assert math.isfinite(actor.weight.item())
+
+
+def test_three_bad_steps_in_a_row_stop_the_run():
+    _, step = scripted_step([1.0, math.nan, math.nan, math.nan])
+    for _ in range(3):
+        step.train(NoBatch())
+    with pytest.raises(TrainingDiverged, match="3 steps in a row"):
+        step.train(NoBatch())
+
+
+def test_run_with_bad_loss_warns_and_names_the_samples(tmp_path, caplog):
+    trainer = make_trainer(tiny_config(TRAIN__LR=1e30, TRAIN__GRAD_CLIP_NORM=0.0), tmp_path)
+    with pytest.raises(TrainingDiverged):
+        trainer.train()
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert "the step was not taken; samples " in warnings[0] and "(SQUARES/" in warnings[0]
+    assert not trainer.store.epochs()
+
+
+def test_float16_gradients_are_unscaled_before_clipping():
+    actor, step = scripted_step([0.5, math.inf, 0.5], amp_dtype=torch.float16)
+    report = step.train(NoBatch())
+    assert report.grad_norm == pytest.approx(0.5)
+    assert actor.weight.grad.item() == pytest.approx(0.1, rel=1e-3)
+    scale = step.scaler.get_scale()
+    assert not step.train(NoBatch()).taken
+    assert step.scaler.get_scale() == scale / 2
+    assert step.train(NoBatch()).taken
+
+
+def test_float16_run_saves_its_scale(tmp_path):
+    cfg = tiny_config(TRAIN__AMP=True, TRAIN__AMP_DTYPE="float16", TRAIN__EPOCH=1)
+    trainer = make_trainer(cfg, tmp_path)
+    trainer.train()
+    state = load_checkpoint(trainer.store.latest())
+    assert state["scaler"]["scale"] > 0
+    other = make_trainer(cfg, tmp_path)
+    assert other.step.scaler.state_dict() != trainer.step.scaler.state_dict()
+    other.resume(trainer.store.latest())
+    assert other.step.scaler.state_dict() == trainer.step.scaler.state_dict()
+
+
+def test_resume_point(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    store = CheckpointStore(tmp_path / "run")
+    assert find_resume_point(store, "auto") is None
+    for epoch in (1, 2, 11):
+        store.save({"epoch": epoch}, epoch)
+    assert find_resume_point(store, "auto") == store.path(11)
+    assert find_resume_point(store, str(store.path(2))) == store.path(2)
+    assert f"resuming from {store.path(11)}" in caplog.text
+    assert find_resume_point(store, "never") is None
+    assert not store.epochs() and len(list((tmp_path / "run" / "earlier_01").iterdir())) == 3
+
+
+def test_checkpoint_of_another_configuration_is_refused(tmp_path):
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
+    trainer.train()
+    other = make_trainer(tiny_config(TRAIN__LR=5e-4, TRAIN__EPOCH=9), tmp_path)
+    with pytest.raises(CheckpointError, match=r"TRAIN\.LR was 0\.002, is 0\.0005; --resume never"):
+        other.resume(trainer.store.latest())
+
+
+def test_weights_without_a_state_are_refused(tmp_path):
+    trainer = make_trainer(tiny_config(), tmp_path)
+    save_checkpoint({"net": trainer.network.state_dict(), "epoch": 500}, tmp_path / "zoo.pth.tar")
+    with pytest.raises(CheckpointError, match="it has no optimizer"):
+        trainer.resume(tmp_path / "zoo.pth.tar")
+    load_model_weights(trainer.network, load_checkpoint(tmp_path / "zoo.pth.tar"), "zoo.pth.tar")
+
+
+def test_options_that_may_change():
+    saved = plain_config(tiny_config())
+    free = tiny_config(TRAIN__EPOCH=99, TRAIN__NUM_WORKER=7, TEST__EPOCH=9, DATA__VAL__SAMPLE_PER_EPOCH=8)
+    assert config_differences(saved, free) == []
+    assert config_differences(saved, tiny_config(DATA__SEQ_FORMAT="corner")) == ["DATA.SEQ_FORMAT was xywh, is corner"]
+
+
+def test_finished_run_has_nothing_to_do(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
+    trainer.train()
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.train()
+    assert "nothing to do: 1 of 1" in caplog.text
+    assert all(torch.equal(before[name], value) for name, value in trainer.network.state_dict().items())
