@@ -6,7 +6,8 @@ STARK packs them. TrackingNet is packed part by part: ``TRAIN_3/anno/a.txt`` has
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,21 +28,43 @@ BATCH_BYTES = 32 << 20
 BATCH_FILES = 2000
 FIRST_MAP_SIZE = 1 << 30
 
-_open_databases: WeakValueDictionary[tuple[int, str], lmdb.Environment] = WeakValueDictionary()
-# LMDB forbids to open a database twice in one process, and two splits of a data set lie in one database.
+
+class _OpenDatabases:
+    """The databases that are open in one process.
+
+    LMDB forbids to open a database twice in a process, and two splits of a data set lie in one database.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.by_path: WeakValueDictionary[str, lmdb.Environment] = WeakValueDictionary()
+
+    def open(self, path: Path) -> lmdb.Environment:
+        """Open a database or give the open one."""
+        key = str(path.resolve())
+        with self.lock:
+            database = self.by_path.get(key)
+            if database is None:
+                try:
+                    # No lock file: data often lies on read-only or network disks, and nothing writes while we read.
+                    database = lmdb.open(key, readonly=True, lock=False, readahead=False, meminit=False)
+                except (lmdb.Error, OSError) as error:
+                    raise DataError(f"{path}: cannot open the LMDB: {error}") from error
+                self.by_path[key] = database
+            return database
 
 
-def _open_database(path: Path) -> lmdb.Environment:
-    key = (os.getpid(), str(path.resolve()))
-    database = _open_databases.get(key)
-    if database is None:
-        try:
-            # No lock file: data sets often lie on read-only or network disks, and nothing writes while we read.
-            database = lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False)
-        except (lmdb.Error, OSError) as error:
-            raise DataError(f"{path}: cannot open the LMDB: {error}") from error
-        _open_databases[key] = database
-    return database
+_open_databases = _OpenDatabases()
+
+
+def _databases_of_this_process() -> _OpenDatabases:
+    global _open_databases
+    if _open_databases.pid != os.getpid():  # forked: what we inherited counts as open until it is closed here
+        for database in list(_open_databases.by_path.values()):
+            database.close()
+        _open_databases = _OpenDatabases()
+    return _open_databases
 
 
 class LmdbStorage:
@@ -88,7 +111,7 @@ class LmdbStorage:
         if self._pid != os.getpid():  # we are in a forked worker, whose inherited handles must not be used
             self._pid, self._databases = os.getpid(), {}
         if part not in self._databases:
-            self._databases[part] = _open_database(self._parts[part])
+            self._databases[part] = _databases_of_this_process().open(self._parts[part])
         try:
             with self._databases[part].begin(buffers=True) as transaction:
                 yield transaction
@@ -187,7 +210,8 @@ def pack(
     target: Path,
     *,
     strip: str = "",
-    progress: Callable[[int], None] = lambda count: None,
+    extra: Mapping[str, bytes] | None = None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> PackingReport:
     """Write files into a database; what is there already, with the right length, is kept.
 
@@ -199,47 +223,52 @@ def pack(
         names: files, relative to the root of ``source``.
         target: folder of the database.
         strip: start of the names that the keys leave out, such as ``TRAIN_3/``.
+        extra: contents of files that ``source`` does not have, by name.
         progress: called with the number of files done since the last call.
 
     Raises:
         DataError: if a file cannot be read, the disk is full, or what was read back differs.
     """
-    written = kept = 0
+    files = {name: None for name in names} | dict(extra or {})
+    written = 0
     try:
         target.mkdir(parents=True, exist_ok=True)
         (target / UNFINISHED).touch()
         existing = target / DATABASE_FILE
         map_size = max(FIRST_MAP_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
         with lmdb.open(str(target), map_size=map_size, readahead=False, meminit=False) as database:
-            for batch in _batches(source, names, strip, database, progress):
+            for batch in _batches(source, files, strip, database, progress):
                 _write(database, batch)
                 _compare(database, batch, target)
                 written += len(batch)
                 progress(len(batch))
-            kept = len(names) - written
             database.sync(True)
         (target / UNFINISHED).unlink()
     except (lmdb.Error, OSError) as error:
         raise DataError(f"{target}: cannot write the LMDB: {error}") from error
-    return PackingReport(written, kept)
+    return PackingReport(written, kept=len(files) - written)
 
 
 def _batches(
-    source: Storage, names: Sequence[str], strip: str, database: lmdb.Environment, progress: Callable[[int], None]
+    source: Storage,
+    files: Mapping[str, bytes | None],
+    strip: str,
+    database: lmdb.Environment,
+    progress: Callable[[int], object],
 ) -> Iterator[list[tuple[bytes, bytes]]]:
     batch: list[tuple[bytes, bytes]] = []
     size = 0
-    for name in names:
+    for name, content in files.items():
         key = name.removeprefix(strip).encode()
         if len(key) > database.max_key_size():
             raise DataError(f"{source.root / name}: the path is too long for an LMDB key")
         with database.begin(buffers=True) as transaction:
             value = transaction.get(key)
-            done = value is not None and len(value) == source.size(name)
+            done = value is not None and len(value) == (source.size(name) if content is None else len(content))
         if done:
             progress(1)
             continue
-        batch.append((key, source.read_bytes(name)))
+        batch.append((key, source.read_bytes(name) if content is None else content))
         size += len(batch[-1][1])
         if size >= BATCH_BYTES or len(batch) >= BATCH_FILES:
             yield batch

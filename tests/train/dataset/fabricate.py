@@ -71,8 +71,12 @@ def coco(root: Path) -> None:
     content = {
         "images": [{"id": i, "file_name": f"{i:012d}.jpg", "width": WIDTH, "height": HEIGHT} for i in (1, 2)],
         "categories": [{"id": 1, "name": "person"}],
-        "annotations": [entry(5, 1, [1, 2, 60, 70]), entry(6, 1, [1, 2, 3.5, 4]), entry(7, 2, [1, 1, 9, 9], 1)]
-        + [entry(8, 2, [0, 0, 51, 50])],
+        "annotations": [
+            entry(5, 1, [1, 2, 60, 70]),
+            entry(6, 1, [1, 2, 3.5, 4]),
+            entry(7, 2, [1, 1, 9, 9], crowd=1),
+            entry(8, 2, [0, 0, 51, 50]),
+        ],
     }
     write(root / "annotations" / "instances_train2017.json", json.dumps(content))
     for i in (1, 2):

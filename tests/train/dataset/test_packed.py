@@ -89,5 +89,5 @@ def test_two_data_sets_share_one_database(tmp_path: Path) -> None:
 
 
 def test_unknown_kind_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown data set to pack 'lasott'; known: coco, .*did you mean lasot"):
+    with pytest.raises(ConfigError, match=r"unknown data set to pack 'lasott'; known: coco, .*did you mean lasot"):
         pack_dataset("lasott", open_storage(tmp_path), tmp_path / "packed")
