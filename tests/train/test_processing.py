@@ -12,7 +12,9 @@ SEARCH = CropSettings(64, 4.0, center_jitter=1.0, scale_jitter=0.2)
 
 
 def make(augmentation, **changes):
-    return SeqTrackProcessing(**({"template": CropSettings(32, 2.0), "search": SEARCH} | changes), augmentation=augmentation)
+    return SeqTrackProcessing(
+        **({"template": CropSettings(32, 2.0), "search": SEARCH} | changes), augmentation=augmentation
+    )
 
 
 def process(processing, frame, box=(300.0, 200.0, 30.0, 40.0), seed=0):

@@ -1,0 +1,176 @@
+"""tracking/train.py and lib/train/run_training.py on a tiny experiment."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+from lib.config.paths import PROJECT_ROOT
+from lib.train import run_training
+from lib.utils.checkpoint import load_checkpoint
+from lib.utils.cli import run_script
+from lib.utils.errors import ConfigError, DataError, InputError
+from tests.train.world import TINY
+
+TRACKING = PROJECT_ROOT / "tracking" / "train.py"
+RUN_TRAINING = PROJECT_ROOT / "lib" / "train" / "run_training.py"
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Path of a YAML file that trains for two short epochs; ``experiment(KEY=value)`` rewrites it with changes."""
+
+    def write(**changes):
+        options = TINY | {
+            "DATA.TRAIN.DATASETS_NAME": ["SYNTHETIC"],
+            "DATA.TRAIN.DATASETS_RATIO": [1],
+            "DATA.VAL.DATASETS_NAME": ["SYNTHETIC_val"],
+            "DATA.VAL.DATASETS_RATIO": [1],
+            "DATA.VAL.SAMPLE_PER_EPOCH": 4,
+            "DATA.SYNTHETIC.SEQUENCES": 4,
+            "DATA.SYNTHETIC.FRAMES": 30,
+            "DATA.SYNTHETIC.WIDTH": 160,
+            "DATA.SYNTHETIC.HEIGHT": 120,
+            "DATA.SYNTHETIC.DIFFICULTY": "easy",
+            "DATA.TRAIN.SAMPLE_PER_EPOCH": 8,
+            "TRAIN.EPOCH": 2,
+        }
+        content = {}
+        for dotted, value in (options | {key.replace("__", "."): value for key, value in changes.items()}).items():
+            *sections, name = dotted.split(".")
+            place = content
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[name] = value
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def command(script, *arguments):
+    return [sys.executable, str(script), "--script", "seqtrack", *map(str, arguments), "--device", "cpu"]
+
+
+def launch(script, *arguments, **options):
+    done = subprocess.run(
+        command(script, *arguments), capture_output=True, text=True, check=False, timeout=240, **options
+    )
+    return done.returncode, done.stderr
+
+
+def test_trains_and_goes_on(experiment, tmp_path):
+    """One run of two epochs; a second call with three epochs takes up after the second. Started elsewhere."""
+    folder = tmp_path / "out"
+    code, log = launch(
+        TRACKING, "--config", experiment(), "--save_dir", folder, "--mode", "single", "--seed", 3, cwd=tmp_path
+    )
+    assert code == 0, log
+    assert "starting afresh" in log and "seed 3" in log and re.search(r"\[train: 2, 2/2\] loss \d", log)
+    checkpoints = folder / "checkpoints" / "train" / "seqtrack" / "tiny"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["SEQTRACK_ep0001.pth.tar", "SEQTRACK_ep0002.pth.tar"]
+    assert "[val: 2]" in (folder / "logs" / "seqtrack-tiny.log").read_text()
+    assert list((folder / "tensorboard" / "train" / "seqtrack" / "tiny").glob("events.*"))
+    assert load_checkpoint(checkpoints / "SEQTRACK_ep0002.pth.tar")["config"]["TRAIN"]["SEED"] == 3
+
+    path = experiment(TRAIN__EPOCH=3)
+    code, log = launch(
+        RUN_TRAINING, "--config", path, "--save_dir", folder, "--seed", 3, "--local-rank", 0, cwd=tmp_path
+    )
+    assert code == 0, log
+    assert "SEQTRACK_ep0002.pth.tar (--resume auto)" in log and "[train: 1," not in log and "[train: 3," in log
+
+
+def test_interrupt_leaves_whole_files(experiment, tmp_path):
+    path = experiment(TRAIN__EPOCH=100_000, TRAIN__NUM_WORKER=1)
+    process = subprocess.Popen(
+        command(TRACKING, "--config", path, "--save_dir", tmp_path), stderr=subprocess.PIPE, text=True
+    )
+    checkpoints = tmp_path / "checkpoints" / "train" / "seqtrack" / "tiny"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and len(list(checkpoints.glob("SEQTRACK*"))) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 130, log
+    assert "Traceback" not in log
+    files = list(checkpoints.iterdir())
+    assert files and all(path.name.startswith("SEQTRACK_ep") for path in files)
+    for file in files:
+        assert "net" in load_checkpoint(file)
+
+
+def main_error(monkeypatch, *arguments):
+    monkeypatch.setattr(run_training, "setup_logging", lambda *_: None)
+    threads = torch.get_num_threads()
+    try:
+        run_training.main([*map(str, arguments), "--device", "cpu"])
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"DATA__TRAIN__DATASETS_NAME": ["SYNTETIC"]},
+            ConfigError,
+            r"known: .*SYNTHETIC_val.*; did you mean SYNTHETIC\?",
+        ),
+        ({"DATA__TRAIN__SAMPLE_PER_EPOCH": 3}, ConfigError, "does not fill one step"),
+        ({"DATA__SAMPLER_MODE": "stark"}, ConfigError, "2 templates"),
+        ({"DATA__SYNTHETIC__BACKGROUNDS": "/nowhere"}, DataError, "/nowhere: no such folder .*BACKGROUNDS"),
+        ({"TRAIN__LRATE": 1}, ConfigError, r"TRAIN\.LRATE"),
+    ],
+)
+def test_mistakes_in_the_file(experiment, tmp_path, monkeypatch, changes, error, message):
+    path = experiment(**changes)
+    with pytest.raises(error, match=message):
+        main_error(monkeypatch, "--config", path, "--save_dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("--config", "seqtrack_b265"), ConfigError, "did you mean seqtrack_b256"),
+        (("--config", "seqtrack_demo", "--script", "stark"), ConfigError, "known: seqtrack"),
+        (("--config", "seqtrack_demo", "--device", "tpu"), InputError, "unknown device 'tpu'"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path, monkeypatch, arguments, error, message):
+    monkeypatch.setattr(run_training, "setup_logging", lambda *_: None)
+    with pytest.raises(error, match=message):
+        run_training.main([*arguments, "--save_dir", str(tmp_path)])
+
+
+def test_damaged_checkpoint_is_one_line(experiment, tmp_path):
+    folder = tmp_path / "checkpoints" / "train" / "seqtrack" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "SEQTRACK_ep0001.pth.tar").write_bytes(b"PK\x03\x04 cut short")
+    code, log = launch(TRACKING, "--config", experiment(), "--save_dir", tmp_path)
+    assert code == 2
+    assert re.search(r"train\.py: error: .*SEQTRACK_ep0001\.pth\.tar: ", log.strip().splitlines()[-1])
+    assert "Traceback" not in log
+
+
+def test_more_than_one_process_is_refused(capsys, monkeypatch):
+    """Until it can be done, it is said in one line."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run_script(lambda: run_training.main(["--config", "seqtrack_demo"])) == 2
+    assert "trains in one process" in capsys.readouterr().err
+    monkeypatch.delenv("WORLD_SIZE")
+    done = subprocess.run(
+        command(TRACKING, "--config", "seqtrack_demo", "--mode", "multiple", "--nproc_per_node", 2),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "use --mode single" in done.stderr and done.stderr.count("\n") == 1
