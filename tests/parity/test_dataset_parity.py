@@ -61,17 +61,13 @@ def assert_info(dataset: DiskDataset, expected: list[dict[str, Any]]) -> None:
         np.testing.assert_array_equal(ours.visible, np.array(info["visible"], dtype=bool))
 
 
-@pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("reader", OPEN)
-def test_files(reader: str, cached: bool, root: Path, tmp_path: Path) -> None:
+def test_files(reader: str, root: Path) -> None:
     folder, open_dataset = OPEN[reader]
     expected = GOLDEN["expected"][reader]
     dataset = open_dataset(open_storage(root / folder))
     assert_info(dataset, expected["info"])
     assert dataset.is_video == expected["is_video"]
-    if cached and reader == "ImagenetVID":
-        for _ in range(2):
-            assert_info(ImagenetVid(open_storage(root / folder), cache_dir=tmp_path), expected["info"])
 
 
 @pytest.mark.parametrize("reader", ["Lasot", "Got10k", "MSCOCOSeq", "TrackingNet", "ImagenetVID"])

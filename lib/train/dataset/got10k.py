@@ -104,10 +104,13 @@ def _split_names(storage: Storage, prefix: str, split: str | Path) -> list[str]:
     if split in ("train_full", "official_val"):
         return listed
     if split in SPLITS:
-        rows = split_rows(str(split))
-        if rows[-1] >= len(listed):
-            raise DataError(f"{place}: {len(listed)} sequences, but split {split} needs row {rows[-1]} (from 0)")
-        return [listed[row] for row in rows]
+        official = len(split_rows("train_full"))
+        if len(listed) != official:
+            raise DataError(
+                f"{place}: split {split} holds rows of the official list of {official} sequences, found {len(listed)} "
+                "(train_full takes any list)"
+            )
+        return [listed[row] for row in split_rows(str(split))]
     known = set(listed)
     names = []
     for line, entry in read_split(Path(split)):

@@ -1,0 +1,50 @@
+"""``tracking/make_lmdb.py`` packs any data set, says what it did, and answers mistakes in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib.config.paths import PROJECT_ROOT
+from lib.train.dataset.packing import PACKABLE
+from lib.utils.errors import InputError
+from lib.utils.storage import open_storage
+from lib.utils.storage_lmdb import LmdbStorage
+from tests.train.dataset.fabricate import FABRICATE
+from tracking import make_lmdb
+
+
+@pytest.mark.parametrize("kind", PACKABLE)
+def test_packs_and_goes_on(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    FABRICATE[kind](tmp_path / kind)
+    before = sorted(tmp_path.rglob("*"))
+    flags = [kind, "--data_dir", str(tmp_path)] if kind != "folder" else [kind, "--source", str(tmp_path / kind)]
+    assert make_lmdb.main(flags) == 0
+    assert "files written, 0 were there already; annotations read the same" in capsys.readouterr().out
+    target = tmp_path / f"{kind}_lmdb"
+    assert isinstance(open_storage(target), LmdbStorage)
+    assert make_lmdb.main(flags) == 0
+    assert ": 0 files written" in capsys.readouterr().out
+    assert [path for path in sorted(tmp_path.rglob("*")) if target not in (path, *path.parents)] == before
+
+
+def run(*flags: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "tracking/make_lmdb.py", *flags]
+    return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_mistake_is_one_line(tmp_path: Path) -> None:
+    FABRICATE["lasot"](tmp_path / "lasot")
+    (tmp_path / "lasot" / "car" / "car-1" / "groundtruth.txt").write_text("1,2,3\n")
+    done = run("lasot", "--data_dir", str(tmp_path))
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "groundtruth.txt: line 1: expected 4 numbers, got '1,2,3'" in done.stderr
+    assert not (tmp_path / "lasot_lmdb").exists()
+
+
+def test_other_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder: say where it lies with --source"):
+        make_lmdb.main(["folder"])
+    with pytest.raises(InputError, match="lies in the data set itself"):
+        make_lmdb.main(["coco", "--source", str(tmp_path), "--target", str(tmp_path / "out")])

@@ -1,0 +1,158 @@
+"""The packed storage answers every question as the folder it was made from."""
+
+import pickle
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from lib.utils import storage_lmdb
+from lib.utils.errors import DataError
+from lib.utils.storage import DirectoryStorage, Storage, find_storage, open_storage, walk_files
+from lib.utils.storage_lmdb import LmdbStorage, pack
+
+FILES = {
+    "a.txt": b"hello",
+    "b/1.jpg": b"x",
+    "b/10.jpg": b"",
+    "b/2.JPG": b"y" * 70000,
+    "b-c/d.txt": b"z",
+    "b/deep/er/e": b"q",
+    "b0/f.txt": "ünï".encode(),
+    "c.txt": b"\xff",
+}
+
+
+@pytest.fixture()
+def folder(tmp_path: Path) -> DirectoryStorage:
+    for name, content in FILES.items():
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(content)
+    return DirectoryStorage(tmp_path / "data")
+
+
+def pack_all(folder: Storage, target: Path) -> None:
+    pack(folder, list(walk_files(folder)), target)
+
+
+@pytest.fixture(params=["one database", "parts"])
+def packed(request: pytest.FixtureRequest, folder: DirectoryStorage, tmp_path: Path) -> Storage:
+    if request.param == "one database":
+        pack_all(folder, tmp_path / "packed")
+    else:
+        for part in ("b", "b0", "b-c"):
+            pack(folder, list(walk_files(folder, part)), tmp_path / "packed" / f"{part}_lmdb", strip=f"{part}/")
+    return open_storage(tmp_path / "packed")
+
+
+def test_answers_like_the_folder(folder: DirectoryStorage, packed: Storage) -> None:
+    names = [name for name in FILES if packed.exists(name)]
+    assert len(names) >= 6
+    for name in names:
+        assert packed.read_bytes(name) == FILES[name]
+        assert packed.size(name) == folder.size(name) == len(FILES[name])
+    assert packed.read_text("b0/f.txt") == "ünï"
+    for place in ("", "b", "b/deep", "b-c"):
+        assert packed.list_dirs(place) == folder.list_dirs(place)
+    for place in ("b", "b/deep", "b0"):
+        assert packed.list_files(place) == folder.list_files(place)
+    assert packed.list_files("b", {".jpg"}) == folder.list_files("b", {".jpg"}) == ["1.jpg", "10.jpg", "2.JPG"]
+    for missing in ("b/3.jpg", "b", "nope/x", ""):
+        assert not packed.exists(missing) and not folder.exists(missing)
+    assert pickle.loads(pickle.dumps(packed)).read_bytes("b/1.jpg") == b"x"
+
+
+def test_missing_files_and_folders_are_named(packed: Storage, folder: DirectoryStorage) -> None:
+    for storage in (packed, folder):
+        for call in (storage.read_bytes, storage.read_text, storage.read_image, storage.size):
+            with pytest.raises(DataError, match=r"b/nope\.jpg: (no such file|cannot read)"):
+                call("b/nope.jpg")
+        with pytest.raises(DataError, match=r"nope: (no such folder|cannot list)"):
+            storage.list_files("nope")
+    with pytest.raises(DataError, match=r"b/10\.jpg: the image file is empty"):
+        packed.read_image("b/10.jpg")
+
+
+def test_text_must_be_text(folder: DirectoryStorage, tmp_path: Path) -> None:
+    pack_all(folder, tmp_path / "packed")
+    for storage in (folder, open_storage(tmp_path / "packed")):
+        with pytest.raises(DataError, match=r"c\.txt: not a UTF-8 text file"):
+            storage.read_text("c.txt")
+
+
+def test_fingerprints_follow_the_files(folder: DirectoryStorage, tmp_path: Path) -> None:
+    pack_all(folder, tmp_path / "packed")
+    for storage in (folder, open_storage(tmp_path / "packed")):
+        first = storage.fingerprint(["a.txt", "nope"])
+        assert first == storage.fingerprint(["a.txt", "nope"]) != storage.fingerprint(["a.txt"])
+    before = folder.fingerprint(["a.txt", "nope"])
+    (folder.root / "nope").write_text("")
+    assert folder.fingerprint(["a.txt", "nope"]) != before
+
+
+def test_a_cut_off_packing_is_refused_and_goes_on(
+    folder: DirectoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = list(walk_files(folder))
+    monkeypatch.setattr(storage_lmdb, "BATCH_FILES", 2)
+
+    class CutOffError(Exception):
+        pass
+
+    def stop_after_four(count: int) -> None:
+        done.append(count)
+        if sum(done) >= 4:
+            raise CutOffError
+
+    done: list[int] = []
+    with pytest.raises(CutOffError):
+        pack(folder, names, tmp_path / "packed", progress=stop_after_four)
+    with pytest.raises(DataError, match=r"packing was not finished; run tracking/make_lmdb\.py again"):
+        open_storage(tmp_path / "packed")
+    counts: list[int] = []
+    report = pack(folder, names, tmp_path / "packed", progress=counts.append)
+    assert (report.written, report.kept) == (4, 4) and sum(counts) == 8
+    assert {name: open_storage(tmp_path / "packed").read_bytes(name) for name in names} == FILES
+    (folder.root / "a.txt").write_bytes(b"longer than before")
+    report = pack(folder, names, tmp_path / "packed")
+    assert (report.written, report.kept) == (1, 7)
+
+
+def test_the_map_grows(folder: DirectoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_lmdb, "FIRST_MAP_SIZE", 32768)
+    pack_all(folder, tmp_path / "packed")
+    assert open_storage(tmp_path / "packed").read_bytes("b/2.JPG") == FILES["b/2.JPG"]
+
+
+def test_what_is_read_back_is_compared(
+    folder: DirectoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_wrongly(database: lmdb.Environment, batch: list[tuple[bytes, bytes]]) -> None:
+        with database.begin(write=True) as transaction:
+            for key, value in batch:
+                transaction.put(key, value[:-1] + b"?")
+
+    monkeypatch.setattr(storage_lmdb, "_write", write_wrongly)
+    with pytest.raises(DataError, match="what was read back differs from what was written"):
+        pack_all(folder, tmp_path / "packed")
+
+
+def test_damaged_database(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"no database")
+    with pytest.raises(DataError, match="cannot open the LMDB"):
+        open_storage(tmp_path).exists("a")
+
+
+def test_where_a_data_set_is_looked_for(folder: DirectoryStorage, tmp_path: Path) -> None:
+    assert isinstance(find_storage(tmp_path / "data"), DirectoryStorage)
+    with pytest.raises(DataError, match="no LMDB here"):
+        find_storage(tmp_path / "data", packed=True)
+    pack_all(folder, tmp_path / "data_lmdb")
+    assert isinstance(find_storage(tmp_path / "data"), DirectoryStorage)
+    assert isinstance(find_storage(tmp_path / "data", packed=True), LmdbStorage)
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert isinstance(find_storage(tmp_path / "data"), LmdbStorage)
+    (tmp_path / "data").mkdir()  # an empty folder does not hide it
+    assert isinstance(find_storage(tmp_path / "data"), LmdbStorage)
+    with pytest.raises(DataError, match="no such data folder, and no packed one at"):
+        find_storage(tmp_path / "nowhere")
