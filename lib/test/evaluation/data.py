@@ -23,6 +23,10 @@ class Sequence:
         target_visible: (F,) bool, or None where the data set does not say.
         object_class: kind of target, if known.
         storage: where the frames lie.
+        attributes: challenges of the sequence as its data set names them, such as ``Fast Motion``.
+        resolution: width and height of the frames in pixels, if an annotation says so (protocol ``got10k`` uses it).
+        target_present: (F,) bool, frames that the protocol ``got10k`` counts (``cover.label`` above 0), if known. Apart
+            from ``target_visible``, which other protocols score by and the published numbers of GOT-10k do not.
 
     Raises:
         DataError: if there is no frame, or the number of boxes is neither that of the frames nor 1.
@@ -35,6 +39,9 @@ class Sequence:
     target_visible: np.ndarray | None = None
     object_class: str | None = None
     storage: Storage | None = field(default=None, repr=False)
+    attributes: tuple[str, ...] = ()
+    resolution: tuple[int, int] | None = None
+    target_present: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         truth = np.asarray(self.ground_truth_rect, dtype=np.float64).reshape(-1, 4)
@@ -43,8 +50,9 @@ class Sequence:
             raise DataError(f"sequence {self.name}: it has no frames")
         if len(truth) not in (1, len(self.frames)):
             raise DataError(f"sequence {self.name}: {len(truth)} truth boxes for {len(self.frames)} frames")
-        if self.target_visible is not None and len(self.target_visible) != len(truth):
-            raise DataError(f"sequence {self.name}: {len(self.target_visible)} visibility flags, {len(truth)} boxes")
+        for flags in (self.target_visible, self.target_present):
+            if flags is not None and len(flags) != len(truth):
+                raise DataError(f"sequence {self.name}: {len(flags)} visibility flags, {len(truth)} boxes")
 
     @property
     def init_box_xywh(self) -> list[float]:
