@@ -138,6 +138,23 @@ def walk_files(storage: Storage, folder: str = "") -> Iterator[str]:
         yield from walk_files(storage, prefix + child)
 
 
+def what_lies_near(storage: Storage, name: str) -> str:
+    """What lies in the nearest folder that exists on the way to ``name``, for messages."""
+    folder = name.rpartition("/")[0]
+    while True:
+        try:
+            entries = [f"{child}/" for child in storage.list_dirs(folder)] + storage.list_files(folder)
+        except DataError:
+            if folder:
+                folder = folder.rpartition("/")[0]
+                continue
+            entries = []
+        place = f"{folder}/" if folder else "the root"
+        if not entries:
+            return f"nothing in {place}"
+        return f"in {place}: {', '.join(entries[:5])}{', ...' if len(entries) > 5 else ''}"
+
+
 def open_storage(root: Path | str) -> Storage:
     """Open the data set at ``root``: a folder of files, or what ``tracking/make_lmdb.py`` made of one.
 

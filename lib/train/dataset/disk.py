@@ -11,7 +11,7 @@ from lib.train.dataset.base import SequenceInfo, TrainingDataset
 from lib.train.dataset.index import IndexKey, SequenceRecord, open_index
 from lib.utils.box_text import parse_boxes, parse_integers
 from lib.utils.errors import DataError
-from lib.utils.storage import Storage
+from lib.utils.storage import Storage, what_lies_near
 
 logger = logging.getLogger(__name__)
 
@@ -102,25 +102,8 @@ def require_files(storage: Storage, names: Sequence[str], what: str) -> None:
     if missing:
         raise DataError(
             f"{storage.root}: {len(missing)} of {len(names)} {what} are missing (half a download, or another layout?): "
-            f"expected {missing[0]}, found {_found(storage, missing[0])}"
+            f"expected {missing[0]}, found {what_lies_near(storage, missing[0])}"
         )
-
-
-def _found(storage: Storage, name: str) -> str:
-    """What lies in the nearest folder that exists on the way to ``name``, for messages."""
-    folder = name.rpartition("/")[0]
-    while True:
-        try:
-            entries = [f"{child}/" for child in storage.list_dirs(folder)] + storage.list_files(folder)
-        except DataError:
-            if folder:
-                folder = folder.rpartition("/")[0]
-                continue
-            entries = []
-        place = f"{folder}/" if folder else "the root"
-        if not entries:
-            return f"nothing in {place}"
-        return f"in {place}: {', '.join(entries[:5])}{', ...' if len(entries) > 5 else ''}"
 
 
 def read_boxes(storage: Storage, name: str) -> np.ndarray:

@@ -5,19 +5,13 @@ box where the target is absent), the frames beside it or in its one folder ``img
 in the order of the numbers in their names, and, if you like, ``absence.label`` with one 0 or 1 per frame (1: hidden).
 """
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from lib.train.dataset.disk import DiskDataset, has_area, read_boxes, read_labels
 from lib.train.dataset.index import SequenceRecord
 from lib.utils.errors import DataError
-from lib.utils.image_io import IMAGE_SUFFIXES
 from lib.utils.storage import Storage
-
-TRUTH = "groundtruth.txt"
-ABSENCE = "absence.label"
-IMAGE_FOLDERS = ("img", "imgs", "images", "frames")
+from lib.utils.video_folder import TRUTH, VideoFolder, find_videos
 
 
 class FolderDataset(DiskDataset):
@@ -33,19 +27,15 @@ class FolderDataset(DiskDataset):
     """
 
     def __init__(self, storage: Storage, *, cache_dir: Path | None = None, name: str = "FOLDER") -> None:
-        sequences = dict(_find_sequences(storage, ""))
-        if not sequences:
+        videos = list(find_videos(storage))
+        if not videos:
             raise DataError(f"{storage.root}: expected folders with {TRUTH} and images, found no {TRUTH}")
         super().__init__(
             storage,
             name=name,
             options="Folder",
-            sources=[
-                source
-                for folder, images in sequences.items()
-                for source in (f"{folder}{TRUTH}", f"{folder}{ABSENCE}", images)
-            ],
-            parse=lambda: (_parse(storage, folder, images) for folder, images in sequences.items()),
+            sources=[source for video in videos for source in (video.truth, video.absence, video.images)],
+            parse=lambda: (_parse(storage, video) for video in videos),
             cache_dir=cache_dir,
         )
 
@@ -54,35 +44,15 @@ class FolderDataset(DiskDataset):
         return self.index.frame_name(sequence, frame)
 
 
-def _find_sequences(storage: Storage, folder: str) -> Iterator[tuple[str, str]]:
-    """Folders of the sequences (with a trailing slash, ``""`` for the root) and of their images."""
-    children = storage.list_dirs(folder.rstrip("/"))
-    if storage.exists(f"{folder}{TRUTH}"):
-        images = [child for child in children if child in IMAGE_FOLDERS]
-        if len(images) > 1:
-            raise DataError(f"{storage.root / folder}: frames in {' or in '.join(images)}? Expected one such folder")
-        yield folder, f"{folder}{images[0]}" if images else folder.rstrip("/")
-        return
-    for child in children:
-        yield from _find_sequences(storage, f"{folder}{child}/")
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorting key by which ``2.jpg`` comes before ``10.jpg``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _parse(storage: Storage, folder: str, images: str) -> SequenceRecord:
-    boxes = read_boxes(storage, f"{folder}{TRUTH}")
-    frames = sorted(storage.list_files(images, IMAGE_SUFFIXES), key=_natural)
+def _parse(storage: Storage, video: VideoFolder) -> SequenceRecord:
+    boxes = read_boxes(storage, video.truth)
+    frames = video.frames(storage)
     if len(frames) != len(boxes):
         raise DataError(
-            f"{storage.root / folder / TRUTH}: {len(boxes)} boxes, but {len(frames)} images in {images or '.'}"
+            f"{storage.root / video.truth}: {len(boxes)} boxes, but {len(frames)} images in {video.images or '.'}"
         )
     valid = has_area(boxes)
     visible = valid.copy()
-    if storage.exists(f"{folder}{ABSENCE}"):
-        visible &= read_labels(storage, f"{folder}{ABSENCE}", len(boxes)) == 0
-    prefix = f"{images}/" if images else ""
-    name = folder.rstrip("/") or storage.root.name
-    return SequenceRecord(name, boxes, valid, visible, frame_names=[prefix + frame for frame in frames])
+    if storage.exists(video.absence):
+        visible &= read_labels(storage, video.absence, len(boxes)) == 0
+    return SequenceRecord(video.name(storage), boxes, valid, visible, frame_names=frames)
