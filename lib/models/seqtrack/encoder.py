@@ -43,17 +43,18 @@ class Encoder(nn.Module):
         """Turn search crops (B, S, 3, Hs, Ws) into tokens (B, S * Ns, C); raises InputError for another crop size."""
         return self.body.embed_search(search)
 
-    def forward(self, search_tokens: Tensor, template_tokens: Tensor) -> Tensor:
+    def forward(self, search_tokens: Tensor, template_tokens: Tensor, *, search_only: bool = False) -> Tensor:
         """Encode embedded crops together.
 
         Args:
             search_tokens: (B, S * Ns, C), from ``embed_search``.
             template_tokens: (B, T * Nt, C), from ``embed_template``.
+            search_only: return the search tokens only, and compute no more of the templates than they need.
 
         Returns:
-            (B, S * Ns + T * Nt, C) after the final norm, search tokens first.
+            (B, S * Ns + T * Nt, C) after the final norm, search tokens first; (B, S * Ns, C) with ``search_only``.
         """
-        return self.body(search_tokens, template_tokens)
+        return self.body(search_tokens, template_tokens, search_only=search_only)
 
 
 def find_variant(name: str, *, declared_stride: int | None = None) -> ViTVariant:

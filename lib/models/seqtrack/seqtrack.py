@@ -128,10 +128,13 @@ class SeqTrack(nn.Module):
         Raises:
             InputError: if the number of templates or the size of the crops is not the model's.
         """
+        return self._encode(template_tokens, search, search_only=False)
+
+    def _encode(self, template_tokens: Tensor, search: Tensor, search_only: bool) -> Tensor:
         if template_tokens.shape[1] != self._num_template_tokens:
             given = template_tokens.shape[1] / self.encoder.num_template_tokens
             raise InputError(f"the model is made for {self.num_templates} templates, got {given:g}")
-        return self.encoder(self.encoder.embed_search(search), template_tokens)
+        return self.encoder(self.encoder.embed_search(search), template_tokens, search_only=search_only)
 
     def encode(self, template: Tensor, search: Tensor) -> Tensor:
         """Encode templates and search crops together.
@@ -182,8 +185,35 @@ class SeqTrack(nn.Module):
         Raises:
             InputError: if the features are not those of 1 to S search crops.
         """
-        memory = self._project_memory(features)
-        token = torch.full((features.shape[0], 1), self.vocabulary.start, dtype=torch.int64, device=features.device)
+        return self._say(self._project_memory(features), window)
+
+    @torch.no_grad()
+    def read_box(self, template_tokens: Tensor, search: Tensor, window: Tensor | None = None) -> BoxTokens:
+        """Encode and generate in one go, computing only what the box needs: what a tracker runs in every frame.
+
+        It gives what ``generate`` of ``encode_embedded`` gives. All shapes follow from those of the arguments and no
+        value is read back from the device, so it can be compiled, or captured as a CUDA graph.
+
+        Args:
+            template_tokens: (B, T * Nt, Ce), from ``embed_template``.
+            search: (B, 1, 3, Hs, Ws) normalised float.
+            window: as for ``generate``.
+
+        Returns:
+            The words and their likelihoods, as ``generate`` returns them.
+
+        Raises:
+            InputError: if the number of templates or the size of the crops is not the model's.
+        """
+        if self.feature_type != "x":
+            return self.generate(self._encode(template_tokens, search, search_only=False), window)
+        features = self._encode(template_tokens, search, search_only=True)
+        return self._say(self._project_selected(features, self.pos_embed[:, : features.shape[1]]), window)
+
+    def _say(self, memory: list[KeyValue], window: Tensor | None) -> BoxTokens:
+        """Generate from the projected memory; see ``generate``."""
+        image_keys = memory[0].key  # (B, heads, M, C / heads)
+        token = torch.full((len(image_keys), 1), self.vocabulary.start, dtype=torch.int64, device=image_keys.device)
         cache = None
         tokens, likelihoods = [], []
         for index in range(self.vocabulary.words_per_box):
@@ -238,6 +268,12 @@ class SeqTrack(nn.Module):
         elif crops < self.num_search:
             template_positions = positions[:, -self._num_template_tokens :]
             positions = torch.cat((positions[:, :num_search_tokens], template_positions), dim=1)
+        return self._project_selected(features, positions)
+
+    def _project_selected(self, features: Tensor, positions: Tensor) -> list[KeyValue]:
+        """Narrow the tokens (B, M, Ce) that the decoder looks at, and project them for every layer."""
+        # The decoder may be more precise than the encoder.
+        features = features.to(self.bottleneck.weight.dtype)
         memory = self.bottleneck(features) if self._narrows else features
         return self.decoder.project_memory(memory, positions)
 
