@@ -1,0 +1,151 @@
+"""The camera: how it moves over the background, and what it does to the picture (light, blur, noise)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from lib.synthetic.motion import event_times, spline, steps, walk, wander
+from lib.synthetic.presets import Preset
+from lib.synthetic.sprite import blur_taps
+from lib.synthetic.stable import Draws, cosine, derive_seed, shifted_mean, sine, warp
+
+_NOISE_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pose of the camera over the background in each frame.
+
+    Attributes:
+        pan_x: (F,) background column, relative to the middle, that the middle of the view shows.
+        pan_y: (F,) background row.
+        zoom: (F,) view pixels per background pixel.
+        roll: (F,) int64, 1/4096 turn.
+        shake_x: (F,) hand shake, view pixels; moves everything.
+        shake_y: (F,) hand shake.
+    """
+
+    pan_x: np.ndarray
+    pan_y: np.ndarray
+    zoom: np.ndarray
+    roll: np.ndarray
+    shake_x: np.ndarray
+    shake_y: np.ndarray
+
+    @classmethod
+    def plan(cls, draws: Draws, preset: Preset, num_frames: int, unit: float) -> "Camera":
+        """Draw the camera's way; ``unit`` is the shorter image side in pixels."""
+        period = draws.uniform(*preset.period) * 1.3
+        moving = draws.choice([0.0, 0.3, 1.0, 1.0])
+        reach = preset.pan * unit * moving * 0.6
+        pan_x, pan_y = (walk(draws, num_frames, period, 0.0, reach) for _ in range(2))
+        jerks = event_times(draws, num_frames, draws.integer(0, round(preset.jolts[1])) // 2)
+        pan_x = pan_x + steps(draws, num_frames, jerks, 0.15 * unit)
+        zoom = 1 + wander(draws, num_frames, period, -preset.camera_zoom * moving, preset.camera_zoom * moving)
+        roll = np.floor(wander(draws, num_frames, period, -preset.roll, preset.roll) * moving).astype(np.int64)
+        shaken = preset.shake * unit * draws.choice([0.0, 0.3, 1.0])
+        shake_x, shake_y = (draws.uniforms(-shaken, shaken, num_frames) for _ in range(2))
+        return cls(pan_x, pan_y, zoom, roll, shake_x, shake_y)
+
+    def to_view(self, x: np.ndarray | float, y: np.ndarray | float, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """View position (F,), (F,) of a background point given relative to the middle of the background."""
+        cos, sin = cosine(self.roll), sine(self.roll)
+        dx, dy = (x - self.pan_x) * self.zoom, (y - self.pan_y) * self.zoom
+        return width / 2 + cos * dx + sin * dy + self.shake_x, height / 2 - sin * dx + cos * dy + self.shake_y
+
+    def show(self, background: np.ndarray, frame: int, width: int, height: int) -> np.ndarray:
+        """The part of the background (h, w, 3) that a frame shows, (height, width, 3) uint8."""
+        zoom = float(self.zoom[frame])
+        cos, sin = float(cosine(self.roll[frame])) / zoom, float(sine(self.roll[frame])) / zoom
+        dx, dy = -width / 2 - float(self.shake_x[frame]), -height / 2 - float(self.shake_y[frame])
+        middle_x = background.shape[1] / 2 + float(self.pan_x[frame])
+        middle_y = background.shape[0] / 2 + float(self.pan_y[frame])
+        inverse = (cos, -sin, cos * dx - sin * dy + middle_x, sin, cos, sin * dx + cos * dy + middle_y)
+        return warp(background, inverse, width, height, border=cv2.BORDER_REFLECT_101)
+
+    def smear(self, frame: int, shutter: float, limit: float) -> tuple[float, float]:
+        """Motion of the background during the exposure of a frame, (x, y) view pixels."""
+        other = frame - 1 if frame else min(1, len(self.zoom) - 1)
+        sign = 1 if frame else -1
+        factor = -sign * shutter * float(self.zoom[frame])
+        dx = (float(self.pan_x[frame]) - float(self.pan_x[other])) * factor
+        dy = (float(self.pan_y[frame]) - float(self.pan_y[other])) * factor
+        return min(max(dx, -limit), limit), min(max(dy, -limit), limit)
+
+
+def smeared(image: np.ndarray, smear: tuple[float, float]) -> np.ndarray:
+    """A whole picture with motion blur."""
+    taps = blur_taps(smear)
+    return image if taps == 1 else shifted_mean(image, *smear, min(taps, 8), border=cv2.BORDER_REPLICATE)
+
+
+@lru_cache(maxsize=1)
+def _noise_tile() -> np.ndarray:
+    # (256, 256, 3) int16, nearly normal with sigma 16: four uniform bytes added up.
+    draws = Draws("noise tile")
+    total = sum(draws.field(_NOISE_SIDE, _NOISE_SIDE * 3).astype(np.int16) for _ in range(4)) - 510
+    return np.clip((total * 16) // 148, -64, 64).astype(np.int16).reshape(_NOISE_SIDE, _NOISE_SIDE, 3)
+
+
+class Sensor:
+    """Light and image quality of one sequence.
+
+    Args:
+        draws: random stream.
+        preset: the ranges.
+        num_frames: frames.
+
+    Attributes:
+        shutter: share of the frame time that the shutter is open.
+        quality: JPEG quality, 1 to 100.
+    """
+
+    def __init__(self, draws: Draws, preset: Preset, num_frames: int) -> None:
+        self.shutter = draws.uniform(*preset.shutter)
+        self.quality = draws.integer(*preset.quality)
+        self._grey = draws.chance(0.04)
+        self._noise = round(draws.uniform(*preset.noise) * draws.choice([0, 0.5, 1]) * 16)  # sigma in 1/16 grey level
+        self._noise_key = draws.integer(0, 1 << 30)
+        self._coarse_noise = draws.chance(0.3)
+        self._defocus = draws.choice([3, 5]) if draws.chance(preset.defocus) else 0
+        self._gain = self._plan_light(draws, preset, num_frames)
+        contrast = 1 + draws.uniform(-1, 1) * min(0.3, preset.light)
+        haze = draws.uniform(0, 60) * min(0.4, preset.light) if draws.chance(0.3) else 0.0
+        levels = np.arange(256) * contrast + 128 * (1 - contrast)
+        self._levels = np.floor((levels * (1 - haze / 100) + haze) * 256).astype(np.int64)
+
+    @staticmethod
+    def _plan_light(draws: Draws, preset: Preset, num_frames: int) -> np.ndarray:
+        # (F, 3) int64: gain of each channel in 1/256.
+        period = draws.uniform(*preset.period)
+        knots = draws.uniforms(1 - preset.light, 1 + 0.6 * preset.light, int(num_frames / period) + 3)
+        flashes = event_times(draws, num_frames, draws.integer(0, int(preset.flicker[1])))
+        light = spline(knots, num_frames, period) + steps(draws, num_frames, flashes, 0.4)
+        base = [draws.uniform(-preset.tint, preset.tint) for _ in range(3)]
+        drift = [wander(draws, num_frames, period * 2, -preset.tint / 2, preset.tint / 2) for _ in range(3)]
+        gains = [np.clip(light, 0.35, 1.6) * (1 + base[k] + drift[k]) for k in range(3)]
+        return np.floor(np.stack(gains, axis=1) * 256).astype(np.int64)
+
+    def expose(self, image: np.ndarray, frame: int) -> np.ndarray:
+        """What the sensor makes of a clean picture (H, W, 3) uint8 RGB in a frame."""
+        table = np.clip((self._levels[:, None] * self._gain[frame]) >> 16, 0, 255).astype(np.uint8)
+        if self._grey:
+            image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+            table = table[:, 1:2].repeat(3, axis=1)
+        image = cv2.LUT(image, np.ascontiguousarray(table[None]))
+        if self._defocus:
+            image = cv2.GaussianBlur(image, (self._defocus, self._defocus), self._defocus / 3.5)
+        return cv2.add(image, self._noise_in(frame, *image.shape[:2]), dtype=cv2.CV_8U) if self._noise else image
+
+    def _noise_in(self, frame: int, height: int, width: int) -> np.ndarray:
+        shift = derive_seed(self._noise_key, frame)
+        tile = np.roll(_noise_tile(), (shift % _NOISE_SIDE, (shift >> 8) % _NOISE_SIDE), axis=(0, 1))
+        tile = (tile * np.int16(self._noise)) >> 8
+        if self._grey:
+            tile = np.broadcast_to(tile[:, :, :1], tile.shape)
+        if self._coarse_noise:  # as after a denoiser: blotches of two pixels
+            tile = tile.repeat(2, axis=0).repeat(2, axis=1)
+        rows, columns = -(-height // tile.shape[0]), -(-width // tile.shape[1])
+        return np.tile(tile, (rows, columns, 1))[:height, :width]

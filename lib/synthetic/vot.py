@@ -1,0 +1,137 @@
+"""Rendered videos in the format of the VOT toolkit's data sets.
+
+Source: the toolkit's default sequence format and the anchors of VOT-ST2020 (every 50 frames and at both ends; from an
+anchor in the first half the tracker runs forward, from one in the second half backward).
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from lib.utils.errors import InputError
+from lib.utils.files import write_text_atomic
+from lib.utils.image_io import write_image
+
+ANCHOR_STEP = 50
+FPS = 30
+EMPTY_MASK = "m0,0,0,0,0"
+
+
+class AnnotatedVideo(Protocol):
+    """What can be written; ``lib.synthetic.SyntheticSequence`` is one. ``mask(i) -> (H, W)`` is optional."""
+
+    num_frames: int
+    boxes_xywh: np.ndarray  # (F, 4) pixels, zeros where the target is absent
+
+    def frame(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+
+
+def write_vot(
+    root: Path | str, videos: Iterable[tuple[str, AnnotatedVideo]], *, masks: bool = True, anchor_step: int = ANCHOR_STEP
+) -> list[Path]:
+    """Write a data set that the toolkit evaluates on without a download.
+
+    Args:
+        root: the folder ``sequences`` of a workspace; made if missing, files in it are replaced.
+        videos: names and videos.
+        masks: write masks as ground truth where a video has them, else boxes.
+        anchor_step: frames between two starting points.
+
+    Returns:
+        The folders of the sequences.
+
+    Raises:
+        InputError: if there is no video, two have one name, or the target of one is never visible.
+    """
+    root = Path(root)
+    folders: list[Path] = []
+    for name, video in videos:
+        if root / name in folders:
+            raise InputError(f"two sequences are called {name}")
+        write_sequence(root / name, video, masks=masks, anchor_step=anchor_step)
+        folders.append(root / name)
+    if not folders:
+        raise InputError("a data set needs at least one sequence")
+    # Last: the toolkit takes this file as the sign that the data set is complete.
+    write_text_atomic(root / "list.txt", "".join(f"{folder.name}\n" for folder in folders))
+    return folders
+
+
+def write_sequence(folder: Path, video: AnnotatedVideo, *, masks: bool = True, anchor_step: int = ANCHOR_STEP) -> None:
+    """Write one sequence: frames, ground truth, anchors, and the file that describes them.
+
+    Raises:
+        InputError: if the target is never visible.
+    """
+    mask_of = getattr(video, "mask", None) if masks else None
+    regions, visible = [], []
+    for index in range(video.num_frames):
+        image = video.frame(index)
+        write_image(folder / "color" / f"{index + 1:08d}.jpg", image)
+        box = [float(value) for value in video.boxes_xywh[index]]
+        # The toolkit reads a mask that is one pixel wide as empty, so a target that thin counts as absent.
+        visible.append(min(box[2:]) >= 2)
+        if mask_of is None:
+            regions.append(",".join(f"{value:g}" for value in (box if visible[-1] else [0, 0, 0, 0])))
+        else:
+            regions.append(encode_mask(mask_of(index)) if visible[-1] else EMPTY_MASK)
+            visible[-1] = regions[-1] != EMPTY_MASK
+    anchors = choose_anchors(visible, anchor_step)
+    if not any(anchors):
+        raise InputError(f"{folder.name}: the target is never visible, so there is no frame to start from")
+    write_text_atomic(folder / "groundtruth.txt", _lines(regions))
+    write_text_atomic(folder / "anchor.value", _lines(anchors))
+    height, width = image.shape[:2]
+    write_text_atomic(
+        folder / "sequence",
+        f"channels.color=color/%08d.jpg\nfps={FPS}\nformat=default\nheight={height}\nwidth={width}\n"
+        f"length={video.num_frames}\nname={folder.name}\n",
+    )
+
+
+def _lines(values: Iterable[object]) -> str:
+    return "".join(f"{value}\n" for value in values)
+
+
+def choose_anchors(visible: Sequence[bool], step: int = ANCHOR_STEP) -> list[int]:
+    """Choose the frames to start from.
+
+    Args:
+        visible: (F,) whether the target can be seen.
+        step: frames between two anchors.
+
+    Returns:
+        (F,) 1: run forward from here, -1: run backward, 0: no anchor. An anchor where the target is not visible moves to
+        the nearest frame where it is.
+    """
+    count = len(visible)
+    seen = [index for index in range(count) if visible[index]]
+    anchors = [0] * count
+    for planned in {*range(0, count, step), count - 1} if seen else ():
+        index = min(seen, key=lambda frame: (abs(frame - planned), frame))
+        anchors[index] = 1 if index < count / 2 else -1
+    return anchors
+
+
+def encode_mask(mask: np.ndarray) -> str:
+    """Text of a mask: ``m<x>,<y>,<w>,<h>,<run>,<run>,...``.
+
+    Args:
+        mask: (H, W), not 0 on the target.
+
+    Returns:
+        The tight crop and its lengths of runs, row by row; the first run counts zeros (0 if there is none).
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0 or columns[-1] == columns[0]:
+        return EMPTY_MASK
+    crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] != 0
+    values = crop.ravel()
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    runs = np.diff([0, *edges, values.size]).tolist()
+    if values[0]:
+        runs.insert(0, 0)
+    return "m" + ",".join(str(int(value)) for value in (columns[0], rows[0], crop.shape[1], crop.shape[0], *runs))
