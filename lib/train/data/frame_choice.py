@@ -133,7 +133,7 @@ def _draw_one(rng: SampleRng, flags: np.ndarray) -> int:
 
 
 def _no_frames(mode: str) -> DataError:
-    return DataError(f"sampler mode {mode!r} found no frames in {MAX_FRAME_DRAWS} draws; check DATA.MAX_SAMPLE_INTERVAL")
+    return DataError(f"sampler mode {mode!r}: no frames in {MAX_FRAME_DRAWS} draws; check DATA.MAX_SAMPLE_INTERVAL")
 
 
 FrameMode = Callable[[SampleRng, SequenceInfo, FramePolicy], FrameChoice]
@@ -162,7 +162,7 @@ def frame_mode(name: str, policy: FramePolicy) -> FrameMode:
     elif (policy.num_template, policy.num_search) != (1 + len(policy.gaps), 1):
         # The published sampler drops surplus templates without a word; here the numbers have to agree.
         raise ConfigError(
-            f"DATA.SAMPLER_MODE {name!r} with {len(policy.gaps)} sample interval(s) makes {1 + len(policy.gaps)} templates "
-            f"and 1 search frame; the configuration asks for {policy.num_template} and {policy.num_search}"
+            f"DATA.SAMPLER_MODE {name!r} with {len(policy.gaps)} sample interval(s) makes "
+            f"{1 + len(policy.gaps)} templates and 1 search frame; the configuration asks for {policy.num_template} and {policy.num_search}"
         )
     return mode

@@ -18,9 +18,9 @@ from lib.utils.errors import ConfigError, SeqTrackError
 class EpochKeys(Sampler[list[SampleKey]]):
     """The keys of each batch of one epoch, for one rank.
 
-    Step *k* of all ranks together covers the samples ``k * G .. (k + 1) * G - 1`` with ``G = batch_size * world_size``, so
-    *W* ranks see in one step what one process with *W* times the batch sees. Samples that do not fill a step are left out
-    (as published).
+    Step *k* of all ranks together covers the samples ``k * G .. (k + 1) * G - 1`` with ``G = batch_size * world_size``,
+    so *W* ranks see in one step what one process with *W* times the batch sees. Samples that do not fill a step are
+    left out (as published).
 
     Args:
         num_samples: samples of an epoch, over all ranks.
@@ -36,7 +36,8 @@ class EpochKeys(Sampler[list[SampleKey]]):
         self.steps = num_samples // (batch_size * world_size)
         if self.steps < 1:
             raise ConfigError(
-                f"SAMPLE_PER_EPOCH {num_samples} does not fill one step of BATCH_SIZE {batch_size} x {world_size} process(es)"
+                f"SAMPLE_PER_EPOCH {num_samples} does not fill one step of "
+                f"BATCH_SIZE {batch_size} x {world_size} process(es)"
             )
         self.batch_size = batch_size
         self.rank = rank
