@@ -1,6 +1,6 @@
 """What a benchmark consists of: sequences of frames with a truth box for each, or for the first frame only."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,8 +70,43 @@ class Sequence:
         return read_image(name) if self.storage is None else self.storage.read_image(str(name))
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A sequence that should be there and has not been read yet.
+
+    Attributes:
+        name: name of the sequence.
+        load: reads its annotation and lists its frames; raises DataError if something is missing or malformed.
+    """
+
+    name: str
+    load: Callable[[], Sequence]
+
+
 class SequenceList(list[Sequence]):
     """Sequences of one or more data sets."""
+
+    @classmethod
+    def from_entries(cls, entries: Iterable[Entry]) -> "SequenceList":
+        """Read all sequences of a data set.
+
+        Raises:
+            DataError: if one cannot be read, or two have one name; the message counts them and explains the first.
+        """
+        sequences, errors, total = cls(), [], 0
+        for total, entry in enumerate(entries, start=1):  # noqa: B007
+            try:
+                sequences.append(entry.load())
+            except DataError as error:
+                errors.append(str(error))
+        if len(errors) == 1 and total == 1:
+            raise DataError(errors[0])
+        if errors:
+            raise DataError(f"{len(errors)} of {total} sequences cannot be read (half a download?): {errors[0]}")
+        if len(set(sequences.names)) < total:
+            twice = next(name for name in sequences.names if sequences.names.count(name) > 1)
+            raise DataError(f"two sequences are called {twice}")
+        return sequences
 
     @property
     def names(self) -> list[str]:
@@ -103,14 +138,14 @@ class SequenceList(list[Sequence]):
 
 
 def read_truth(
-    storage: Storage, name: str, frames: int, *, hidden: bool = False, allow_nan: bool = False
+    storage: Storage, name: str, frames: int | None = None, *, hidden: bool = False, allow_nan: bool = False
 ) -> np.ndarray:
     """Read and check the annotation file of a sequence.
 
     Args:
         storage: the data set.
         name: the annotation file.
-        frames: number of frames of the sequence.
+        frames: number of frames of the sequence; None if this file decides it.
         hidden: whether the file may hold the first box only.
         allow_nan: whether the data set marks absent targets with NaN.
 
@@ -122,6 +157,8 @@ def read_truth(
     """
     path = storage.root / name
     boxes = parse_boxes(storage.read_text(name), str(path), allow_nan=allow_nan)
-    if len(boxes) != frames and not (hidden and len(boxes) == 1):
+    if frames is None and len(boxes) == 0:
+        raise DataError(f"{path}: the file is empty")
+    if frames is not None and len(boxes) != frames and not (hidden and len(boxes) == 1):
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames")
     return boxes

@@ -1,15 +1,30 @@
 """The benchmarks by name."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from lib.config.paths import Paths, load_paths
-from lib.test.evaluation import got10k
-from lib.test.evaluation.data import SequenceList
-from lib.utils.errors import DataError
+from lib.test.evaluation.data import Entry, SequenceList
+from lib.test.evaluation.folder import FolderSpec, folder_entries, read_folder_spec
+from lib.test.evaluation.got10k import got10k_entries, got10k_names
+from lib.test.evaluation.lasot import lasot_entries
+from lib.test.evaluation.nfs import nfs_entries
+from lib.test.evaluation.otb import otb_entries
+from lib.test.evaluation.tc128 import tc128_entries
+from lib.test.evaluation.tnl2k import tnl2k_entries
+from lib.test.evaluation.trackingnet import trackingnet_entries
+from lib.test.evaluation.uav import uav_entries
+from lib.utils.errors import ConfigError, DataError
 from lib.utils.registry import lookup
-from lib.utils.storage import Storage, open_storage
+from lib.utils.storage import Storage, find_storage
+
+PACKED_SUFFIX = "_lmdb"
+FOLDER_PREFIX = "folder:"
+VOT_NAMES = ("vot20", "vot21", "vot22")
+"""Names that have an update rule but no loader: the VOT toolkit runs these."""
 
 
 @dataclass(frozen=True)
@@ -17,45 +32,142 @@ class Benchmark:
     """Where a benchmark lies and how it is read.
 
     Attributes:
-        setting: its name among the path settings (``lib.config.paths.DATASET_DIRS``).
+        name: by which it is chosen, and by which the update rule of the tracker is looked up.
         tag: name of its result folder, and of its conventions in scoring.
-        load: reads the sequences from an opened data set.
+        entries: lists its sequences in an opened data set without reading them.
+        setting: its name among the path settings (``lib.config.paths.DATASET_DIRS``), if it has one.
+        root: its folder, if it has no setting; None if it is rendered.
         server: where results are scored if the truth is hidden, else None.
+        sequences: how many there should be, if that is known.
+        names: the official names, where the data set lists its sequences itself.
+        packed: whether it has to lie in LMDB.
+        discover: whether results in its folder are taken for results on it, if several benchmarks share the tag.
     """
 
-    setting: str
+    name: str
     tag: str
-    load: Callable[[Storage], SequenceList]
+    entries: Callable[[Storage], list[Entry]]
+    setting: str | None = None
+    root: Path | None = None
     server: str | None = None
+    sequences: int | None = None
+    names: Callable[[], Iterable[str]] | None = None
+    packed: bool = False
+    discover: bool = True
+
+    def place(self, paths: Paths) -> tuple[Path | None, str]:
+        """Folder of the data set, and where that is set, for messages; None if it is rendered."""
+        if self.setting is None:
+            return self.root, "as given"
+        return paths.dataset_dir(self.setting), paths.origin(self.setting)
+
+    def is_present(self, paths: Paths) -> bool:
+        """Whether there is something where it should lie, packed or not."""
+        folder, _ = self.place(paths)
+        return folder is None or folder.is_dir() or folder.with_name(folder.name + PACKED_SUFFIX).is_dir()
+
+    def open(self, paths: Paths) -> Storage:
+        """Open the data set. Raises DataError if it is missing."""
+        folder, _ = self.place(paths)
+        if folder is None:
+            from lib.test.evaluation.synthetic import RenderedStorage  # the renderer is needed for nothing else
+
+            return RenderedStorage()
+        return find_storage(folder, packed=self.packed)
+
+    def load(self, paths: Paths) -> SequenceList:
+        """Read all sequences. Raises DataError naming the file, and the setting that points there."""
+        try:
+            return SequenceList.from_entries(self.entries(self.open(paths)))
+        except DataError as error:
+            folder, origin = self.place(paths)
+            raise DataError(f"{self.name}: {error} ({folder} is {origin})") from error
 
 
-BENCHMARKS: dict[str, Benchmark] = {
-    "got10k_val": Benchmark("got10k", got10k.TAG, partial(got10k.load_got10k, split="val")),
-    "got10k_test": Benchmark(
-        "got10k", got10k.TAG, partial(got10k.load_got10k, split="test"), server="http://got-10k.aitestunion.com"
+def _synthetic_entries(storage: Storage) -> list[Entry]:
+    from lib.test.evaluation.synthetic import synthetic_entries
+
+    return synthetic_entries(storage)
+
+
+def _got10k(split: str, sequences: int, **facts: object) -> Benchmark:
+    entries = partial(got10k_entries, split=split)
+    return Benchmark(f"got10k_{split}", "got10k", entries, "got10k", sequences=sequences, **facts)
+
+
+def _lasot(tag: str, sequences: int) -> Benchmark:
+    return Benchmark(tag, tag, partial(lasot_entries, tag=tag), tag, sequences=sequences)
+
+
+_ALL = (
+    _lasot("lasot", 280),
+    _lasot("lasot_extension_subset", 150),
+    _got10k("val", 180, names=partial(got10k_names, "val")),
+    _got10k("test", 180, names=partial(got10k_names, "test"), server="http://got-10k.aitestunion.com"),
+    _got10k("ltrval", 1401, discover=False),
+    Benchmark(
+        "trackingnet",
+        "trackingnet",
+        trackingnet_entries,
+        "trackingnet",
+        server="https://eval.ai/web/challenges/challenge-page/1805",
+        sequences=511,
     ),
-}
-"""Every benchmark that can be tested on."""
+    Benchmark("tnl2k", "tnl2k", tnl2k_entries, "tnl2k", sequences=700),
+    Benchmark("otb", "otb", otb_entries, "otb", sequences=100),
+    Benchmark("nfs", "nfs", nfs_entries, "nfs", sequences=100),
+    Benchmark("uav", "uav", uav_entries, "uav", sequences=123),
+    Benchmark("tc128", "tc128", tc128_entries, "tc128"),
+    Benchmark("tc128ce", "tc128", partial(tc128_entries, extra_only=True), "tc128", sequences=78, discover=False),
+    Benchmark("synthetic", "synthetic", _synthetic_entries, sequences=20),
+)
+BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
+"""Every benchmark that has a name of its own."""
+
+
+def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
+    """Benchmark of a name that a user wrote.
+
+    Args:
+        name: a key of ``BENCHMARKS``, possibly with ``_lmdb`` behind it to insist on the packed form; ``folder:<path>``
+            for a folder of one's own videos, relative to ``data_dir``; or a YAML file that describes one.
+        paths: path settings; by default those of the environment and the path file.
+
+    Raises:
+        ConfigError: if there is no such benchmark; the message lists the known ones.
+    """
+    if name.startswith(FOLDER_PREFIX):
+        data_dir = (load_paths("test") if paths is None else paths).data_dir
+        root = data_dir / Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+        return _own(FolderSpec(root, root.name))
+    if name.lower().endswith((".yaml", ".yml")):
+        return _own(read_folder_spec(Path(name)))
+    if name in VOT_NAMES:
+        raise ConfigError(f"data set {name!r} is run by the VOT toolkit, not by this script; see external/vot20")
+    packed = name.endswith(PACKED_SUFFIX)
+    return replace(lookup(BENCHMARKS, name.removesuffix(PACKED_SUFFIX), "data set"), packed=packed)
+
+
+def _own(spec: FolderSpec) -> Benchmark:
+    if not re.fullmatch(r"[\w-][\w.-]*", spec.name):
+        raise ConfigError(f"data set {spec.name!r}: its name becomes that of a folder: use letters, digits, _ . -")
+    if spec.name in {benchmark.tag for benchmark in BENCHMARKS.values()}:
+        raise ConfigError(f"data set {spec.name!r}: that is the name of a benchmark; give yours another one")
+    count = None if spec.sequences is None else len(spec.sequences)
+    return Benchmark(spec.name, spec.name, partial(folder_entries, spec=spec), root=spec.root, sequences=count)
 
 
 def get_dataset(*names: str, paths: Paths | None = None) -> SequenceList:
     """Load benchmarks.
 
     Args:
-        names: keys of ``BENCHMARKS``.
+        names: as for ``find_benchmark``.
         paths: path settings; by default those of the environment and the path file.
 
     Raises:
         ConfigError: for an unknown name; the message lists the known ones.
         DataError: if the data is missing or malformed; the message names the file and the setting that points there.
     """
-    benchmarks = [lookup(BENCHMARKS, name, "data set") for name in names]
     paths = load_paths("test") if paths is None else paths
-    sequences = SequenceList()
-    for name, benchmark in zip(names, benchmarks, strict=True):
-        root = paths.dataset_dir(benchmark.setting)
-        try:
-            sequences.extend(benchmark.load(open_storage(root)))
-        except DataError as error:
-            raise DataError(f"{name}: {error} ({root} is {paths.origin(benchmark.setting)})") from error
-    return sequences
+    benchmarks = [find_benchmark(name, paths) for name in names]
+    return SequenceList(sequence for benchmark in benchmarks for sequence in benchmark.load(paths))

@@ -1,39 +1,54 @@
-"""GOT-10k, val and test split.
+"""GOT-10k: val, test, and ``ltrval``, the part of its train split that the family of PyTracking validates on.
 
 Official layout: ``<split>/list.txt`` names the sequences; ``<split>/<sequence>/`` holds ``groundtruth.txt`` (one row in
 the test split, whose truth is hidden) and the frames ``00000001.jpg``, ... Source: Huang et al., PAMI 2019.
 """
 
-from lib.test.evaluation.data import Sequence, SequenceList, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.layout import frames_by_number, read_facts, require_file
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 
 TAG = "got10k"
 
 
-def load_got10k(storage: Storage, split: str) -> SequenceList:
+def got10k_names(split: str) -> list[str]:
+    """Names of the official sequences of ``val`` or ``test``."""
+    return [f"GOT-10k_{split.capitalize()}_{number:06d}" for number in range(1, 181)]
+
+
+def got10k_entries(storage: Storage, split: str) -> list[Entry]:
     """Sequences of a split in the order of its list.
 
     Args:
-        storage: the folder that holds ``val`` and ``test``.
-        split: ``val`` or ``test``.
+        storage: the folder that holds ``train``, ``val`` and ``test``, possibly in ``full_data``.
+        split: ``val``, ``test`` or ``ltrval``.
 
     Raises:
-        DataError: if a file is missing or malformed; the message names it.
+        DataError: if the list is missing or not the one that is needed.
     """
-    names = storage.read_text(f"{split}/list.txt").split()
+    part = "train" if split == "ltrval" else split
+    unpacked = f"full_data/{part}"
+    folder = unpacked if not storage.exists(f"{part}/list.txt") and storage.exists(f"{unpacked}/list.txt") else part
+    path = f"{folder}/list.txt"
+    names = storage.read_text(path).split()
     if not names:
-        raise DataError(f"{storage.root / split / 'list.txt'}: the list is empty")
-    return SequenceList(_load_sequence(storage, split, name) for name in names)
+        raise DataError(f"{storage.root / path}: the list is empty")
+    if split == "ltrval":
+        facts = read_facts("got10k_ltrval")
+        if len(names) != facts["train_size"]:
+            raise DataError(
+                f"{storage.root / path}: got10k_ltrval consists of rows of the official list of "
+                f"{facts['train_size']} sequences, this one has {len(names)}"
+            )
+        names = [names[row] for row in facts["rows"]]
+    return [_entry(storage, f"{folder}/{name}", name, hidden=split == "test") for name in names]
 
 
-def _load_sequence(storage: Storage, split: str, name: str) -> Sequence:
-    folder = f"{split}/{name}"
-    try:
-        frames = sorted(storage.list_files(folder, {".jpg"}), key=lambda file: int(file.removesuffix(".jpg")))
-    except ValueError as error:
-        raise DataError(f"{storage.root / folder}: frames must be named by number: {error}") from error
-    if not frames:
-        raise DataError(f"{storage.root / folder}: no .jpg frames")
-    truth = read_truth(storage, f"{folder}/groundtruth.txt", len(frames), hidden=split == "test")
-    return Sequence(name, [f"{folder}/{file}" for file in frames], TAG, truth, storage=storage)
+def _entry(storage: Storage, folder: str, name: str, hidden: bool) -> Entry:
+    def load() -> Sequence:
+        frames = frames_by_number(storage, folder)
+        truth = read_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(frames), hidden=hidden)
+        return Sequence(name, frames, TAG, truth, storage=storage)
+
+    return Entry(name, load)

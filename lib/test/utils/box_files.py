@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.utils import box_text
 from lib.utils.errors import DataError
 
 
@@ -21,17 +22,10 @@ def parse_boxes(text: str, name: str, *, allow_nan: bool = True) -> np.ndarray:
     Raises:
         DataError: if a line does not hold four finite numbers (or NaN, where allowed); the message names file and line.
     """
-    rows = []
-    for number, line in enumerate(text.rstrip().splitlines(), start=1):
-        try:
-            x, y, w, h = map(float, line.replace(",", " ").split())
-        except ValueError as error:
-            raise DataError(f"{name}: line {number}: expected 4 numbers, got {line.strip()!r}") from error
-        rows.append((x, y, w, h))
-    boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    bad = np.isinf(boxes).any(axis=1) if allow_nan else ~np.isfinite(boxes).all(axis=1)
-    if bad.any():
-        row = int(bad.argmax())
+    boxes = box_text.parse_boxes(text, name)
+    missing = np.isnan(boxes).any(axis=1)
+    if missing.any() and not allow_nan:
+        row = int(missing.argmax())
         raise DataError(f"{name}: line {row + 1}: expected 4 finite numbers, got {text.splitlines()[row].strip()!r}")
     return boxes
 

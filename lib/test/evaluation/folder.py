@@ -1,0 +1,111 @@
+"""Your own videos as a benchmark: a folder as ``lib.utils.video_folder`` describes, or a YAML file that points to one.
+
+A YAML file may hold::
+
+    root: videos            # folder of the sequences, relative to the file; the only line that is needed
+    name: my_videos         # how results are filed (default: name of the YAML file)
+    boxes: xywh             # or xyxy, two corners
+    first_box_only: false   # groundtruth.txt may hold just the box of the first frame
+    sequences: [a, b]       # only these, in this order (default: all, by name)
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lib.test.evaluation.boxes import corners_to_xywh
+from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.utils.box_text import parse_integers
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.registry import did_you_mean
+from lib.utils.storage import Storage
+from lib.utils.video_folder import TRUTH, VideoFolder, find_videos
+
+
+@dataclass(frozen=True)
+class FolderSpec:
+    """A data set of one's own.
+
+    Attributes:
+        root: folder of the sequences.
+        name: tag of the data set.
+        boxes: ``xywh`` or ``xyxy``.
+        first_box_only: whether only the first box of a sequence needs to be known.
+        sequences: names of the sequences, None for all.
+    """
+
+    root: Path
+    name: str
+    boxes: str = "xywh"
+    first_box_only: bool = False
+    sequences: tuple[str, ...] | None = None
+
+
+def read_folder_spec(path: Path) -> FolderSpec:
+    """Read the description of a data set.
+
+    Raises:
+        ConfigError: if the file is missing or is not such a description; the message names the line's key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the description of the data set: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or "root" not in content:
+        raise ConfigError(f"{path}: expected the description of a data set with at least 'root: <folder>'")
+    known = [field.name for field in fields(FolderSpec)]
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"{path}: {key}: no such option{did_you_mean(key, known)}; known: {', '.join(known)}")
+    values: dict[str, Any] = {"name": path.stem, **content}
+    for key, kind in (("root", str), ("name", str), ("first_box_only", bool), ("sequences", list)):
+        if key in values and not isinstance(values[key], kind):
+            raise ConfigError(f"{path}: {key}: expected a {kind.__name__}, got {values[key]!r}")
+    if values.get("boxes", "xywh") not in ("xywh", "xyxy"):
+        raise ConfigError(f"{path}: boxes: expected xywh or xyxy, got {values['boxes']!r}")
+    if "sequences" in values:
+        values["sequences"] = tuple(str(name) for name in values["sequences"])
+    values["root"] = path.parent / Path(values["root"]).expanduser()
+    return FolderSpec(**values)
+
+
+def folder_entries(storage: Storage, spec: FolderSpec) -> list[Entry]:
+    """Sequences of a data set of one's own; nested folders are joined by ``-`` in their names.
+
+    Raises:
+        DataError: if there is none, or one that the description names is missing.
+    """
+    videos = {video.name(storage).replace("/", "-"): video for video in find_videos(storage)}
+    if not videos:
+        raise DataError(f"{storage.root}: expected folders with {TRUTH} and images, found no {TRUTH}")
+    names = list(videos) if spec.sequences is None else spec.sequences
+    for name in names:
+        if name not in videos:
+            raise DataError(f"{storage.root}: no sequence {name!r}{did_you_mean(name, videos)}")
+
+    def entry(name: str) -> Entry:
+        return Entry(name, lambda: _load(storage, spec, name, videos[name]))
+
+    return [entry(name) for name in names]
+
+
+def _load(storage: Storage, spec: FolderSpec, name: str, video: VideoFolder) -> Sequence:
+    frames = video.frames(storage)
+    if not frames:
+        raise DataError(f"{storage.root / video.images}: no images")
+    truth = read_truth(storage, video.truth, len(frames), hidden=spec.first_box_only, allow_nan=True)
+    if spec.boxes == "xyxy":
+        truth = corners_to_xywh(truth)
+    absent = np.isnan(truth).any(axis=1)
+    truth = np.where(absent[:, None], 0.0, truth)
+    if storage.exists(video.absence):
+        flags = parse_integers(storage.read_text(video.absence), str(storage.root / video.absence))
+        if len(flags) != len(truth):
+            raise DataError(f"{storage.root / video.absence}: {len(flags)} labels for {len(truth)} boxes")
+        absent = absent | (flags != 0)
+    return Sequence(name, frames, spec.name, truth, target_visible=~absent, storage=storage)

@@ -1,0 +1,53 @@
+"""LaSOT (280 test videos) and its extension (150 videos of 15 new classes).
+
+Official layout: ``<class>/<class>-<n>/`` with ``groundtruth.txt``, ``full_occlusion.txt``, ``out_of_view.txt`` and
+``img/00000001.jpg``, ... Also found: without the folders of the classes, and one folder deeper, as the archives unpack.
+Sources: Fan et al., CVPR 2019; Fan et al., IJCV 2021.
+"""
+
+from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
+from lib.utils.box_text import parse_integers
+from lib.utils.errors import DataError
+from lib.utils.storage import Storage
+
+ARCHIVES = {"lasot": ("LaSOTBenchmark", "LaSOTTest"), "lasot_extension_subset": ("LaSOT_extension_subset",)}
+FLAGS = ("full_occlusion.txt", "out_of_view.txt")
+
+
+def lasot_entries(storage: Storage, tag: str = "lasot") -> list[Entry]:
+    """Test sequences in the published order.
+
+    Args:
+        storage: the data set.
+        tag: ``lasot`` or ``lasot_extension_subset``.
+
+    Raises:
+        DataError: if the layout is not known.
+    """
+    names = [(row["class"], f"{row['class']}-{n}") for row in read_table(tag) for n in row["numbers"].split()]
+    prefixes = ("", *(f"{folder}/" for folder in ARCHIVES[tag]))
+    layouts = [prefix + folder for prefix in prefixes for folder in ("{kind}/{name}", "{name}")]
+    layout = choose_layout(
+        storage,
+        layouts,
+        lambda layout: (f"{layout.format(kind=kind, name=name)}/img/00000001.jpg" for kind, name in names),
+    )
+
+    def entry(kind: str, name: str) -> Entry:
+        return Entry(name, lambda: _load(storage, layout.format(kind=kind, name=name), tag, kind, name))
+
+    return [entry(kind, name) for kind, name in names]
+
+
+def _load(storage: Storage, folder: str, tag: str, kind: str, name: str) -> Sequence:
+    truth = read_truth(storage, require_file(storage, folder, "groundtruth.txt"))
+    frames = numbered_frames(storage, f"{folder}/img", 1, len(truth), 8, ends=True)
+    absent = False
+    for file in FLAGS:
+        path = require_file(storage, folder, file)
+        flags = parse_integers(storage.read_text(path), str(storage.root / path))
+        if len(flags) != len(truth):
+            raise DataError(f"{storage.root / path}: {len(flags)} flags for {len(truth)} boxes")
+        absent = absent | (flags != 0)
+    return Sequence(name, frames, tag, truth, target_visible=~absent, object_class=kind, storage=storage)
