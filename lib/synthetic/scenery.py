@@ -1,5 +1,7 @@
 """Backgrounds: places with a horizon, grounds seen from above, rooms, cluttered shelves and abstract scenes."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -239,6 +241,15 @@ def obstacle_sprite(key: tuple[object, ...], side: int, kind: str) -> Sprite:
     """An obstacle as a sprite."""
     picture = paint_obstacle(key, side, kind)
     return Sprite([picture[:, :, 3]], lambda phase: picture)
+
+
+@lru_cache(maxsize=1)
+def shadow_sprite() -> Sprite:
+    """A soft dark disc of 64 pixels that hides nothing; it is squeezed into the shadow that a figure throws."""
+    picture = np.zeros((64, 64, 4), dtype=np.uint8)
+    cv2.circle(picture, (32, 32), 26, (0, 0, 0, 110), -1)
+    picture[:, :, 3] = cv2.GaussianBlur(picture[:, :, 3], (15, 15), 4)
+    return Sprite([picture[:, :, 3]], lambda phase: picture, solid=False)
 
 
 def draw_background(draws: Draws, height: int, width: int) -> np.ndarray:

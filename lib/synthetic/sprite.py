@@ -56,7 +56,7 @@ class Sprite:
         """Per phase the convex hull (N, 2) of the pixels whose alpha is above one half, corners of pixels included."""
         hulls = []
         for alpha in self.alpha:
-            rows, columns = np.nonzero(alpha > 127)
+            rows, columns = np.nonzero(alpha > (127 if self.solid else 0))
             corners = np.stack([columns, rows], axis=1)
             hull = cv2.convexHull(corners.astype(np.int32))[:, 0, :]
             corners = np.concatenate([hull, hull + [1, 0], hull + [0, 1], hull + [1, 1]])
@@ -197,6 +197,13 @@ class Actor:
         """(F,) bool: in which frames the bounding boxes of two actors overlap."""
         a, b = self.corners, other.corners
         return (a[:, 0] < b[:, 2]) & (b[:, 0] < a[:, 2]) & (a[:, 1] < b[:, 3]) & (b[:, 1] < a[:, 3])
+
+    def smear(self, frame: int, shutter: float, limit: float) -> tuple[float, float]:
+        """Motion (x, y) in pixels, each within ``limit``, while the shutter is open for a share of the frame time."""
+        other = frame - 1 if frame else min(1, len(self.track.x) - 1)
+        factor = shutter if frame else -shutter
+        motion = [(float(path[frame]) - float(path[other])) * factor for path in (self.track.x, self.track.y)]
+        return min(max(motion[0], -limit), limit), min(max(motion[1], -limit), limit)
 
     def render(self, frame: int, width: int, height: int, smear: tuple[float, float] = (0.0, 0.0)) -> tuple | None:
         """The part of the actor that falls into the image.

@@ -9,9 +9,9 @@ import numpy as np
 from lib.synthetic.camera import Camera, Sensor
 from lib.synthetic.figures import KINDS, Figure, Kind
 from lib.synthetic.media import list_images, load_cutout, load_photo
-from lib.synthetic.motion import event_times, excursion, fold, spline, steps, walk, wander, wave
+from lib.synthetic.motion import event_times, excursion, fold, steps, walk, wander, wave
 from lib.synthetic.presets import DIFFICULTIES, PRESETS
-from lib.synthetic.scenery import OBSTACLES, draw_background, obstacle_sprite
+from lib.synthetic.scenery import OBSTACLES, draw_background, obstacle_sprite, shadow_sprite
 from lib.synthetic.sprite import Actor, Sprite, Track
 from lib.synthetic.stable import TURN, Draws, cosine
 from lib.utils.errors import InputError
@@ -235,8 +235,8 @@ class World:
         sprite = obstacle_sprite((*self._key, "standing", number), side, draws.choice(OBSTACLES[:-1]))
         x, y = (draws.uniform(-0.6, 0.6) * s for s in (self.recipe.width, self.recipe.height))
         x, y = self.camera.to_view(x, y, self.recipe.width, self.recipe.height)
-        return Actor(sprite, replace(self._still(x, y, 1.0), angle=-self.camera.roll, scale_x=self.camera.zoom + 0.0,
-                                     scale_y=self.camera.zoom + 0.0))  # fmt: skip
+        zoom = self.camera.zoom
+        return Actor(sprite, replace(self._still(x, y, 1.0), angle=-self.camera.roll, scale_x=zoom, scale_y=zoom))
 
     def _still(self, x: np.ndarray, y: np.ndarray, scale: float) -> Track:
         zeros = np.zeros(self.recipe.num_frames, dtype=np.int64)
@@ -249,7 +249,7 @@ class World:
         width, height = target.corners[:, 2] - target.corners[:, 0], target.corners[:, 3] - target.corners[:, 1]
         x = (target.corners[:, 0] + target.corners[:, 2]) / 2
         track = self._still(x, target.corners[:, 3] - 0.04 * height, 1.0)
-        return Actor(_shadow_sprite(), replace(track, scale_x=width / 64, scale_y=np.maximum(0.16 * width, 2) / 64))
+        return Actor(shadow_sprite(), replace(track, scale_x=width / 64, scale_y=np.maximum(0.16 * width, 2) / 64))
 
     @cached_property
     def cast(self) -> tuple[list[Actor], list[Actor]]:
