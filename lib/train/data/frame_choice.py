@@ -163,6 +163,7 @@ def frame_mode(name: str, policy: FramePolicy) -> FrameMode:
         # The published sampler drops surplus templates without a word; here the numbers have to agree.
         raise ConfigError(
             f"DATA.SAMPLER_MODE {name!r} with {len(policy.gaps)} sample interval(s) makes "
-            f"{1 + len(policy.gaps)} templates and 1 search frame; the configuration asks for {policy.num_template} and {policy.num_search}"
+            f"{1 + len(policy.gaps)} templates and 1 search frame; "
+            f"the configuration asks for {policy.num_template} and {policy.num_search}"
         )
     return mode
