@@ -11,7 +11,7 @@ from lib.test.analysis.metrics import PROTOCOLS
 from lib.test.analysis.plots import write_plots
 from lib.test.analysis.report import Selection, analyse, found_benchmarks, write_table
 from lib.test.analysis.tables import FORMATS
-from lib.test.evaluation import BENCHMARKS
+from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import plots_dir
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError
@@ -69,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
     lookup(PROTOCOLS, args.protocol, "protocol")
     for name in args.dataset or ():
-        lookup(BENCHMARKS, name, "data set")
+        find_benchmark(name, paths)
     names, errors = args.dataset or found_benchmarks(paths), []
     for name in names:
-        folder = plots_dir(paths.save_dir, name)
+        folder = plots_dir(paths.save_dir, find_benchmark(name, paths).name)
         if args.output_dir:
-            folder = args.output_dir / name if len(names) > 1 else args.output_dir
+            folder = args.output_dir / folder.name if len(names) > 1 else args.output_dir
         try:
             analyse_benchmark(name, folder, paths, args)
         except DataError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lib.config.paths import load_paths
-from lib.test.evaluation import BENCHMARKS, get_dataset
+from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.manifest import FolderClaim
 from lib.test.evaluation.results import ResultFolder, run_log_path
 from lib.test.evaluation.running import run_benchmark
@@ -28,7 +28,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("tracker", metavar="tracker_name", help=f"one of: {', '.join(TRACKERS)}")
     parser.add_argument("config", metavar="tracker_param", help="experiment, a file of experiments/seqtrack (no .yaml)")
-    parser.add_argument("--dataset", "--dataset_name", required=True, help=f"one of: {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "--dataset",
+        "--dataset_name",
+        required=True,
+        help=f"one of: {', '.join(BENCHMARKS)}, folder:<path>, or a YAML file (docs/benchmarks.md)",
+    )
     parser.add_argument("--sequence", nargs="+", metavar="SEQ", help="only these sequences (names, or numbers from 0)")
     parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 or 1: this process (default: 0)")
     parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs (default: all)")
@@ -58,27 +63,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Track a benchmark; return 1 if a sequence failed."""
     args = parse_args(argv)
     lookup(TRACKERS, args.tracker, "tracker")
-    benchmark = lookup(BENCHMARKS, args.dataset, "data set")
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
+    benchmark = find_benchmark(args.dataset, paths)
     devices = worker_devices(args.device, 0 if args.debug else args.threads, args.num_gpus)
     recipe = tracker_recipe(
-        args.tracker, args.config, args.dataset, checkpoint=args.checkpoint, save_dir=paths.save_dir, dtype=args.dtype
+        args.tracker, args.config, benchmark.name, checkpoint=args.checkpoint, save_dir=paths.save_dir, dtype=args.dtype
     )
     params = recipe.parameters(devices[0])  # a wrong name or a missing checkpoint shows before anything is written
-    sequences = get_dataset(args.dataset, paths=paths)
+    sequences = benchmark.load(paths)
     if args.sequence:
         sequences = sequences.select(args.sequence)
     config = Path(args.config).stem if Path(args.config).suffix in (".yaml", ".yml") else args.config
     folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag)
     claim = FolderClaim(folder, sequences, getattr(params, "checkpoint", None), args.overwrite)
-    log_file = run_log_path(paths.save_dir, args.tracker, config, args.dataset)
+    log_file = run_log_path(paths.save_dir, args.tracker, config, benchmark.name)
     setup_logging(log_file, "DEBUG" if args.debug else "INFO")
-    logging.info("testing %s %s on %s: %d sequences", args.tracker, config, args.dataset, len(sequences))
+    logging.info("testing %s %s on %s: %d sequences", args.tracker, config, benchmark.name, len(sequences))
     summary = run_benchmark(sequences, recipe, folder, devices=devices, overwrite=args.overwrite, on_ready=claim.take)
-    print("\n".join([f"{args.tracker} {config} on {args.dataset}", *summary.lines()]))
+    print("\n".join([f"{args.tracker} {config} on {benchmark.name}", *summary.lines()]))
     print(f"results: {folder.path}\nlog: {log_file}")
     return 1 if summary.failed else 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run_script(main))

@@ -139,7 +139,7 @@ def test_surplus_rows_are_ignored(world: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "lasso"], "unknown data set 'lasso'; known: got10k_test, got10k_val"),
+        (["--dataset", "lasso"], "unknown data set 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
         (["--dataset", "got10k_val", "--config", "nope"], "with results on it: seqtrack bad, seqtrack good"),
         (["--dataset", "got10k_val", "--tracker", "stark", "--config", "good"], "no results of stark good"),
         (["--protocol", "otb"], "unknown protocol 'otb'; known: seqtrack"),

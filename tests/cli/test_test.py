@@ -58,7 +58,7 @@ def test_a_failed_sequence_is_exit_1_and_in_the_log(tmp_path: Path, capsys: pyte
     [
         ({"tracker": "seqtrak"}, ["--dataset", "got10k_val"], "unknown tracker 'seqtrak'; known: fake, seqtrack"),
         ({"tracker": "seqtrack", "config": "nope"}, ["--dataset", "got10k_val"], "seqtrack_b256"),
-        ({}, ["--dataset", "lasso"], "unknown data set 'lasso'; known: got10k_test, got10k_val"),
+        ({}, ["--dataset", "lasso"], "unknown data set 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
         ({}, ["--dataset", "got10k_val"], "no such data folder"),
         ({}, ["--dataset", "got10k_val", "--threads", "-1"], "--threads"),
     ],

@@ -15,11 +15,10 @@ from lib.test.analysis.collect import (
 )
 from lib.test.analysis.tables import FORMATS, Table, score_table, sequence_table
 from lib.test.evaluation.data import SequenceList
-from lib.test.evaluation.datasets import BENCHMARKS, get_dataset
+from lib.test.evaluation.datasets import BENCHMARKS, find_benchmark, get_dataset
 from lib.test.evaluation.results import ResultFolder, find_results, results_root
 from lib.utils.errors import DataError, InputError
 from lib.utils.files import write_text_atomic
-from lib.utils.registry import lookup
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,7 @@ def found_benchmarks(paths: Paths) -> list[str]:
         )
     names = []
     for name, benchmark in BENCHMARKS.items():
-        folder = paths.dataset_dir(benchmark.setting)
-        if benchmark.tag in tags and benchmark.server is None and folder.is_dir():
+        if benchmark.tag in tags and benchmark.discover and benchmark.server is None and benchmark.is_present(paths):
             names.append(name)
     if not names:
         raise InputError(
@@ -101,7 +99,7 @@ def choose_folders(benchmark: str, sequences: SequenceList, paths: Paths, select
     Raises:
         DataError: if a configuration that was asked for has no results; the message lists those that have.
     """
-    tag = lookup(BENCHMARKS, benchmark, "data set").tag
+    tag = find_benchmark(benchmark, paths).tag
     names = set(sequences.names)
     found = [
         folder
@@ -130,7 +128,7 @@ def analyse(benchmark: str, paths: Paths, scoring: Scoring, selection: Selection
         DataError: if the truth is hidden, missing or malformed, or a result is missing or incomplete.
         InputError: if there is nothing to score.
     """
-    server = lookup(BENCHMARKS, benchmark, "data set").server
+    server = find_benchmark(benchmark, paths).server
     sequences = get_dataset(benchmark, paths=paths)
     require_public_truth(benchmark, sequences, server)
     folders = choose_folders(benchmark, sequences, paths, selection)
