@@ -67,7 +67,7 @@ def check_init_box(box_xywh: Any, height: int, width: int) -> list[float]:
     """
     try:
         box = [float(value) for value in box_xywh]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last one is what a tensor raises
         box = []
     if len(box) != 4 or not all(math.isfinite(value) for value in box):
         raise InputError(f"the initial box must be four finite numbers x, y, w, h, got {_shown(box_xywh)}")
