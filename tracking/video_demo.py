@@ -15,16 +15,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.config.paths import load_paths
-from lib.test.parameter import PARAMETERS
-from lib.test.tracker.seqtrack import SeqTrackTracker
+from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.video.run import Job, VideoRun, parse_box
 from lib.test.video.screen import has_display
 from lib.test.video.sources import open_source
 from lib.utils.cli import run_script
-from lib.utils.device import DTYPES
+from lib.utils.device import DTYPES, resolve_device
 from lib.utils.errors import InputError
 from lib.utils.log import setup_logging
-from lib.utils.registry import lookup
+
+NO_BENCHMARK = "default"  # template updates as for a benchmark without settings of its own
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -33,7 +33,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("tracker_name", help="name of the tracker: seqtrack")
     parser.add_argument("tracker_param", help="name of the experiment (seqtrack_b256), or path of its YAML file")
     parser.add_argument("video", help="a video file, a folder of images, or the index of a camera (0)")
-    parser.add_argument("--init_box", help="the target in the first frame: x,y,w,h in pixels; default: draw it")
+    parser.add_argument(
+        "--init_box",
+        help="the target in the first frame: x,y,w,h in pixels (--init_box=-5,... if x is negative); default: draw it",
+    )
     parser.add_argument("--output", type=Path, help="folder to write to; default: <save_dir>/test/videos/<experiment>")
     parser.add_argument("--save_dir", help="where training wrote its checkpoints")
     parser.add_argument("--checkpoint", help="file with the weights; default: that of the experiment below save_dir")
@@ -58,20 +61,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.show and not has_display():
         raise InputError("--show needs a display")
     init_box = None if args.init_box is None else parse_box(args.init_box)
-    params = lookup(PARAMETERS, args.tracker_name, "tracker")(
-        args.tracker_param, checkpoint=args.checkpoint, save_dir=args.save_dir, device=args.device, dtype=args.dtype
+    device = str(resolve_device(args.device))
+    recipe = tracker_recipe(
+        args.tracker_name,
+        args.tracker_param,
+        NO_BENCHMARK,
+        checkpoint=args.checkpoint,
+        save_dir=args.save_dir,
+        dtype=args.dtype,
     )
+    checkpoint = recipe.parameters(device).checkpoint  # fails here, before the video is opened, if there is none
     experiment = Path(args.tracker_param).stem
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
     job = Job(open_source(args.video, args.fps), init_box, folder, args.max_frames)
-    tracker = SeqTrackTracker(params)
     header = {
         "tracker": args.tracker_name,
         "config": experiment,
-        "checkpoint": str(params.checkpoint),
-        "device": str(tracker.engine.device),
+        "checkpoint": str(checkpoint),
+        "device": device,
         "dtype": args.dtype,
     }
+    tracker = recipe(device)
     report(job.run(tracker, header, show=args.show))
     return 0
 

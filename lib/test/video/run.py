@@ -3,32 +3,23 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from lib.test.evaluation.loop import Tracker
 from lib.test.tracker.preprocess import check_init_box
 from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths
 from lib.test.video.overlay import draw_overlay
 from lib.test.video.screen import Preview, select_box
 from lib.test.video.sources import FrameSource
 from lib.utils.errors import InputError
-
-
-class Tracker(Protocol):
-    """What follows a target; see :class:`lib.test.tracker.seqtrack.SeqTrackTracker`."""
-
-    def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
-        """Begin a sequence."""
-
-    def track(self, image: np.ndarray) -> dict[str, Any]:
-        """Track the next frame."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,7 @@ class Job:
         self._frames = islice(chain([self.first], frames), max_frames)
         self.total = min((n for n in (source.num_frames, max_frames) if n is not None), default=None)
 
-    def run(self, tracker: Tracker, header: dict[str, Any] | None = None, *, show: bool = False) -> VideoRun:
+    def run(self, tracker: Tracker, header: Mapping[str, Any] | None = None, *, show: bool = False) -> VideoRun:
         """Track to the end of the video; Ctrl-C or q ends it early and keeps the frames so far.
 
         Args:
