@@ -53,7 +53,8 @@ def read_image(path: Path | str) -> np.ndarray:
 
 def encode_image(image: np.ndarray, suffix: str, quality: int = 95) -> bytes:
     """Encode an RGB image ``(H, W, 3)`` uint8 in the format of ``suffix`` (``quality`` matters for JPEG only)."""
-    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix.lower() in (".jpg", ".jpeg") else []
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
     if not done:
         raise InputError(f"cannot encode an image as {suffix}")
     return data.tobytes()
