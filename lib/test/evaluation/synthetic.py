@@ -17,6 +17,7 @@ SEQUENCES, FRAMES, SIZE, DIFFICULTY = 20, 60, (320, 240), "mixed"
 """Number of sequences, frames of each, (width, height) in pixels and preset: scores depend on all four."""
 SPLIT = "test"
 """Worlds of this split never occur in training, which renders ``train`` and ``val``."""
+BMP_HEADER = 54
 
 
 def sequence_name(number: int) -> str:
@@ -25,7 +26,7 @@ def sequence_name(number: int) -> str:
 
 
 class RenderedStorage:
-    """Frames ``<sequence>/<number>.png`` that do not exist until they are read; safe to use from several threads."""
+    """Frames ``<sequence>/<number>.bmp`` that do not exist until they are read; safe to use from several threads."""
 
     def __init__(self) -> None:
         self.root = Path(TAG)
@@ -56,7 +57,7 @@ class RenderedStorage:
         folder, _, file = name.rpartition("/")
         if not self.exists(name):
             raise DataError(f"{self.root / name}: no such rendered frame")
-        return self.world(folder).frame(int(file.removesuffix(".png")) - 1)
+        return self.world(folder).frame(int(file.removesuffix(".bmp")) - 1)
 
     def exists(self, name: str) -> bool:
         """Whether there is such a frame."""
@@ -64,8 +65,8 @@ class RenderedStorage:
         return folder in self.list_dirs() and file in self.list_files(folder)
 
     def read_bytes(self, name: str) -> bytes:
-        """A rendered frame as PNG."""
-        return encode_image(self.read_image(name), ".png")
+        """A rendered frame as BMP."""
+        return encode_image(self.read_image(name), ".bmp")
 
     def read_text(self, name: str) -> str:
         """There are no texts. Raises DataError."""
@@ -77,12 +78,14 @@ class RenderedStorage:
 
     def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
         """Names of the frames of a sequence."""
-        files = [f"{number:08d}.png" for number in range(1, FRAMES + 1)] if name else []
+        files = [f"{number:08d}.bmp" for number in range(1, FRAMES + 1)] if name else []
         return [file for file in files if has_suffix(file, suffixes)]
 
     def size(self, name: str) -> int:
-        """Length of a frame as PNG."""
-        return len(self.read_bytes(name))
+        """Length of a frame as BMP, whose rows are filled up to four bytes."""
+        if not self.exists(name):
+            raise DataError(f"{self.root / name}: no such rendered frame")
+        return BMP_HEADER + (SIZE[0] * 3 + 3) // 4 * 4 * SIZE[1]
 
     def fingerprint(self, names: Iterable[str]) -> str:
         """Rendered frames never change."""
