@@ -1,7 +1,11 @@
-"""Run a tracker over a benchmark and write its boxes, one result file per sequence."""
+"""Run a tracker over a benchmark and write its boxes, one result file per sequence.
+
+By hand it uses the processes of --threads; started by torchrun on one machine or many, all ranks share the work.
+"""
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +14,10 @@ import torch
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
-from lib.test.evaluation.manifest import FolderClaim
-from lib.test.evaluation.results import ResultFolder, run_log_path
+from lib.test.evaluation.manifest import FolderClaim, describe_device, run_facts
+from lib.test.evaluation.results import ResultFolder, run_config, run_log_path
 from lib.test.evaluation.running import run_benchmark
+from lib.test.evaluation.shared import Place, find_place
 from lib.test.evaluation.trackers import TRACKERS, tracker_recipe
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
@@ -23,7 +28,7 @@ from lib.utils.registry import lookup
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__ + " Complete results are left as they are, so an interrupted run is continued by the same "
+        description=f"{__doc__} Complete results are left as they are, so an interrupted run is continued by the same "
         "command. Exit code 1 if a sequence failed."
     )
     parser.add_argument("tracker", metavar="tracker_name", help=f"one of: {', '.join(TRACKERS)}")
@@ -36,36 +41,48 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--sequence", nargs="+", metavar="SEQ", help="only these sequences (names, or numbers from 0)")
     parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 or 1: this process (default: 0)")
+    parser.add_argument("--batch_size", type=int, default=1, help="sequences a process tracks at once (default: 1)")
     parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs (default: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
     parser.add_argument("--checkpoint", type=Path, help="weights (default: those of the experiment below save_dir)")
     parser.add_argument("--data_dir", type=Path, help="folder of the data sets (default: ./data)")
     parser.add_argument("--save_dir", type=Path, help="folder of checkpoints and results (default: .)")
+    parser.add_argument("--runid", "--run_id", type=int, help="number of this run, for several runs of one experiment")
+    parser.add_argument("--float", dest="floats", action="store_true", help="also write boxes with their fractions")
     parser.add_argument("--overwrite", action="store_true", help="track again what has a result already")
     parser.add_argument("--debug", type=int, default=0, help="1: one process, detailed log")
     return parser.parse_args(argv)
 
 
-def worker_devices(device: str, threads: int, num_gpus: int | None) -> list[str]:
-    """Device of each process; with several GPUs the processes take turns on them."""
+def worker_devices(device: str, threads: int, num_gpus: int | None, place: Place | None = None) -> list[str]:
+    """Device of each process of this rank; with several GPUs the processes of a machine take turns on them."""
     if threads < 0 or (num_gpus is not None and num_gpus < 0):
         raise InputError("--threads and --num_gpus must not be negative")
     processes = max(1, threads)
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     gpus = gpus if num_gpus is None else min(gpus, num_gpus)
-    if processes == 1 or gpus == 0:
+    local_rank, local_world = (place.local_rank, place.local_world) if place else (0, 1)
+    if processes * local_world == 1 or gpus == 0:
         return [device] * processes
-    return [f"cuda:{number % gpus}" for number in range(processes)]
+    return [f"cuda:{(local_rank * processes + number) % gpus}" for number in range(processes)]
+
+
+def _interrupt(*_: object) -> None:
+    """A request to end (of torchrun, or of a cluster) is like Ctrl-C: workers end, files stay whole."""
+    raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Track a benchmark; return 1 if a sequence failed."""
     args = parse_args(argv)
     lookup(TRACKERS, args.tracker, "tracker")
+    if args.batch_size < 1 or (args.runid is not None and args.runid < 0):
+        raise InputError("--batch_size must be at least 1 and --runid at least 0")
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
     benchmark = find_benchmark(args.dataset, paths)
-    devices = worker_devices(args.device, 0 if args.debug else args.threads, args.num_gpus)
+    place = find_place()
+    devices = worker_devices(args.device, 0 if args.debug else args.threads, args.num_gpus, place)
     recipe = tracker_recipe(
         args.tracker, args.config, benchmark.name, checkpoint=args.checkpoint, save_dir=paths.save_dir, dtype=args.dtype
     )
@@ -73,15 +90,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     sequences = benchmark.load(paths)
     if args.sequence:
         sequences = sequences.select(args.sequence)
-    config = Path(args.config).stem if Path(args.config).suffix in (".yaml", ".yml") else args.config
-    folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag)
-    claim = FolderClaim(folder, sequences, getattr(params, "checkpoint", None), args.overwrite)
-    log_file = run_log_path(paths.save_dir, args.tracker, config, benchmark.name)
-    setup_logging(log_file, "DEBUG" if args.debug else "INFO")
-    logging.info("testing %s %s on %s: %d sequences", args.tracker, config, benchmark.name, len(sequences))
-    summary = run_benchmark(sequences, recipe, folder, devices=devices, overwrite=args.overwrite, on_ready=claim.take)
-    print("\n".join([f"{args.tracker} {config} on {benchmark.name}", *summary.lines()]))
-    print(f"results: {folder.path}\nlog: {log_file}")
+    config = run_config(args.config, args.runid)
+    folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, floats=args.floats)
+    name, log_file = f"{args.tracker} {config} on {benchmark.name}", None
+    take = None
+    if place.rank == 0:
+        facts = {"config": args.config, "dtype": args.dtype, "device": describe_device(devices[0])}
+        facts |= {"batch_size": args.batch_size, "processes": len(devices) * place.world}
+        checkpoint = getattr(params, "checkpoint", None)
+        take = FolderClaim(folder, sequences, checkpoint, args.overwrite, run_facts(params, **facts)).take
+        log_file = run_log_path(paths.save_dir, args.tracker, config, benchmark.name)
+    setup_logging(log_file, "DEBUG" if args.debug else "INFO" if place.rank == 0 else "WARNING")
+    logging.info("testing %s: %d sequences", name, len(sequences))
+    summary = run_benchmark(
+        sequences,
+        recipe,
+        folder,
+        devices=devices,
+        batch_size=args.batch_size,
+        overwrite=args.overwrite,
+        on_ready=take or (lambda: None),
+        place=place,
+    )
+    if place.rank == 0:
+        print("\n".join([name, *summary.lines()]))
+        print(f"results: {folder.path}\nlog: {log_file}")
     return 1 if summary.failed else 0
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,32 @@ class FakeTracker:
             self.box = [float("nan")] * 4
         self.box = [self.box[0] + 0.7, self.box[1] - 0.3, *self.box[2:]]
         return {"target_bbox": self.box, "confidence": 1.0}
+
+
+class FakeEngine:
+    """Many fake trackers, stepped together; remembers how many there were in each step."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> FakeTracker:
+        tracker = FakeTracker()
+        tracker.initialize(image, {"init_bbox": box_xywh})
+        return tracker
+
+    def step(self, states: Sequence[FakeTracker], images: Sequence[np.ndarray]) -> list[SimpleNamespace]:
+        self.sizes.append(len(states))
+        answers = [state.track(image) for state, image in zip(states, images, strict=True)]
+        return [SimpleNamespace(box_xywh=answer["target_bbox"]) for answer in answers]
+
+
+class FakeBatchTracker(FakeTracker):
+    def __init__(self) -> None:
+        self.engine = FakeEngine()
+
+
+def make_batch(device: str) -> FakeBatchTracker:
+    return FakeBatchTracker()
 
 
 def make_fake(device: str) -> FakeTracker:

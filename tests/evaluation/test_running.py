@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import SequenceList, get_dataset
-from lib.test.evaluation.loop import track_sequence
+from lib.test.evaluation.loop import Assignment, SequenceRunner
 from lib.test.evaluation.manifest import FolderClaim, read_manifest
 from lib.test.evaluation.pool import available_cores
 from lib.test.evaluation.results import ResultFolder
@@ -36,13 +37,18 @@ def contents(folder: ResultFolder) -> dict[str, bytes]:
     return {name: folder.boxes_path(name).read_bytes() for name in folder.sequences()}
 
 
-def test_track_sequence(tmp_path: Path) -> None:
+def test_boxes_times_and_reports(tmp_path: Path, folder: ResultFolder) -> None:
     sequence = benchmark(tmp_path).select(["middle"])[0]
-    seen = []
-    boxes, seconds = track_sequence(fakes.FakeTracker(), sequence, lambda: seen.append(1))
-    np.testing.assert_allclose(boxes - boxes[0], np.outer(range(4), [0.7, -0.3, 0, 0]), atol=1e-9)
-    np.testing.assert_array_equal(boxes[0], sequence.ground_truth_rect[0])
-    assert len(seconds) == len(seen) == 4
+    news, given = [], [Assignment(sequence)]
+    runner = SequenceRunner(fakes.FakeTracker(), replace(folder, floats=True), news.append)
+    runner.run(lambda live: given.pop() if given else None)
+    boxes = replace(folder, floats=True).read("middle")
+    np.testing.assert_allclose(boxes - boxes[0], np.outer(range(4), [0.7, -0.3, 0, 0]), atol=1e-4)
+    np.testing.assert_allclose(boxes[0], sequence.ground_truth_rect[0], atol=1e-4)
+    np.testing.assert_array_equal(folder.read("middle"), np.trunc(boxes))
+    frames, outcome = news
+    assert frames == outcome.frames == 4
+    assert outcome.seconds == pytest.approx(sum(map(float, folder.times_path("middle").read_text().split())), abs=1e-5)
 
 
 def test_longest_first_and_resume(tmp_path: Path, folder: ResultFolder) -> None:
@@ -95,20 +101,17 @@ def test_processes_write_the_same_files(tmp_path: Path, folder: ResultFolder) ->
     assert contents(parallel) == contents(folder)
 
 
-def test_a_dead_worker_is_named_and_nothing_hangs(tmp_path: Path, folder: ResultFolder) -> None:
+def test_a_dead_worker_is_named_and_its_sequence_tried_once_more(
+    tmp_path: Path, folder: ResultFolder, caplog: pytest.LogCaptureFixture
+) -> None:
     sequences = benchmark(tmp_path, {"long": fakes.DEADLY})
-    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu", "cpu"])
+    summary = run_benchmark(sequences, fakes.make_batch, folder, devices=["cpu", "cpu"], batch_size=2)
     (failed,) = summary.failed
     assert failed.sequence == "long"
     assert "died, signal SIGKILL, while tracking long" in failed.error
-    assert folder.sequences() == ["middle", "one", "short"]
-
-
-def test_all_workers_dead(tmp_path: Path, folder: ResultFolder) -> None:
-    sequences = benchmark(tmp_path, dict.fromkeys(LENGTHS, fakes.DEADLY))
-    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu", "cpu"])
-    assert len(summary.failed) == 4
-    assert "no worker is left" in summary.failed[-1].error
+    assert "goes back to the queue" in caplog.text
+    assert folder.sequences() == ["middle", "one", "short"]  # also what died with it in one batch
+    assert len(summary.outcomes) == 4
 
 
 def test_a_mistake_of_the_user_stops_the_workers(tmp_path: Path, folder: ResultFolder) -> None:

@@ -1,7 +1,8 @@
-"""Worker processes that track sequences, each with a tracker of its own.
+"""Worker processes that track sequences, each with a tracker of its own, and the parent that looks after them.
 
-The parent hands out one sequence at a time over a pipe to each worker. There is no shared queue whose lock a killed
-worker could keep, the parent always knows what a dead worker was doing, and a worker notices when the parent is gone.
+A worker asks its parent for each sequence over a pipe; the parent takes them from the queue that all ranks share. So no
+lock and no sequence is lost with a killed worker, the parent always knows what a dead worker was doing, and a worker
+notices when the parent is gone.
 """
 
 import contextlib
@@ -12,23 +13,25 @@ import signal
 import sys
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 import cv2
 
-from lib.test.evaluation.data import Sequence
-from lib.test.evaluation.loop import Outcome, Report, TrackerFactory, attempt
+from lib.test.evaluation.data import SequenceList
+from lib.test.evaluation.loop import Assignment, Outcome, Report, SequenceRunner, TrackerFactory
 from lib.test.evaluation.results import ResultFolder
+from lib.test.evaluation.shared import POLL_SECONDS, SharedQueue
 from lib.utils.errors import SeqTrackError
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 """How long a worker may take to finish its frame when it is told to stop."""
+MAX_READERS = 8
+"""Threads that decode frames in one process, at most."""
 
 
 class _Stopped(BaseException):
@@ -41,6 +44,13 @@ class _Ready:
 
 
 @dataclass(frozen=True)
+class _Want:
+    """A worker has room for a sequence beside those that are live."""
+
+    live: int
+
+
+@dataclass(frozen=True)
 class _Broken:
     """A worker could not make its tracker."""
 
@@ -49,21 +59,44 @@ class _Broken:
     by_user: bool
 
 
+_Message = int | Outcome | _Ready | _Want | _Broken
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What every worker is told.
+
+    Attributes:
+        factory: makes a tracker; picklable.
+        folder: where the results go.
+        batch_size: sequences that a worker tracks at once.
+        threads: cores that a worker may use.
+    """
+
+    factory: TrackerFactory
+    folder: ResultFolder
+    batch_size: int
+    threads: int
+
+
 @dataclass
 class _Worker:
-    """The parent's view of a worker."""
+    """The parent's view of a worker; ``live`` holds the positions of its sequences by name."""
 
     number: int
+    device: str
     process: BaseProcess
     connection: Connection
-    sequence: Sequence | None = None
+    live: dict[str, int] = field(default_factory=dict)
+    unfinished_frames: int = 0
+    ended: int = 0
 
     def obituary(self) -> str:
         """One line that says how a dead worker ended."""
         self.process.join(STOP_SECONDS)
         code = self.process.exitcode
         reason = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        doing = f"while tracking {self.sequence.name}" if self.sequence else "while it had no sequence"
+        doing = f"while tracking {', '.join(self.live)}" if self.live else "while it had no sequence"
         return f"worker {self.number} (process {self.process.pid}) died, {reason}, {doing}"
 
 
@@ -79,30 +112,38 @@ def limit_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-def _worker_main(
-    connection: Connection, factory: TrackerFactory, folder: ResultFolder, device: str, threads: int
-) -> None:
-    """Life of a worker: make the tracker, then track what the parent sends until the pipe closes."""
+def _worker_main(connection: Connection, settings: WorkerSettings, device: str) -> None:
+    """Life of a worker: make the tracker, then ask for sequences and track them until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that no temporary file is left
 
     def check() -> None:
-        if connection.poll():  # the parent sends nothing during a sequence: the pipe is closed
+        if connection.poll():  # the parent only ever answers: the pipe is closed
             raise _Stopped
 
+    def next_sequence(live: int) -> Assignment | None:
+        connection.send(_Want(live))
+        return connection.recv()
+
     try:
-        limit_threads(threads)
+        limit_threads(settings.threads)
         try:
-            tracker = factory(device)
+            tracker = settings.factory(device)
+            runner = SequenceRunner(
+                tracker,
+                settings.folder,
+                connection.send,
+                batch_size=settings.batch_size,
+                readers=min(settings.threads, MAX_READERS),
+            )
         except Exception as error:
             by_user = isinstance(error, SeqTrackError)
             text = str(error) if by_user else f"{type(error).__name__}: {error}"
             connection.send(_Broken(text, traceback.format_exc(), by_user))
             return
-        limit_threads(threads)
+        limit_threads(settings.threads)
         connection.send(_Ready())
-        while True:
-            attempt(tracker, connection.recv(), folder, connection.send, check)
+        runner.run(next_sequence, check)
     except (_Stopped, EOFError, OSError):
         return
 
@@ -120,107 +161,140 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _start(factory: TrackerFactory, folder: ResultFolder, devices: list[str], threads: int) -> list[_Worker]:
-    context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
-    workers = []
-    with _interrupts_ignored():
-        for number, device in enumerate(devices):
-            ours, theirs = context.Pipe()
-            arguments = (theirs, factory, folder, device, threads)
-            process = context.Process(target=_worker_main, args=arguments, name=f"track-{number}", daemon=True)
-            process.start()
-            theirs.close()  # else the pipe would outlive the worker
-            workers.append(_Worker(number, process, ours))
-    return workers
-
-
-def _stop(workers: list[_Worker]) -> None:
-    """End all workers, politely first."""
-    for worker in workers:
-        worker.connection.close()
-    for worker in workers:
-        worker.process.join(STOP_SECONDS)
-        for end in (worker.process.terminate, worker.process.kill):
-            if worker.process.is_alive():
-                end()
-                worker.process.join(STOP_SECONDS)
-
-
-def run_in_workers(
-    sequences: Iterable[Sequence],
-    factory: TrackerFactory,
-    folder: ResultFolder,
-    devices: list[str],
-    report: Report,
-    on_ready: Callable[[], None] = lambda: None,
-) -> None:
-    """Track sequences in several processes.
+class WorkerPool:
+    """Tracks sequences in several processes.
 
     Args:
-        sequences: in the order in which they are handed out.
-        factory: makes a tracker; picklable.
-        folder: where the results go.
-        devices: device of each worker, one process per entry.
-        report: hears, in this process, of frames and of the outcome of every sequence.
+        sequences: all sequences of the run; the queue holds positions in this list.
+        queue: shared with the other ranks.
+        settings: what every worker is told.
+        report: hears, in this process, of frames and of outcomes.
         on_ready: called once in this process, when the first tracker is made and before anything is written.
-
-    Raises:
-        SeqTrackError: if a tracker cannot be made for a reason that the user can mend.
+        idle: called often while there is nothing else to do.
     """
-    waiting = deque(sequences)
-    workers = _start(factory, folder, devices, threads=max(1, available_cores() // len(devices)))
-    try:
-        _hand_out(workers, waiting, report, on_ready)
-    finally:
-        _stop(workers)
-    for sequence in waiting:
-        report(Outcome(sequence.name, error="not tracked: no worker is left"))
 
+    def __init__(
+        self,
+        sequences: SequenceList,
+        queue: SharedQueue,
+        settings: WorkerSettings,
+        report: Report,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._sequences = sequences
+        self._queue = queue
+        self._settings = settings
+        self._report = report
+        self._on_ready = on_ready
+        self._idle = idle
+        self._ready = False
+        self._live: dict[Connection, _Worker] = {}
+        self._started: list[_Worker] = []
 
-def _hand_out(workers: list[_Worker], waiting: deque[Sequence], report: Report, on_ready: Callable[[], None]) -> None:
-    """Serve the workers until all sequences are done or no worker is left."""
-    ready = False
-    live = {worker.connection: worker for worker in workers}
-    while live:
-        for connection in wait(list(live)):
-            worker = live[connection]
-            try:
-                message = connection.recv()
-            except (EOFError, OSError):
-                message = None
-            if isinstance(message, _Ready) and not ready:
-                on_ready()
-                ready = True
-            if message is not None:
-                busy = _serve(worker, message, waiting, report)
-            else:
-                busy = False
-                cause = worker.obituary()
-                logger.error("%s", cause)
-                if worker.sequence is not None:
-                    report(Outcome(worker.sequence.name, error=cause))
-            if not busy:
-                del live[connection]
+    def run(self, devices: list[str]) -> None:
+        """Start a worker on each device and look after them until the queue is empty or no worker is left.
 
+        Raises:
+            SeqTrackError: if a tracker cannot be made for a reason that the user can mend.
+        """
+        try:
+            for device in devices:
+                self._start(device)
+            while self._live:
+                for connection in wait(list(self._live), timeout=POLL_SECONDS):
+                    self._listen(self._live[connection])
+                self._idle()
+        finally:
+            self._stop()
 
-def _serve(
-    worker: _Worker, message: int | Outcome | _Ready | _Broken, waiting: deque[Sequence], report: Report
-) -> bool:
-    """Act on a message of a worker; return whether it goes on."""
-    if isinstance(message, int):
-        report(message)
-        return True
-    if isinstance(message, _Broken):
-        if message.by_user:
-            raise SeqTrackError(message.error)
-        logger.error("worker %d cannot make its tracker: %s\n%s", worker.number, message.error, message.details)
-        return False
-    if isinstance(message, Outcome):
-        report(message)
-    worker.sequence = waiting.popleft() if waiting else None
-    if worker.sequence is None:
+    def _start(self, device: str) -> None:
+        context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
+        ours, theirs = context.Pipe()
+        number = len(self._started)
+        with _interrupts_ignored():
+            arguments = (theirs, self._settings, device)
+            process = context.Process(target=_worker_main, args=arguments, name=f"track-{number}", daemon=True)
+            process.start()
+        theirs.close()  # else the pipe would outlive the worker
+        worker = _Worker(number, device, process, ours)
+        self._started.append(worker)
+        self._live[ours] = worker
+
+    def _listen(self, worker: _Worker) -> None:
+        """Act on a message of a worker, or on its death."""
+        try:
+            message: _Message = worker.connection.recv()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if isinstance(message, int):
+            worker.unfinished_frames += message
+            self._report(message)
+        elif isinstance(message, Outcome):
+            self._settle(worker, message)
+        elif isinstance(message, _Want):
+            self._assign(worker, message.live)
+        elif isinstance(message, _Broken):
+            if message.by_user:
+                raise SeqTrackError(message.error)
+            logger.error("worker %d cannot make its tracker: %s\n%s", worker.number, message.error, message.details)
+            self._dismiss(worker)
+        elif not self._ready:
+            self._on_ready()
+            self._ready = True
+
+    def _assign(self, worker: _Worker, live: int) -> None:
+        """Answer a worker that has room for a sequence; one that comes back waits for a worker that has no other."""
+        ticket = self._queue.take(retries=live == 0)
+        assignment = None
+        if ticket is not None:
+            assignment = Assignment(self._sequences[ticket.index], alone=ticket.retry)
+            worker.live[assignment.sequence.name] = ticket.index
+        with contextlib.suppress(OSError):  # it has just died, and its closed pipe will say so
+            worker.connection.send(assignment)
+        if assignment is None and live == 0:
+            self._dismiss(worker)
+
+    def _settle(self, worker: _Worker, outcome: Outcome) -> None:
+        worker.unfinished_frames -= outcome.frames
+        worker.ended += 1
+        settle(self._queue, worker.live.pop(outcome.sequence), outcome, self._report)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Give the sequences of a dead worker back, and put another in its place."""
+        cause = worker.obituary()
+        logger.error("%s", cause)
+        self._report(-worker.unfinished_frames)
+        for name, index in worker.live.items():
+            settle(self._queue, index, Outcome(name, error=cause, again=True), self._report)
+        self._dismiss(worker)
+        # One that dies before it has done anything would only die again, and again.
+        if worker.live or worker.ended:
+            self._start(worker.device)
+
+    def _dismiss(self, worker: _Worker) -> None:
         worker.connection.close()
-        return False
-    with contextlib.suppress(OSError):  # it has just died, and its closed pipe will say so
-        worker.connection.send(worker.sequence)
-    return True
+        del self._live[worker.connection]
+
+    def _stop(self) -> None:
+        """End all workers, politely first."""
+        for worker in self._started:
+            worker.connection.close()
+        for worker in self._started:
+            worker.process.join(STOP_SECONDS)
+            for end in (worker.process.terminate, worker.process.kill):
+                if worker.process.is_alive():
+                    end()
+                    worker.process.join(STOP_SECONDS)
+
+
+def settle(queue: SharedQueue, index: int, outcome: Outcome, report: Report) -> None:
+    """Report what became of a sequence, or give it back to the queue if it deserves a second attempt."""
+    if outcome.again and queue.put_back(index):
+        logger.warning("sequence %s goes back to the queue: %s", outcome.sequence, outcome.error)
+        if outcome.frames:
+            report(-outcome.frames)
+    else:
+        report(replace(outcome, again=False))

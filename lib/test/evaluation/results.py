@@ -1,9 +1,12 @@
 """Result files: the only place that knows where they lie and how they are written.
 
 ``<save_dir>/test/tracking_results/<tracker>/<config>/<dataset>/<sequence>.txt`` holds one line per frame, x, y, w, h as
-integers separated by tabs; ``<sequence>_time.txt`` beside it holds the seconds spent on each frame.
+integers separated by tabs; ``<sequence>_time.txt`` beside it holds the seconds spent on each frame. On request the same
+boxes with their fractions lie in ``float/<sequence>.txt`` below.
 """
 
+import contextlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,9 @@ from lib.utils.errors import DataError, InputError
 from lib.utils.files import write_text_atomic
 
 TIME_SUFFIX = "_time.txt"
+FLOAT_DIR = "float"
+LEFTOVER_SECONDS = 60.0
+"""Age at which a temporary file is taken for what a killed process left behind."""
 
 
 def results_root(save_dir: Path) -> Path:
@@ -31,6 +37,18 @@ def run_log_path(save_dir: Path, tracker: str, config: str, benchmark: str) -> P
     return Path(save_dir) / "logs" / f"test-{tracker}-{config}-{benchmark}.log"
 
 
+def run_config(config: str, run: int | None = None) -> str:
+    """Name of the result folder of an experiment (name or YAML file), ``<config>_003`` for run number 3."""
+    name = Path(config).stem if Path(config).suffix in (".yaml", ".yml") else config
+    return name if run is None else f"{name}_{run:03d}"
+
+
+def split_run(config: str) -> tuple[str, int | None]:
+    """Undo ``run_config``: the experiment and the number of the run, None if the name has none."""
+    stem, _, number = config.rpartition("_")
+    return (stem, int(number)) if stem and len(number) == 3 and number.isdecimal() else (config, None)
+
+
 def to_integers(boxes_xywh: np.ndarray) -> np.ndarray:
     """Boxes (F, 4) as they are stored: int64, cut towards zero."""
     # Faithful: truncated, not rounded; the published numbers were computed from such files.
@@ -46,12 +64,14 @@ class ResultFolder:
         tracker: name of the tracker, ``seqtrack``.
         config: name of its configuration, ``seqtrack_b256``.
         dataset: tag of the data set (``Sequence.dataset``).
+        floats: whether boxes are also written, and are read, with their fractions.
     """
 
     save_dir: Path
     tracker: str
     config: str
     dataset: str
+    floats: bool = False
 
     @property
     def path(self) -> Path:
@@ -67,12 +87,16 @@ class ResultFolder:
         """Box file of a sequence."""
         return self.path / f"{sequence}.txt"
 
+    def float_path(self, sequence: str) -> Path:
+        """Box file of a sequence with fractions."""
+        return self.path / FLOAT_DIR / f"{sequence}.txt"
+
     def times_path(self, sequence: str) -> Path:
         """Time file of a sequence."""
         return self.path / f"{sequence}{TIME_SUFFIX}"
 
     def write(self, sequence: str, boxes_xywh: np.ndarray, seconds: np.ndarray) -> None:
-        """Write both files of a sequence, each whole or not at all.
+        """Write the files of a sequence, each whole or not at all.
 
         Args:
             sequence: its name.
@@ -92,17 +116,25 @@ class ResultFolder:
         lines = "".join("\t".join(map(str, row)) + "\n" for row in to_integers(boxes).tolist())
         # The box file comes last: where it is, the result is complete.
         write_text_atomic(self.times_path(sequence), "".join(f"{value:f}\n" for value in times.tolist()))
+        if self.floats:
+            rows = "".join("\t".join(f"{value:.4f}" for value in row) + "\n" for row in boxes.tolist())
+            write_text_atomic(self.float_path(sequence), rows)
         write_text_atomic(self.boxes_path(sequence), lines)
+
+    def read_path(self, sequence: str) -> Path:
+        """The file that ``read`` reads."""
+        return self.float_path(sequence) if self.floats else self.boxes_path(sequence)
 
     def read(self, sequence: str) -> np.ndarray:
         """Boxes of a sequence, (F, 4) float64 xywh. Raises DataError naming the file."""
-        return read_boxes(self.boxes_path(sequence))
+        return read_boxes(self.read_path(sequence))
 
     def is_complete(self, sequence: str, frames: int) -> bool:
-        """Whether both files of a sequence are there with one line per frame."""
+        """Whether all files of a sequence are there with one line per frame."""
         try:
             times = self.times_path(sequence).read_bytes().count(b"\n")
-            return times == frames and len(self.read(sequence)) == frames
+            boxes = [self.boxes_path(sequence)] + [self.float_path(sequence)] * self.floats
+            return times == frames and all(len(read_boxes(path)) == frames for path in boxes)
         except (OSError, DataError):
             return False
 
@@ -110,6 +142,15 @@ class ResultFolder:
         """Remove the files of a sequence, as a user who says --overwrite wants."""
         self.boxes_path(sequence).unlink(missing_ok=True)
         self.times_path(sequence).unlink(missing_ok=True)
+        self.float_path(sequence).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of processes that were killed; those of a living one are younger."""
+        newest = time.time() - LEFTOVER_SECONDS
+        for path in (*self.path.glob(".*.txt"), *(self.path / FLOAT_DIR).glob(".*.txt")):
+            with contextlib.suppress(OSError):  # another process may have been faster
+                if path.stat().st_mtime < newest:
+                    path.unlink()
 
     def sequences(self) -> list[str]:
         """Names of the sequences that have a box file, sorted."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from lib.test.evaluation.data import SequenceList
-from lib.test.evaluation.loop import Outcome, Report, TrackerFactory, attempt
-from lib.test.evaluation.pool import run_in_workers
+from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, TrackerFactory
+from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores, settle
 from lib.test.evaluation.results import ResultFolder
+from lib.test.evaluation.shared import POLL_SECONDS, MemoryStore, News, Place, SharedQueue, decide
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class RunSummary:
         seconds = sum(outcome.seconds for outcome in self.outcomes if not outcome.error)
         if self.frames and seconds and self.wall_seconds:
             lines.append(
-                f"{self.frames} frames: {self.frames / seconds:.1f} frames/s in one tracker, "
+                f"{self.frames} frames: {self.frames / seconds:.1f} frames/s in one tracker (without reading images), "
                 f"{self.frames / self.wall_seconds:.1f} frames/s end to end over all processes"
             )
         return lines + [f"FAILED {outcome.sequence}: {outcome.error}" for outcome in self.failed]
@@ -80,59 +81,149 @@ class _Account:
         self._bar.close()
 
 
+def find_pending(sequences: SequenceList, folder: ResultFolder, overwrite: bool) -> list[int]:
+    """Positions of the sequences that have no complete result (or all of them), those of the longest first."""
+    wanted = [
+        index
+        for index, sequence in enumerate(sequences)
+        if overwrite or not folder.is_complete(sequence.name, len(sequence.frames))
+    ]
+    return sorted(wanted, key=lambda index: -len(sequences[index].frames))
+
+
 def run_benchmark(
     sequences: SequenceList,
     factory: TrackerFactory,
     folder: ResultFolder,
     *,
     devices: list[str],
+    batch_size: int = 1,
     overwrite: bool = False,
     on_ready: Callable[[], None] = lambda: None,
+    place: Place | None = None,
 ) -> RunSummary:
     """Track every sequence whose result is not complete, the longest first.
 
     Args:
-        sequences: a benchmark.
-        factory: makes a tracker on a device; with several devices it must be picklable.
-        folder: where the results go, and where complete ones are left as they are.
-        devices: one entry per process; a single entry means this process.
+        sequences: a benchmark, the same on all ranks.
+        factory: makes a tracker on a device; with several processes it must be picklable.
+        folder: where the results go, and where complete ones are left as they are; seen by all ranks.
+        devices: one entry per process; a single entry means this process, if it is the only rank.
+        batch_size: sequences that a process tracks at once, in lock-step.
         overwrite: track all sequences, whatever is there.
-        on_ready: called once in this process, when the first tracker is made and before anything is written.
+        on_ready: called once, on rank 0, when its first tracker is made and before any rank writes anything.
+        place: of this process among the ranks (``shared.find_place``); by default it is alone.
+
+    Returns:
+        What all ranks did, on rank 0; an empty summary on the others.
 
     Raises:
         SeqTrackError: if the tracker cannot be made.
         KeyboardInterrupt: on Ctrl-C, when all processes have ended; only whole result files are there.
     """
     summary, start = RunSummary(), time.perf_counter()
-    pending = SequenceList()
-    for sequence in sequences:
-        if not overwrite and folder.is_complete(sequence.name, len(sequence.frames)):
-            summary.present.append(sequence.name)
-        else:
-            pending.append(sequence)
-    pending.sort(key=lambda sequence: -len(sequence.frames))
+    place = Place(MemoryStore()) if place is None else place
+    order = decide(place, "pending", lambda: find_pending(sequences, folder, overwrite))
+    pending = SequenceList(sequences[index] for index in order)
+    if place.rank == 0:
+        names = {sequence.name for sequence in pending}
+        summary.present = [name for name in sequences.names if name not in names]
     if pending:
-        account = _Account(pending, summary)
-        try:
-            if min(len(devices), len(pending)) > 1:
-                run_in_workers(pending, factory, folder, devices[: len(pending)], account, on_ready)
-            else:
-                _run_here(pending, factory, folder, devices[0], account, on_ready)
-        finally:
-            account.close()
+        _Run(pending, factory, folder, devices, batch_size, on_ready, place, summary).run()
     summary.wall_seconds = time.perf_counter() - start
     return summary
 
 
-def _run_here(
-    sequences: SequenceList,
-    factory: TrackerFactory,
-    folder: ResultFolder,
-    device: str,
-    report: Report,
-    on_ready: Callable[[], None],
-) -> None:
-    tracker = factory(device)
-    on_ready()
-    for sequence in sequences:
-        attempt(tracker, sequence, folder, report)
+class _Run:
+    """One rank's part of a run."""
+
+    def __init__(
+        self,
+        sequences: SequenceList,
+        factory: TrackerFactory,
+        folder: ResultFolder,
+        devices: list[str],
+        batch_size: int,
+        on_ready: Callable[[], None],
+        place: Place,
+        summary: RunSummary,
+    ) -> None:
+        self._sequences = sequences
+        self._devices = devices
+        self._place = place
+        self._on_ready = on_ready
+        self._queue = SharedQueue(place.store, len(sequences))
+        self._news = News(place)
+        self._account = _Account(sequences, summary) if place.rank == 0 else None
+        processes = len(devices) * place.local_world
+        threads = max(1, available_cores() // processes)
+        self._settings = WorkerSettings(factory, folder, batch_size, threads)
+
+    def run(self) -> None:
+        """Track until nothing is left for any rank."""
+        try:
+            # A rank of several looks after a worker instead of tracking itself: torchrun would end all for one.
+            if self._place.world > 1 or min(len(self._devices), len(self._sequences)) > 1:
+                self._run_in_workers()
+            else:
+                self._run_here()
+            self._news.finish()
+            while self._account and not self._news.all_finished():
+                self._listen()
+                time.sleep(POLL_SECONDS)
+            self._listen()
+            self._report_untracked()
+        finally:
+            if self._account:
+                self._account.close()
+
+    def _report(self, news: int | Outcome) -> None:
+        self._news.post(news)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Show that this rank is alive; rank 0 also takes note of what happened anywhere."""
+        self._news.beat()
+        if self._account:
+            for news in self._news.poll():
+                self._account(news)
+
+    def _begin(self) -> None:
+        """Let rank 0 prepare the result folder before any rank writes to it."""
+        decide(self._place, "begin", self._on_ready)
+
+    def _run_in_workers(self) -> None:
+        pool = WorkerPool(
+            self._sequences, self._queue, self._settings, self._report, on_ready=self._begin, idle=self._listen
+        )
+        pool.run(self._devices[: len(self._sequences)])
+
+    def _run_here(self) -> None:
+        tracker = self._settings.factory(self._devices[0])
+        readers = min(self._settings.threads, MAX_READERS)
+        tickets: dict[str, int] = {}
+
+        def next_sequence(live: int) -> Assignment | None:
+            ticket = self._queue.take(retries=live == 0)
+            if ticket is None:
+                return None
+            sequence = self._sequences[ticket.index]
+            tickets[sequence.name] = ticket.index
+            return Assignment(sequence, alone=ticket.retry)
+
+        def report(news: int | Outcome) -> None:
+            if isinstance(news, int):
+                self._report(news)
+            else:
+                settle(self._queue, tickets[news.sequence], news, self._report)
+
+        runner = SequenceRunner(
+            tracker, self._settings.folder, report, batch_size=self._settings.batch_size, readers=readers
+        )
+        self._begin()
+        runner.run(next_sequence)
+
+    def _report_untracked(self) -> None:
+        """Name what nobody tracked because no worker is left anywhere."""
+        while self._account and (ticket := self._queue.take()):
+            self._account(Outcome(self._sequences[ticket.index].name, error="not tracked: no worker is left"))
