@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lib.utils.errors import InputError
+from lib.utils.errors import DataError, InputError
 from lib.utils.files import write_text_atomic
 from lib.utils.image_io import write_image
 
@@ -20,7 +20,10 @@ EMPTY_MASK = "m0,0,0,0,0"
 
 
 class AnnotatedVideo(Protocol):
-    """What can be written; ``lib.synthetic.SyntheticSequence`` is one. ``mask(i) -> (H, W)`` is optional."""
+    """What can be written; ``lib.synthetic.SyntheticSequence`` is one.
+
+    Optional: ``visible_mask(i)`` or ``mask(i)`` -> (H, W): bool, 0 and 1, or an alpha channel of 0 to 255.
+    """
 
     num_frames: int
     boxes_xywh: np.ndarray  # (F, 4) pixels, zeros where the target is absent
@@ -30,7 +33,11 @@ class AnnotatedVideo(Protocol):
 
 
 def write_vot(
-    root: Path | str, videos: Iterable[tuple[str, AnnotatedVideo]], *, masks: bool = True, anchor_step: int = ANCHOR_STEP
+    root: Path | str,
+    videos: Iterable[tuple[str, AnnotatedVideo]],
+    *,
+    masks: bool = True,
+    anchor_step: int = ANCHOR_STEP,
 ) -> list[Path]:
     """Write a data set that the toolkit evaluates on without a download.
 
@@ -66,7 +73,7 @@ def write_sequence(folder: Path, video: AnnotatedVideo, *, masks: bool = True, a
     Raises:
         InputError: if the target is never visible.
     """
-    mask_of = getattr(video, "mask", None) if masks else None
+    mask_of = getattr(video, "visible_mask", getattr(video, "mask", None)) if masks else None
     regions, visible = [], []
     for index in range(video.num_frames):
         image = video.frame(index)
@@ -77,7 +84,7 @@ def write_sequence(folder: Path, video: AnnotatedVideo, *, masks: bool = True, a
         if mask_of is None:
             regions.append(",".join(f"{value:g}" for value in (box if visible[-1] else [0, 0, 0, 0])))
         else:
-            regions.append(encode_mask(mask_of(index)) if visible[-1] else EMPTY_MASK)
+            regions.append(encode_mask(_binary(mask_of(index))) if visible[-1] else EMPTY_MASK)
             visible[-1] = regions[-1] != EMPTY_MASK
     anchors = choose_anchors(visible, anchor_step)
     if not any(anchors):
@@ -92,6 +99,11 @@ def write_sequence(folder: Path, video: AnnotatedVideo, *, masks: bool = True, a
     )
 
 
+def _binary(mask: np.ndarray) -> np.ndarray:
+    """(H, W) bool of a mask or an alpha channel."""
+    return mask > (127 if mask.dtype == np.uint8 and mask.max() > 1 else 0)
+
+
 def _lines(values: Iterable[object]) -> str:
     return "".join(f"{value}\n" for value in values)
 
@@ -104,8 +116,8 @@ def choose_anchors(visible: Sequence[bool], step: int = ANCHOR_STEP) -> list[int
         step: frames between two anchors.
 
     Returns:
-        (F,) 1: run forward from here, -1: run backward, 0: no anchor. An anchor where the target is not visible moves to
-        the nearest frame where it is.
+        (F,) 1: run forward from here, -1: run backward, 0: no anchor. An anchor where the target is not visible moves
+        to the nearest frame where it is.
     """
     count = len(visible)
     seen = [index for index in range(count) if visible[index]]
@@ -135,3 +147,26 @@ def encode_mask(mask: np.ndarray) -> str:
     if values[0]:
         runs.insert(0, 0)
     return "m" + ",".join(str(int(value)) for value in (columns[0], rows[0], crop.shape[1], crop.shape[0], *runs))
+
+
+def read_region(line: str) -> list[float] | np.ndarray:
+    """Read a line of a ground truth.
+
+    Returns:
+        ``[x, y, w, h]``, or a mask (h, w) uint8 from the top left corner of the image to the end of the target.
+
+    Raises:
+        DataError: if it is neither.
+    """
+    text = line.strip()
+    try:
+        if not text.startswith("m"):
+            x, y, w, h = map(float, text.split(","))
+            return [x, y, w, h]
+        x0, y0, width, height, *runs = map(int, text[1:].split(","))
+        values = np.arange(len(runs)) % 2
+        mask = np.zeros((y0 + height, x0 + width), dtype=np.uint8)
+        mask[y0:, x0:] = np.pad(np.repeat(values, runs), (0, max(0, width * height - sum(runs)))).reshape(height, width)
+    except ValueError as error:
+        raise DataError(f"neither x,y,w,h nor a mask: {text[:60]!r}") from error
+    return mask

@@ -1,0 +1,213 @@
+"""Running the VOT toolkit as a program, and saying what it does not: whether it worked.
+
+The toolkit ends with exit code 0 when a tracker crashed, when an analysis failed, and when a tracker does not exist.
+Success is therefore read from what it prints.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.config.paths import PROJECT_ROOT
+from lib.utils.errors import DataError, InputError, SeqTrackError
+
+VARIABLE = "SEQTRACK_VOT"
+WORKING = "vot-toolkit==0.7.4 attributee==0.1.9"
+SUCCESS = {
+    "test": "Test concluded success",
+    "evaluate": "Evaluation concluded success",
+    "analysis": "Analysis successful",
+}
+
+_CHATTER = ("@@TRAX:", "Processing frame")
+
+_PROBE = """
+import importlib.metadata, importlib.util, json
+spec = importlib.util.find_spec("vot")
+report = {"found": spec is not None and spec.origin is not None}
+if report["found"]:
+    import os
+    report["folder"] = os.path.dirname(spec.origin)
+    for key, name in (("version", "vot-toolkit"), ("attributee", "attributee")):
+        try:
+            report[key] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            report[key] = "missing"
+    try:
+        import vot.utilities.cli, vot.workspace, vot.analysis, vot.experiment
+    except Exception as error:
+        report["error"] = f"{type(error).__name__}: {error}"
+print(json.dumps(report))
+"""
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """An installed toolkit.
+
+    Attributes:
+        python: the interpreter that has it.
+        version: for example ``0.7.4``.
+        folder: its package, which holds the stack files.
+    """
+
+    python: Path
+    version: str
+    folder: Path
+
+    @property
+    def needs_compat(self) -> bool:
+        """Whether its own multi-start experiment crashes (0.8.0 to 0.9.0, so assumed of what follows)."""
+        return tuple(int(part) for part in re.findall(r"\d+", self.version)[:2]) >= (0, 8)
+
+    @property
+    def program(self) -> str:
+        """What a user types for it."""
+        return str(self.python.with_name("vot"))
+
+
+def find_toolkit(place: str | Path | None = None) -> Toolkit:
+    """Find the toolkit and check that it can start.
+
+    Args:
+        place: an interpreter, an environment's folder, or the program ``vot``; by default the environment variable
+            SEQTRACK_VOT, else the running interpreter.
+
+    Raises:
+        InputError: if there is none or it is broken; the message says which versions work.
+    """
+    python = _interpreter(place or os.environ.get(VARIABLE) or sys.executable)
+    done = subprocess.run(
+        [str(python), "-c", _PROBE], capture_output=True, text=True, check=False, cwd=tempfile.gettempdir()
+    )
+    try:
+        report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise InputError(f"{python}: cannot ask for the VOT toolkit: {done.stderr.strip()[-300:]}") from error
+    install = f"`{python} -m pip install {WORKING}`"
+    if not report["found"]:
+        raise InputError(
+            f"the VOT toolkit is not installed for {python}: {install}, or name the environment that has it by "
+            f"--vot or {VARIABLE}"
+        )
+    if "error" in report:
+        raise InputError(
+            f"the VOT toolkit {report['version']} (attributee {report['attributee']}) of {python} cannot start: "
+            f"{report['error']}; these versions work: {install}"
+        )
+    return Toolkit(python, report["version"], Path(report["folder"]))
+
+
+def _interpreter(place: str | Path) -> Path:
+    """Interpreter of an environment that is named by it, by its folder or by a program in it."""
+    path = Path(place).expanduser().absolute()
+    if path.is_dir():
+        path = path / "bin" / "python"
+    elif path.name in ("vot", "vot.exe"):
+        path = path.with_name("python")
+    if not path.is_file():
+        raise InputError(f"{place}: no Python interpreter there; give an environment's folder, or its bin/python")
+    return path
+
+
+def run_toolkit(
+    toolkit: Toolkit, command: str, arguments: Sequence[str], workspace: Path, env: Mapping[str, str] | None = None
+) -> str:
+    """Run ``vot <command>`` in a workspace, showing what it prints.
+
+    Args:
+        toolkit: which one.
+        command: ``test``, ``evaluate`` or ``analysis``.
+        arguments: what follows the command.
+        workspace: folder to run in; a crashed tracker's output is read from its ``logs``.
+        env: more environment variables.
+
+    Returns:
+        What was printed.
+
+    Raises:
+        SeqTrackError: if it did not succeed, whatever its exit code. The output of a crashed tracker is printed before.
+    """
+    logs = set(workspace.glob("logs/*.log"))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT_ROOT),  # for external.vot20.multistart
+        "MPLBACKEND": "Agg",
+        "PYTHONUNBUFFERED": "1",
+        **(env or {}),
+    }
+    call = [str(toolkit.python), "-m", "vot", command, *arguments]
+    process = subprocess.Popen(
+        call,
+        cwd=workspace,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    with process:
+        printed = []
+        for line in process.stdout or ():
+            printed.append(line)
+            if not line.startswith(_CHATTER):
+                sys.stdout.write(line)
+                sys.stdout.flush()
+    text = "".join(printed)
+    if process.returncode or SUCCESS[command] not in text:
+        for log in sorted(set(workspace.glob("logs/*.log")) - logs):
+            print(
+                f"---- what the tracker printed ({log}):\n{log.read_text(errors='replace').rstrip()}\n----", flush=True
+            )
+        raise SeqTrackError(f"`vot {command}` failed (its exit code was {process.returncode}); see above")
+    return text
+
+
+@dataclass(frozen=True)
+class Score:
+    """Scores of one tracker in one experiment.
+
+    Attributes:
+        experiment: for example ``baseline``.
+        tracker: its name.
+        values: ``EAO``, ``accuracy``, ``robustness``, each 0 to 1; as far as the experiment has them.
+    """
+
+    experiment: str
+    tracker: str
+    values: dict[str, float]
+
+
+_MEASURES = {
+    "EAOScore": ("EAO",),
+    "AverageAccuracyRobustness": ("accuracy", "robustness"),
+    "AverageAccuracy": ("accuracy",),
+}
+
+
+def read_scores(path: Path) -> list[Score]:
+    """Read the file that ``vot analysis --format json`` wrote.
+
+    Raises:
+        DataError: if it is no such file.
+    """
+    try:
+        content = json.loads(path.read_text())
+        names = list(content["trackers"])
+        table: dict[tuple[str, str], dict[str, float]] = {}
+        for experiment, entry in content["results"].items():
+            for analysis, rows in zip(entry["parameters"]["analyses"], entry["results"], strict=True):
+                measures = _MEASURES.get(analysis["type"].rsplit(".", 1)[-1], ())
+                for name, row in zip(names, rows, strict=True):
+                    values = table.setdefault((experiment, name), {})
+                    values.update(zip(measures, map(float, row), strict=False))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot read scores of the VOT toolkit: {type(error).__name__}: {error}") from error
+    return [Score(experiment, name, values) for (experiment, name), values in table.items()]

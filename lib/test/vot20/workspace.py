@@ -1,0 +1,211 @@
+"""Workspaces of the VOT toolkit: the experiments (a stack), the trackers, and where the sequences lie."""
+
+import re
+import shlex
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.config.paths import PROJECT_ROOT
+from lib.test.vot20.toolkit import Toolkit
+from lib.utils.errors import ConfigError, InputError
+from lib.utils.files import write_text_atomic
+from lib.utils.registry import did_you_mean
+
+STACKS = {
+    "vot2020/shortterm": "VOT-ST2020: masks as ground truth, several starts per sequence",
+    "vot2021/shortterm": "VOT-ST2021: masks",
+    "vot2022/shortterm": "VOT-STs2022: masks",
+    "vot2022/shorttermbox": "VOT-STb2022: boxes",
+}
+"""Stacks of the toolkit that SeqTrack is made for."""
+
+MODELS = {
+    "seqtrack_b256": "SeqTrack-B256",
+    "seqtrack_b384": "SeqTrack-B384",
+    "seqtrack_l256": "SeqTrack-L256",
+    "seqtrack_l384": "SeqTrack-L384",
+}
+"""Published models: names of the experiments, and what tables call them."""
+
+TIMEOUT = 300
+MARK = "# Written by tracking/create_vot_workspace.py, which keeps this file once it is edited. Checksum"
+COMPAT = "external.vot20.multistart.MultiStart"
+
+
+@dataclass(frozen=True)
+class TrackerEntry:
+    """One tracker of a ``trackers.ini``.
+
+    Attributes:
+        name: what ``vot evaluate`` calls it.
+        label: what tables call it.
+        config: name of an experiment, or path of its YAML file.
+        masks: whether it reports masks (SeqTrack+AR).
+        options: more arguments of ``external.vot20.run_tracker.load``; values that are None are left out.
+    """
+
+    name: str
+    label: str
+    config: str
+    masks: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """Python source that the toolkit runs."""
+        options = {"masks": self.masks or None, **self.options}
+        given = [f"{key}={_literal(value)}" for key, value in options.items() if value is not None]
+        arguments = ", ".join([_literal(self.config), *given])
+        return f"from external.vot20.run_tracker import run; run({arguments})"
+
+
+def _literal(value: Any) -> str:
+    """Python source of a value that survives the toolkit's quoting, which is not a complete one."""
+    text = repr(str(value) if isinstance(value, Path) else value)
+    if re.search(r"[\\\"$`]", text) or "\n" in text:
+        raise InputError(f"the VOT toolkit cannot pass on the characters of {value}")
+    return text
+
+
+def published_entries(options: Mapping[str, Any] | None = None) -> list[TrackerEntry]:
+    """Return entries of the eight published trackers: four models, each with boxes and (``_ar``) with masks."""
+    given = dict(options or {})
+    ar_checkpoint = given.pop("ar_checkpoint", None)
+    return [
+        *(TrackerEntry(name, label, name, options=given) for name, label in MODELS.items()),
+        *(
+            TrackerEntry(f"{name}_ar", f"{label}+AR", name, True, {**given, "ar_checkpoint": ar_checkpoint})
+            for name, label in MODELS.items()
+        ),
+    ]
+
+
+def registry_text(
+    entries: Sequence[TrackerEntry],
+    *,
+    python: str | Path | None,
+    root: str | Path = PROJECT_ROOT,
+    timeout: int = TIMEOUT,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Text of a ``trackers.ini``.
+
+    Args:
+        entries: the trackers.
+        python: interpreter that has torch and vot-trax; None takes the toolkit's own.
+        root: the project's folder; a relative one counts from the file's folder.
+        timeout: seconds that the toolkit waits for an answer.
+        env: environment variables of the trackers.
+
+    Raises:
+        InputError: if a path holds characters that the toolkit cannot pass on.
+    """
+    if re.search(r"['\":;\\\n]", str(root)):
+        raise InputError(
+            f"the VOT toolkit cannot start a tracker in {root}: quotes, colons and backslashes do not work"
+        )
+    lines = ["# The trackers that this workspace knows; docs/vot.md says what the keys mean."]
+    for entry in entries:
+        lines += ["", f"[{entry.name}]", f"label = {entry.label}", "protocol = traxpython"]
+        lines += [f"command = {entry.command}", f"paths = {root}"]
+        lines += [] if python is None else [f"python = {shlex.quote(str(python))}"]
+        lines += [f"timeout = {timeout}", *(f"env_{key} = {value}" for key, value in (env or {}).items())]
+    return "\n".join(lines).replace("%", "%%") + "\n"  # the toolkit's reader takes a single % for a reference
+
+
+def config_text(stack: str, sequences: str | Path | None = None) -> str:
+    """Text of a ``config.yaml``.
+
+    Args:
+        stack: name of a stack of the toolkit, or path of a file, relative to the workspace.
+        sequences: folder of the data set; by default ``sequences`` in the workspace.
+    """
+    lines = [
+        f"# Stacks for SeqTrack: {', '.join(STACKS)}.",
+        "# Each has its own sequences: make another workspace for another one.",
+        f"stack: {stack}",
+        "registry:",
+        "- ./trackers.ini",
+    ]
+    return "\n".join(lines + ([] if sequences is None else [f"sequences: {sequences}"])) + "\n"
+
+
+def compat_stack_text(toolkit: Toolkit, stack: str) -> str:
+    """Text of a stack of the toolkit with our multi-start experiment in the place of its own, which crashes.
+
+    Raises:
+        ConfigError: if the toolkit has no such stack; the message lists those for SeqTrack.
+    """
+    path = toolkit.folder / "stack" / f"{stack}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"the VOT toolkit has no stack {stack!r}{did_you_mean(stack, STACKS)}")
+    return re.sub(r"(?m)^(\s*)type:\s*multistart\s*$", rf"\1type: {COMPAT}", path.read_text())
+
+
+def sequences_folder(workspace: Path) -> Path:
+    """Folder of the data set of a workspace.
+
+    Raises:
+        InputError: if this is no workspace.
+    """
+    path = workspace / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{workspace}: no config.yaml, so no workspace; tracking/create_vot_workspace.py makes one")
+    config = yaml.safe_load(path.read_text())
+    return workspace / (config.get("sequences") or "sequences" if isinstance(config, dict) else "sequences")
+
+
+def check_sequences(folder: Path) -> None:
+    """Refuse a folder that is no data set of the toolkit.
+
+    Raises:
+        InputError: naming what is missing.
+    """
+    listing = folder / "list.txt"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of VOT sequences")
+    if not listing.is_file():
+        raise InputError(f"{folder}: no list.txt, so this is no data set of the VOT toolkit")
+    names = [line.strip() for line in listing.read_text().splitlines()]
+    missing = [name for name in names if not name or not (folder / name / "groundtruth.txt").is_file()]
+    if missing or not names:
+        first = f": {missing[0] or 'an empty line'}" if missing else " (it is empty)"
+        raise InputError(f"{listing}: {len(missing)} of {len(names)} sequences are not there{first}")
+
+
+def signed(text: str) -> str:
+    """Put a line before a text that tells, later, whether somebody has edited it."""
+    return f"{MARK} {zlib.crc32(text.encode()):08x}\n{text}"
+
+
+def is_untouched(text: str) -> bool:
+    """Whether a text is as :func:`signed` made it."""
+    head, _, body = text.partition("\n")
+    return head.startswith(MARK) and text == signed(body)
+
+
+def write_workspace(folder: Path, files: Mapping[str, str], *, force: bool = False) -> list[Path]:
+    """Write the files of a workspace, each with a checksum.
+
+    Args:
+        folder: the workspace; made if missing.
+        files: texts by name.
+        force: replace files that somebody else wrote or edited.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: if a file is there that this function did not write, or that was edited; then none is changed.
+    """
+    kept = [path for name in files if (path := folder / name).exists() and not is_untouched(path.read_text())]
+    if kept and not force:
+        raise InputError(f"{' and '.join(map(str, kept))}: somebody has edited it; use --force to replace it")
+    for name, text in files.items():
+        write_text_atomic(folder / name, signed(text))
+    return [folder / name for name in files]

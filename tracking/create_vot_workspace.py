@@ -1,0 +1,125 @@
+"""Write a workspace of the VOT toolkit: which experiments, and how to start SeqTrack and SeqTrack+AR."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.config.paths import PROJECT_ROOT, load_paths
+from lib.test.vot20.toolkit import Toolkit, find_toolkit
+from lib.test.vot20.workspace import (
+    STACKS,
+    TIMEOUT,
+    TrackerEntry,
+    check_sequences,
+    compat_stack_text,
+    config_text,
+    published_entries,
+    registry_text,
+    write_workspace,
+)
+from lib.utils.cli import run_script
+from lib.utils.errors import InputError
+from lib.utils.registry import lookup
+
+DEFAULT_WORKSPACE = PROJECT_ROOT / "external" / "vot20" / "seqtrack"
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description="Write config.yaml and trackers.ini of a workspace, with absolute paths. The trackers: "
+        "seqtrack_b256, _b384, _l256, _l384 (boxes) and the same with _ar (masks). Edited files are kept.",
+        epilog="Then: cd <workspace_dir>; vot evaluate --workspace . seqtrack_b256_ar; vot analysis --workspace .",
+    )
+    parser.add_argument(
+        "--workspace_dir", type=Path, default=DEFAULT_WORKSPACE, help="default: external/vot20/seqtrack"
+    )
+    parser.add_argument("--stack", default="vot2020/shortterm", help=f"one of {', '.join(STACKS)}")
+    parser.add_argument("--sequences", type=Path, help="folder of the data set; default: sequences in the workspace")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="interpreter that runs SeqTrack")
+    parser.add_argument("--save_dir", type=Path, help="folder that holds checkpoints/ (default: as for testing)")
+    parser.add_argument("--ar_checkpoint", type=Path, help="weights of Alpha-Refine; default: where its README says")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
+    parser.add_argument("--config", nargs="*", default=[], help="more experiments to make trackers of, boxes and _ar")
+    parser.add_argument("--timeout", type=int, default=TIMEOUT, help=f"seconds for an answer (default: {TIMEOUT})")
+    parser.add_argument("--vot", help="environment that has the toolkit (default: $SEQTRACK_VOT, else this one)")
+    parser.add_argument("--force", action="store_true", help="replace files that were edited")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the workspace and say what to type."""
+    args = parse_args(argv)
+    lookup(STACKS, args.stack, "stack")
+    if not args.python.is_file():
+        raise InputError(f"--python {args.python}: no such file")
+    for path in (args.save_dir, args.ar_checkpoint):
+        if path is not None and not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+    if args.sequences is not None:
+        check_sequences(args.sequences)
+    toolkit, problem = find_toolkit_or_reason(args.vot)
+    files = {
+        "config.yaml": config_text(args.stack, args.sequences and args.sequences.resolve()),
+        "trackers.ini": registry_text(entries(args), python=args.python.absolute(), timeout=args.timeout),
+    }
+    if toolkit is not None and toolkit.needs_compat:
+        files["config.yaml"] = config_text("./stack.yaml", args.sequences and args.sequences.resolve())
+        files["stack.yaml"] = compat_stack_text(toolkit, args.stack)
+    for path in write_workspace(args.workspace_dir, files, force=args.force):
+        print(f"wrote {path}")
+    print_next_steps(args.workspace_dir, toolkit, problem)
+    return 0
+
+
+def find_toolkit_or_reason(place: str | None) -> tuple[Toolkit | None, str]:
+    """The toolkit, or why there is none; a workspace can be written before it is installed.
+
+    Raises:
+        InputError: if ``place`` is given and has none.
+    """
+    try:
+        return find_toolkit(place), ""
+    except InputError as error:
+        if place is not None:
+            raise
+        return None, str(error)
+
+
+def entries(args: argparse.Namespace) -> list[TrackerEntry]:
+    """The published trackers, and those of ``--config``."""
+    save_dir = (args.save_dir or load_paths("test").save_dir).resolve()
+    options = {"save_dir": save_dir, "device": args.device}
+    ar_checkpoint = None if args.ar_checkpoint is None else args.ar_checkpoint.resolve()
+    trackers = published_entries({**options, "ar_checkpoint": ar_checkpoint})
+    for config in args.config:
+        path = Path(config)
+        is_file = path.suffix in (".yaml", ".yml")
+        where = str(path.resolve()) if is_file else config
+        name = path.stem if is_file else config
+        trackers.append(TrackerEntry(name, name, where, options=options))
+        trackers.append(
+            TrackerEntry(f"{name}_ar", f"{name}+AR", where, True, {**options, "ar_checkpoint": ar_checkpoint})
+        )
+    return trackers
+
+
+def print_next_steps(workspace: Path, toolkit: Toolkit | None, problem: str) -> None:
+    """Say what to type."""
+    if toolkit is None:
+        print(f"\nStill missing: {problem}")
+    else:
+        print(f"\nVOT toolkit {toolkit.version}: {toolkit.program}")
+    if toolkit is not None and toolkit.needs_compat:
+        print(f"This version needs our multi-start experiment. First: export PYTHONPATH={PROJECT_ROOT}")
+    if (
+        not (workspace / "sequences" / "list.txt").is_file()
+        and "sequences:" not in (workspace / "config.yaml").read_text()
+    ):
+        print("The first command downloads the data set. To rehearse without: python tracking/vot_selftest.py")
+    print(f"cd {workspace}\nvot evaluate --workspace . seqtrack_b256_ar\nvot analysis --workspace . seqtrack_b256_ar")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
