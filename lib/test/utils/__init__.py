@@ -1,1 +1,1 @@
-"""Helpers of evaluation: reading box files."""
+"""Helpers of evaluation: reading box files, packing results for servers."""

@@ -1,0 +1,18 @@
+"""Pack results for the evaluation server of GOT-10k into ``got10k_submit.zip``; the results stay where they are."""
+
+import sys
+from collections.abc import Sequence
+
+from lib.test.utils.transform import transform
+from lib.utils.cli import run_script
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Pack; return 1 if ``--check`` was given and finds problems."""
+    answer, code = transform("got10k", __doc__, argv)
+    print(answer)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

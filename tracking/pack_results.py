@@ -1,0 +1,31 @@
+"""Pack results for the evaluation server of GOT-10k or TrackingNet, and look at the zip as the server will."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lib.test.utils.packing import SUBMISSIONS
+from lib.test.utils.transform import add_arguments, pack_and_check
+from lib.utils.cli import run_script
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__ + " The results stay as they are. Exit code 1 if the server would refuse the zip."
+    )
+    parser.add_argument("server", help=f"one of: {', '.join(SUBMISSIONS)}")
+    add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Pack and check; return 1 if there are problems."""
+    args = parse_args(argv)
+    outcome = pack_and_check(args.server, args)
+    print(outcome.text)
+    return 1 if outcome.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,62 @@
+"""Check a downloaded checkpoint against the experiment it is for: keys, shapes, numbers; print its hash."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from lib.config.paths import find_checkpoint, load_paths
+from lib.config.seqtrack.config import load_config
+from lib.models.seqtrack import build_seqtrack
+from lib.test.evaluation.manifest import file_hash
+from lib.utils.checkpoint import check_weights, load_checkpoint
+from lib.utils.cli import run_script
+from lib.utils.errors import CheckpointError
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__ + " Nothing in the file is run. Exit code 2, with the reason, if it does not fit."
+    )
+    parser.add_argument("config", help="experiment, such as seqtrack_b256")
+    parser.add_argument("--checkpoint", type=Path, help="the file (default: where test.py looks, below save_dir)")
+    parser.add_argument("--save_dir", type=Path, help="folder of the checkpoints (default: .)")
+    return parser.parse_args(argv)
+
+
+def check_numbers(weights: Mapping[str, torch.Tensor], source: Path) -> None:
+    """Raise CheckpointError if a weight is NaN or infinite, as after a broken download or training."""
+    bad = [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise CheckpointError(f"{source}: {len(bad)} weights hold NaN or infinite numbers, such as {bad[0]}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check one checkpoint."""
+    args = parse_args(argv)
+    cfg = load_config(args.config)
+    save_dir = load_paths("test", save_dir=args.save_dir).save_dir
+    path = args.checkpoint or find_checkpoint(save_dir, Path(args.config).stem, cfg.TEST.EPOCH)
+    state = load_checkpoint(path)
+    weights = state.get("net")
+    if not isinstance(weights, Mapping):
+        raise CheckpointError(f"{path}: no weights under the key 'net' (found: {', '.join(map(str, state))})")
+    with torch.device("meta"):  # names and shapes are all that is needed
+        expected = build_seqtrack(cfg).state_dict()
+    check_weights(expected, weights, path)
+    check_numbers(weights, path)
+    total = sum(value.numel() for value in weights.values())
+    print(f"{path}: fits {args.config}")
+    print(f"  keys        {len(weights)}")
+    print(f"  parameters  {total:,}")
+    print(f"  epoch       {state.get('epoch', 'not recorded')}")
+    print(f"  size        {path.stat().st_size:,} bytes")
+    print(f"  sha256      {file_hash(path)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
