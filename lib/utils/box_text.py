@@ -1,7 +1,5 @@
 """Text annotations: boxes one per line, and flags. Long training sets are read by this, so the common case is fast."""
 
-from operator import methodcaller
-
 import numpy as np
 
 from lib.utils.errors import DataError
@@ -21,17 +19,13 @@ def parse_boxes(text: str, name: str) -> np.ndarray:
     Raises:
         DataError: if a line does not hold four numbers, or an infinite one; the message names file and line.
     """
-    text = text.rstrip()
-    lines = text.splitlines()
-    boxes = None
-    if set(map(methodcaller("count", ","), lines)) == {3}:  # the official files: no need to look at each line
-        try:
-            boxes = np.array(list(map(float, text.replace("\n", ",").split(","))), dtype=np.float64).reshape(-1, 4)
-        except ValueError:
-            boxes = None  # the slow way finds the line
-    if boxes is None:
+    lines = text.rstrip().splitlines()
+    try:  # the official files: commas, four numbers in each line
+        boxes = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2) if lines else np.zeros((0, 4))
+    except ValueError:
+        boxes = np.zeros((0, 0))
+    if boxes.shape != (len(lines), 4):  # other separators, or a mistake: look at each line
         boxes = np.array([_parse_line(line, name, i) for i, line in enumerate(lines, 1)], dtype=np.float64)
-    boxes = boxes.reshape(-1, 4)
     infinite = np.isinf(boxes).any(axis=1)
     if infinite.any():
         row = int(infinite.argmax())

@@ -119,7 +119,7 @@ def _list_videos(storage: Storage) -> list[str]:
 
 
 def _records(storage: Storage, tracks: Iterable[Track]) -> Iterator[SequenceRecord]:
-    kept = [track for track in tracks if not track.fills_image()]
+    kept = [track for track in tracks if not track.fills_image()]  # Faithful: by the first box alone
     frames = [_frame_path(track.video, track.first_frame) for track in kept]
     require_files(storage, frames, "first frames of tracks")
     for track in kept:
@@ -153,7 +153,7 @@ def _parse_video(storage: Storage, video: str, files: list[str]) -> Iterator[Tra
                     continue
                 seen.add(track_id)
                 track = tracks.setdefault(track_id, Track(video, target.findtext("name"), number, [], [], image_size))
-                if track.first_frame + len(track.visible) == number:  # else a gap came before: the rest is left out
+                if track.first_frame + len(track.visible) == number:  # Faithful: ends at the first gap
                     x1, y1, x2, y2 = (int(target.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
                     track.boxes_xywh.append([x1, y1, x2 - x1, y2 - y1])
                     track.visible.append(target.findtext("occluded") == "0")

@@ -24,7 +24,8 @@ class Synthetic(TrainingDataset):
         split: worlds of different splits never coincide.
         backgrounds: folder of photos, or ``None`` for procedural textures.
         cutouts: folder of RGBA cut-outs, or ``None`` for procedural shapes.
-        cache_sequences: worlds (not frames) kept ready in memory per process.
+        cache_sequences: worlds (not frames) kept ready in memory per process; one takes about 1.4 MB at 320 x 240 and
+            saves most of the cost of a sample.
         name: as in the configuration.
     """
 
@@ -38,7 +39,7 @@ class Synthetic(TrainingDataset):
         split: str = "train",
         backgrounds: Path | None = None,
         cutouts: Path | None = None,
-        cache_sequences: int = 64,
+        cache_sequences: int = 256,
         name: str = "SYNTHETIC",
     ) -> None:
         self.name = name

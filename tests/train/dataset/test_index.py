@@ -19,7 +19,7 @@ from lib.train.dataset.trackingnet import TrackingNet
 from lib.utils.errors import DataError
 from lib.utils.storage import open_storage
 from tests.train.dataset.fabricate import FABRICATE, write
-from tests.train.dataset.test_packed import assert_same, read_all
+from tests.train.dataset.reading import assert_same, read_all
 
 OPEN = {
     "lasot": lambda root, cache: Lasot(open_storage(root), "all", cache_dir=cache),

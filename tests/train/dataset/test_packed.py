@@ -2,35 +2,22 @@
 
 import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import lmdb
-import numpy as np
 import pytest
+import torch
 
-from lib.train.dataset.disk import DiskDataset
+from lib.config.paths import load_paths
+from lib.config.seqtrack.config import default_config
 from lib.train.dataset.packing import PACKABLE, pack_dataset
+from lib.train.train_script import build_loader
 from lib.utils.errors import ConfigError
 from lib.utils.storage import open_storage
+from tests.train.dataset import fabricate
 from tests.train.dataset.fabricate import FABRICATE
-
-
-def read_all(dataset: DiskDataset) -> list[tuple]:
-    rows = []
-    for sequence in range(len(dataset)):
-        info = dataset.sequence_info(sequence)
-        frames = dataset.frames(sequence, list(range(len(info))))
-        rows.append((dataset.sequence_name(sequence), info.boxes_xywh, info.valid, info.visible, np.stack(frames)))
-    return rows
-
-
-def assert_same(first: list[tuple], second: list[tuple]) -> None:
-    assert len(first) == len(second) > 0
-    for a, b in zip(first, second, strict=True):
-        assert a[0] == b[0]
-        for x, y in zip(a[1:], b[1:], strict=True):
-            assert x.dtype == y.dtype
-            np.testing.assert_array_equal(x, y)
+from tests.train.dataset.reading import assert_same, read_all
 
 
 @pytest.mark.parametrize("kind", PACKABLE)
@@ -75,8 +62,8 @@ def test_workers_read_the_same(method: str, tmp_path: Path) -> None:
     pack_dataset("lasot", open_storage(tmp_path / "lasot"), tmp_path / "packed")
     dataset = PACKABLE["lasot"].open(open_storage(tmp_path / "packed"))
     here = read_all(dataset)
-    with multiprocessing.get_context(method).Pool(2) as pool:
-        for rows in pool.map(read_all, [dataset, dataset]):
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+        for rows in pool.map(read_all, [dataset, dataset], timeout=60):
             assert_same(here, rows)
 
 
@@ -86,6 +73,33 @@ def test_two_data_sets_share_one_database(tmp_path: Path) -> None:
     first, second = (PACKABLE["lasot"].open(open_storage(tmp_path / "packed")) for _ in range(2))
     assert_same(read_all(first), read_all(second))
     assert_same(read_all(first), read_all(pickle.loads(pickle.dumps(second))))
+
+
+def test_training_batches_are_the_same(tmp_path: Path) -> None:
+    """From the name in the configuration to the batch, with workers: files and packed give the same bytes."""
+    fabricate.lasot(tmp_path / "lasot", ("bird-1",), frames=24)
+    fabricate.coco(tmp_path / "coco")
+    (tmp_path / "split.txt").write_text("bird-1\n")
+    for kind in ("lasot", "coco"):
+        pack_dataset(kind, open_storage(tmp_path / kind), tmp_path / f"{kind}_lmdb")
+    batches = {}
+    for suffix in ("", "_lmdb"):
+        for workers in (0, 2):
+            overrides = {
+                "DATA.TRAIN.DATASETS_NAME": [f"LASOT{suffix}:split.txt", f"COCO17{suffix}"],
+                "DATA.TRAIN.SAMPLE_PER_EPOCH": 8,
+                "TRAIN.BATCH_SIZE": 4,
+                "TRAIN.NUM_WORKER": workers,
+            }
+            overrides |= {f"DATA.{part}.SIZE": 64 for part in ("SEARCH", "TEMPLATE")}
+            overrides |= {f"TEST.{part}_SIZE": 64 for part in ("SEARCH", "TEMPLATE")}
+            paths = load_paths("train", data_dir=tmp_path, save_dir=tmp_path / "save")
+            loader = build_loader(default_config(overrides), paths, "TRAIN", torch.device("cpu"))
+            batches[suffix, workers] = list(loader.epoch(3))
+    first, *others = batches.values()
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            assert torch.equal(a.search, b.search) and torch.equal(a.search_boxes_xywh, b.search_boxes_xywh)
 
 
 def test_unknown_kind_lists_the_known(tmp_path: Path) -> None:
