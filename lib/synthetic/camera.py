@@ -12,6 +12,7 @@ from lib.synthetic.sprite import blur_taps
 from lib.synthetic.stable import Draws, cosine, derive_seed, shifted_mean, sine, warp
 
 _NOISE_SIDE = 256
+_NOISE_SHIFT = 128  # frames differ by where in the sheet of noise they begin
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Camera:
         moving = draws.choice([0.0, 0.3, 1.0, 1.0])
         reach = preset.pan * unit * moving * 0.6
         pan_x, pan_y = (walk(draws, num_frames, period, 0.0, reach) for _ in range(2))
-        jerks = event_times(draws, num_frames, draws.integer(0, round(preset.jolts[1])) // 2)
+        jerks = event_times(draws, num_frames, int(draws.uniform(*preset.jolts) / 2))
         pan_x = pan_x + steps(draws, num_frames, jerks, 0.15 * unit)
         zoom = 1 + wander(draws, num_frames, period, -preset.camera_zoom * moving, preset.camera_zoom * moving)
         roll = np.floor(wander(draws, num_frames, period, -preset.roll, preset.roll) * moving).astype(np.int64)
@@ -49,7 +50,9 @@ class Camera:
         shake_x, shake_y = (draws.uniforms(-shaken, shaken, num_frames) for _ in range(2))
         return cls(pan_x, pan_y, zoom, roll, shake_x, shake_y)
 
-    def to_view(self, x: np.ndarray | float, y: np.ndarray | float, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    def to_view(
+        self, x: np.ndarray | float, y: np.ndarray | float, width: int, height: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """View position (F,), (F,) of a background point given relative to the middle of the background."""
         cos, sin = cosine(self.roll), sine(self.roll)
         dx, dy = (x - self.pan_x) * self.zoom, (y - self.pan_y) * self.zoom
@@ -81,12 +84,18 @@ def smeared(image: np.ndarray, smear: tuple[float, float]) -> np.ndarray:
     return image if taps == 1 else shifted_mean(image, *smear, min(taps, 8), border=cv2.BORDER_REPLICATE)
 
 
-@lru_cache(maxsize=1)
-def _noise_tile() -> np.ndarray:
-    # (256, 256, 3) int16, nearly normal with sigma 16: four uniform bytes added up.
+@lru_cache(maxsize=16)
+def _noise_sheet(level: int, coarse: bool, grey: bool, height: int, width: int) -> np.ndarray:
+    # (height + 128, width + 128, 3) int16, nearly normal with sigma level / 2: four uniform bytes added up.
     draws = Draws("noise tile")
-    total = sum(draws.field(_NOISE_SIDE, _NOISE_SIDE * 3).astype(np.int16) for _ in range(4)) - 510
-    return np.clip((total * 16) // 148, -64, 64).astype(np.int16).reshape(_NOISE_SIDE, _NOISE_SIDE, 3)
+    total = sum(draws.field(_NOISE_SIDE, _NOISE_SIDE * 3).astype(np.int32) for _ in range(4)) - 510
+    tile = ((total * level + 148) // 296).astype(np.int16).reshape(_NOISE_SIDE, _NOISE_SIDE, 3)
+    if grey:
+        tile = tile[:, :, :1].repeat(3, axis=2)
+    if coarse:  # as after a denoiser: blotches of two pixels
+        tile = tile.repeat(2, axis=0).repeat(2, axis=1)
+    height, width = height + _NOISE_SHIFT, width + _NOISE_SHIFT
+    return np.tile(tile, (-(-height // tile.shape[0]), -(-width // tile.shape[1]), 1))[:height, :width].copy()
 
 
 class Sensor:
@@ -106,7 +115,7 @@ class Sensor:
         self.shutter = draws.uniform(*preset.shutter)
         self.quality = draws.integer(*preset.quality)
         self._grey = draws.chance(0.04)
-        self._noise = round(draws.uniform(*preset.noise) * draws.choice([0, 0.5, 1]) * 16)  # sigma in 1/16 grey level
+        self._noise = round(draws.uniform(*preset.noise) * draws.choice([0, 0.5, 1]) * 2)  # sigma in half grey levels
         self._noise_key = draws.integer(0, 1 << 30)
         self._coarse_noise = draws.chance(0.3)
         self._defocus = draws.choice([3, 5]) if draws.chance(preset.defocus) else 0
@@ -125,12 +134,13 @@ class Sensor:
         light = spline(knots, num_frames, period) + steps(draws, num_frames, flashes, 0.4)
         base = [draws.uniform(-preset.tint, preset.tint) for _ in range(3)]
         drift = [wander(draws, num_frames, period * 2, -preset.tint / 2, preset.tint / 2) for _ in range(3)]
-        gains = [np.clip(light, 0.35, 1.6) * (1 + base[k] + drift[k]) for k in range(3)]
+        gains = [np.clip(light, 0.45, 1.6) * (1 + base[k] + drift[k]) for k in range(3)]
         return np.floor(np.stack(gains, axis=1) * 256).astype(np.int64)
 
-    def expose(self, image: np.ndarray, frame: int) -> np.ndarray:
-        """What the sensor makes of a clean picture (H, W, 3) uint8 RGB in a frame."""
-        table = np.clip((self._levels[:, None] * self._gain[frame]) >> 16, 0, 255).astype(np.uint8)
+    def expose(self, image: np.ndarray, frame: int, exposure: int = 256) -> np.ndarray:
+        """What the sensor makes of a clean picture (H, W, 3) uint8 RGB in a frame; ``exposure`` is a gain in 1/256."""
+        gain = (self._gain[frame] * exposure) >> 8
+        table = np.clip((self._levels[:, None] * gain) >> 16, 0, 255).astype(np.uint8)
         if self._grey:
             image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
             table = table[:, 1:2].repeat(3, axis=1)
@@ -140,12 +150,7 @@ class Sensor:
         return cv2.add(image, self._noise_in(frame, *image.shape[:2]), dtype=cv2.CV_8U) if self._noise else image
 
     def _noise_in(self, frame: int, height: int, width: int) -> np.ndarray:
+        sheet = _noise_sheet(self._noise, self._coarse_noise, self._grey, height, width)
         shift = derive_seed(self._noise_key, frame)
-        tile = np.roll(_noise_tile(), (shift % _NOISE_SIDE, (shift >> 8) % _NOISE_SIDE), axis=(0, 1))
-        tile = (tile * np.int16(self._noise)) >> 8
-        if self._grey:
-            tile = np.broadcast_to(tile[:, :, :1], tile.shape)
-        if self._coarse_noise:  # as after a denoiser: blotches of two pixels
-            tile = tile.repeat(2, axis=0).repeat(2, axis=1)
-        rows, columns = -(-height // tile.shape[0]), -(-width // tile.shape[1])
-        return np.tile(tile, (rows, columns, 1))[:height, :width]
+        y, x = shift % _NOISE_SHIFT, (shift >> 8) % _NOISE_SHIFT
+        return sheet[y : y + height, x : x + width]

@@ -58,10 +58,14 @@ def _shape(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
     outline = place(outline, 0, 0, draws.uniform(0.55, 1), draws.uniform(0.55, 1))
     canvas.paint(outline, skins.main, relief=draws.integer(30, 140))
     if draws.chance(0.5):
-        canvas.paint(place(outline, 0.06 * swing, 0, draws.uniform(0.3, 0.7)), skins.second, relief=draws.integer(0, 90))
+        canvas.paint(
+            place(outline, 0.06 * swing, 0, draws.uniform(0.3, 0.7)), skins.second, relief=draws.integer(0, 90)
+        )
     for _ in range(draws.integer(0, 4)):
         x, y = draws.uniform(-0.45, 0.45), draws.uniform(-0.45, 0.45)
-        canvas.paint(place(blob(draws), x, y, draws.uniform(0.06, 0.2)), draws.choice([skins.accent, skins.dark]), relief=40)
+        canvas.paint(
+            place(blob(draws), x, y, draws.uniform(0.06, 0.2)), draws.choice([skins.accent, skins.dark]), relief=40
+        )
 
 
 def _beast(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
@@ -73,7 +77,9 @@ def _beast(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
         for x in (-0.75 * long, 0.7 * long):
             step = 0.22 * swing * phase * (1 if x > 0 else -1)
             skin = skins.second if back else skins.main
-            canvas.paint(limb(x + (0.08 if back else 0), top + 0.2, x + step, ground, 1.5 * thick, thick), skin, relief=60)
+            canvas.paint(
+                limb(x + (0.08 if back else 0), top + 0.2, x + step, ground, 1.5 * thick, thick), skin, relief=60
+            )
     tail_x, tail_y = -long - draws.uniform(0.1, 0.3), top + draws.uniform(-0.5, 0.3) + 0.15 * swing
     canvas.paint(limb(-0.9 * long, top, tail_x, tail_y, draws.uniform(0.08, 0.25), 0.05), skins.main, relief=40)
     canvas.paint(ellipse(0, top + 0.1, long, deep), skins.main, relief=130)
@@ -87,7 +93,9 @@ def _beast(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
     face = min(neck_x + 0.1, 0.97 - head)
     canvas.paint(limb(face, neck_y + 0.03, min(0.98, face + head * 1.5), neck_y + 0.1, head, head * 0.6), skins.second)
     ear = draws.uniform(0.08, 0.3)
-    canvas.paint(limb(face - 0.08, neck_y - 0.05, face - 0.15, max(-0.98, neck_y - 0.1 - ear), 0.12, 0.04), skins.accent)
+    canvas.paint(
+        limb(face - 0.08, neck_y - 0.05, face - 0.15, max(-0.98, neck_y - 0.1 - ear), 0.12, 0.04), skins.accent
+    )
     canvas.paint(ellipse(face + 0.08, neck_y - 0.04, 0.045, 0.045), skins.dark, relief=0)
 
 
@@ -95,7 +103,9 @@ def _person(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
     slim = draws.uniform(0.16, 0.28)
     hip, shoulder = 0.12, -0.5
     stride = 0.3 * swing
-    tan = np.broadcast_to(np.array(draw_colour(draws, draws.choice(["sand", "soil"])), dtype=np.uint8), skins.main.shape)
+    tan = np.broadcast_to(
+        np.array(draw_colour(draws, draws.choice(["sand", "soil"])), dtype=np.uint8), skins.main.shape
+    )
     canvas.paint(limb(0, shoulder + 0.08, -0.9 * stride - 0.08, hip, 0.15, 0.11), skins.main, relief=50)
     canvas.paint(limb(0.02, hip, -stride, 0.94, 0.26, 0.13), skins.dark, relief=60)
     canvas.paint(limb(-0.02, hip, stride, 0.94, 0.27, 0.14), skins.second, relief=80)
@@ -107,7 +117,9 @@ def _person(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
     canvas.paint(limb(0, shoulder + 0.08, 0.9 * stride + 0.12, hip + 0.02, 0.16, 0.11), skins.main, relief=80)
     canvas.paint(ellipse(0.9 * stride + 0.12, hip + 0.05, 0.07, 0.07), tan, relief=40)
     canvas.paint(ellipse(0.02, -0.73, 0.17, 0.21), tan, relief=90)
-    canvas.paint(ellipse(-0.01, -0.83, 0.185, draws.uniform(0.1, 0.16)), draws.choice([skins.dark, skins.accent]), relief=50)
+    canvas.paint(
+        ellipse(-0.01, -0.83, 0.185, draws.uniform(0.1, 0.16)), draws.choice([skins.dark, skins.accent]), relief=50
+    )
 
 
 def _car(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
@@ -127,7 +139,9 @@ def _car(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
     _wheels(draws, canvas, skins, (-0.58, 0.58), floor, draws.uniform(0.17, 0.26), swing)
 
 
-def _wheels(draws: Draws, canvas: Canvas, skins: Skins, columns: tuple[float, ...], y: float, r: float, swing: float) -> None:
+def _wheels(
+    draws: Draws, canvas: Canvas, skins: Skins, columns: tuple[float, ...], y: float, r: float, swing: float
+) -> None:
     turn = int(swing * TURN / 8)
     spokes = draws.integer(2, 4)
     for x in columns:
@@ -150,7 +164,9 @@ def _truck(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
         canvas.paint(round_box(x, roof + 0.14, x + (cab + 0.6) / windows, roof + 0.42, 0.03), skins.dark, relief=50)
     canvas.paint(round_box(cab, roof + draws.uniform(0, 0.3), 0.98, floor, 0.12), skins.second, relief=90)
     canvas.paint(round_box(cab + 0.12, roof + 0.36, 0.96, roof + 0.6, 0.05), skins.bright, relief=40)
-    _wheels(draws, canvas, skins, (-0.66, -0.3, 0.66)[draws.integer(0, 1) :], floor + 0.04, draws.uniform(0.15, 0.2), swing)
+    _wheels(
+        draws, canvas, skins, (-0.66, -0.3, 0.66)[draws.integer(0, 1) :], floor + 0.04, draws.uniform(0.15, 0.2), swing
+    )
 
 
 def _roof_view(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
@@ -160,7 +176,9 @@ def _roof_view(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None
         canvas.paint(box(x - 0.16, -half - 0.04, x + 0.16, half + 0.04), skins.dark, relief=0)
     canvas.paint(round_box(-0.98, -half, 0.98, half, draws.uniform(0.1, 0.3)), skins.main, relief=90)
     canvas.paint(round_box(-0.62, -half + 0.07, 0.42, half - 0.07, 0.12), skins.dark, relief=40)
-    canvas.paint(round_box(-0.42, -half + 0.1, 0.16, half - 0.1, 0.08), draws.choice([skins.main, skins.second]), relief=60)
+    canvas.paint(
+        round_box(-0.42, -half + 0.1, 0.16, half - 0.1, 0.08), draws.choice([skins.main, skins.second]), relief=60
+    )
     for y in (-half + 0.1, half - 0.1):
         canvas.paint(ellipse(0.92, y, 0.06, 0.08), skins.bright, relief=0)
         canvas.paint(ellipse(-0.93, y, 0.05, 0.08), skins.accent, relief=0)
@@ -172,7 +190,9 @@ def _bird(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
     lift = span * (0.25 + 0.75 * (0.5 + 0.5 * swing))
     for side, skin in ((-1, skins.second), (1, skins.main)):
         tip_x = draws.uniform(-0.5, 0.0)
-        wing = np.array([(chord / 2, 0), (tip_x + 0.16, side * lift), (tip_x - 0.1, side * lift * 0.96), (-chord / 2, 0)])
+        wing = np.array(
+            [(chord / 2, 0), (tip_x + 0.16, side * lift), (tip_x - 0.1, side * lift * 0.96), (-chord / 2, 0)]
+        )
         canvas.paint(wing, skin, relief=60)
     tail = draws.uniform(0.12, 0.34)
     canvas.paint(np.array([(-0.5, 0), (-0.95, -tail), (-0.86, 0), (-0.95, tail)]), skins.second, relief=40)
@@ -184,7 +204,9 @@ def _bird(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
 def _fish(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
     deep = draws.uniform(0.25, 0.55)
     flip = 0.25 * swing
-    canvas.paint(np.array([(-0.45, 0), (-0.95, -0.45 + flip), (-0.8, flip), (-0.95, 0.45 + flip)]), skins.second, relief=50)
+    canvas.paint(
+        np.array([(-0.45, 0), (-0.95, -0.45 + flip), (-0.8, flip), (-0.95, 0.45 + flip)]), skins.second, relief=50
+    )
     canvas.paint(np.array([(-0.25, -0.5 * deep), (-0.1, -deep - 0.3), (0.3, -0.8 * deep)]), skins.accent, relief=40)
     canvas.paint(ellipse(0.15, 0, 0.75, deep), skins.main, relief=130)
     if draws.chance(0.6):
@@ -225,7 +247,9 @@ def _parcel(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
             canvas.paint(box(x, y, min(x + wide, 0.85 * half_x), y + 0.2 * half_y), ink, relief=0)
             x += wide + 0.09 * half_x
     if draws.chance(0.5):
-        canvas.paint(place(blob(draws), 0.3 * half_x, 0.55 * half_y, 0.3 * half_x, 0.3 * half_y), skins.accent, relief=50)
+        canvas.paint(
+            place(blob(draws), 0.3 * half_x, 0.55 * half_y, 0.3 * half_x, 0.3 * half_y), skins.accent, relief=50
+        )
 
 
 @dataclass(frozen=True)
@@ -267,18 +291,17 @@ class Figure:
         key: names the individual: the same key is the same figure at any ``side``.
         side: pixels of the square picture.
         mood: of its colours; None draws one.
+        phases: at most so many pictures of its gait; for extras, which need not walk well.
     """
 
-    def __init__(self, kind: str, key: tuple[object, ...], side: int, mood: str | None = None) -> None:
+    def __init__(
+        self, kind: str, key: tuple[object, ...], side: int, mood: str | None = None, *, phases: int = 4
+    ) -> None:
         self.kind = KINDS[kind]
+        self.phases = min(phases, self.kind.phases)
         self.side = side
         self._key = key
         self._mood = mood
-
-    @property
-    def phases(self) -> int:
-        """Number of pictures of its gait."""
-        return self.kind.phases
 
     @cached_property
     def _skins(self) -> Skins:

@@ -1,13 +1,14 @@
 """Writing synthetic sequences in the folder layouts of GOT-10k and LaSOT.
 
-A sequence is written into a hidden folder beside its place and moved there when it is whole; one that is already there is
-kept, if it was made with the same arguments (``synthetic.json`` in its folder says with which).
+A sequence is written into a hidden folder beside its place and moved there when it is whole; one that is already there
+is kept, if it was made with the same arguments (``synthetic.json`` in its folder says with which).
 """
 
 import json
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +17,7 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from lib.synthetic.media import list_images
@@ -66,7 +68,7 @@ def write_got10k(
         split: ``train``, ``val`` or ``test``; as in the benchmark, ``test`` shows only the first box and no labels.
         sequences: rendered with the same ``split``.
         workers: processes that render; 0 renders in this one.
-        progress: called as ``progress(done, kept)`` after each sequence.
+        progress: called as ``progress(done, kept)`` once at the start and after each sequence.
 
     Raises:
         InputError: for an unknown split, or if a sequence of that name was made with other arguments.
@@ -102,7 +104,7 @@ def write_lasot(
         sequences: rendered with the same ``split``.
         split: ``train`` or ``test``.
         workers: processes that render; 0 renders in this one.
-        progress: called as ``progress(done, kept)`` after each sequence.
+        progress: called as ``progress(done, kept)`` once at the start and after each sequence.
 
     Raises:
         InputError: for an unknown split, or if a sequence of that name was made with other arguments.
@@ -139,7 +141,7 @@ def _write_all(folder: Path, jobs: list[Job], workers: int, progress: Progress |
         raise DataError(f"{folder}: cannot make this folder: {error.strerror}") from error
     kept = [_is_there(job) for job in jobs]
     done = sum(kept)
-    if progress and done:
+    if progress:
         progress(done, done)
     for _ in _run([job for job, there in zip(jobs, kept, strict=True) if not there], workers):
         done += 1
@@ -155,7 +157,9 @@ def _run(jobs: list[Job], workers: int) -> Iterator[None]:
             yield write_sequence(job)
         return
     # "spawn": a forked child may inherit locks of threads that OpenCV or torch started.
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_start_worker
+    ) as pool:
         waiting = iter(jobs)
         running: set[Future] = {pool.submit(write_sequence, job) for job in islice(waiting, 2 * workers)}
         try:
@@ -167,6 +171,11 @@ def _run(jobs: list[Job], workers: int) -> Iterator[None]:
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets us finish
+    cv2.setNumThreads(1)
 
 
 def _describe(recipe: Recipe, jpeg: bool) -> str:
@@ -195,7 +204,9 @@ def _is_there(job: Job) -> bool:
         return False
     note = path / "synthetic.json"
     if not note.is_file() or note.read_text() != _describe(recipe, jpeg):
-        raise InputError(f"{path}: is there already and was made with other settings; choose another folder or remove it")
+        raise InputError(
+            f"{path}: is there already and was made with other settings; choose another folder or remove it"
+        )
     return True
 
 
@@ -209,7 +220,9 @@ def write_sequence(job: Job) -> None:
         DataError: if the folder cannot be written.
     """
     recipe, jpeg, path, layout = job
-    arguments = {name: getattr(recipe, name) for name in ("seed", "num_frames", "difficulty", "split", "backgrounds", "cutouts")}
+    arguments = {
+        name: getattr(recipe, name) for name in ("seed", "num_frames", "difficulty", "split", "backgrounds", "cutouts")
+    }
     sequence = SyntheticSequence(**arguments, size=(recipe.width, recipe.height), jpeg=jpeg)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,9 @@ def load_cutout(path: Path, side: int) -> np.ndarray:
         raise DataError(f"{path}: the cut-out is transparent")
     image = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     alpha = image[:, :, 3:].astype(np.uint16)
-    image = np.concatenate([(image[:, :, 2::-1] * (alpha + (alpha >> 7)) >> 8).astype(np.uint8), image[:, :, 3:]], axis=2)
+    image = np.concatenate(
+        [(image[:, :, 2::-1] * (alpha + (alpha >> 7)) >> 8).astype(np.uint8), image[:, :, 3:]], axis=2
+    )
     scale = side / max(image.shape[:2])
     height, width = (max(2, round(s * scale)) for s in image.shape[:2])
     image = shrink(image, width, height)

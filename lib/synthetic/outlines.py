@@ -119,7 +119,7 @@ class Canvas:
         window = self.image[y0:y1, x0:x1]
         if not self.silhouette_only:
             colour = skin[y0:y1, x0:x1]
-            if relief:
+            if relief and min(mask.shape) > 8:  # nobody sees light on smaller parts
                 colour = shade(colour, mask, relief)
             window[:, :, :3] = blend(window[:, :, :3], colour, mask)
         alpha = window[:, :, 3].astype(np.uint16)

@@ -30,8 +30,10 @@ class Preset:
         shutter: share of the frame time that the shutter is open; motion blur grows with it.
         occlusions: obstacles per 60 frames that cross the target's way.
         obstacles: that stand still in the scene.
-        twins: distractors that look like the target.
-        bystanders: other moving figures.
+        twins: distractors that look like the target and pass behind it.
+        front_twins: distractors that may pass before it.
+        bystanders: other moving figures behind it.
+        passers: other moving figures before it.
         exits: times per 60 frames that the target leaves the image and comes back.
         noise: sensor noise, grey levels (sigma).
         defocus: chance of an unsharp sequence.
@@ -56,9 +58,11 @@ class Preset:
     tint: float
     shutter: Range
     occlusions: Range
-    obstacles: Range
-    twins: Range
-    bystanders: Range
+    obstacles: tuple[int, int]
+    twins: tuple[int, int]
+    front_twins: tuple[int, int]
+    bystanders: tuple[int, int]
+    passers: tuple[int, int]
     exits: Range
     noise: Range
     defocus: float
@@ -86,7 +90,9 @@ _EASY = Preset(
     occlusions=(0, 0),
     obstacles=(0, 0),
     twins=(0, 0),
+    front_twins=(0, 0),
     bystanders=(0, 1),
+    passers=(0, 0),
     exits=(0, 0),
     noise=(0, 2),
     defocus=0.05,
@@ -101,7 +107,7 @@ _MEDIUM = Preset(
     turn=0.5,
     aspect=0.15,
     flip=0.2,
-    jolts=(0, 1),
+    jolts=(0, 0.8),
     pan=0.5,
     camera_zoom=0.12,
     roll=40,
@@ -110,11 +116,13 @@ _MEDIUM = Preset(
     flicker=(0, 0),
     tint=0.06,
     shutter=(0.1, 0.7),
-    occlusions=(0, 2),
+    occlusions=(0, 1.6),
     obstacles=(0, 1),
     twins=(0, 1),
+    front_twins=(0, 0),
     bystanders=(0, 2),
-    exits=(0, 0.6),
+    passers=(0, 1),
+    exits=(0, 0.7),
     noise=(0, 5),
     defocus=0.15,
     quality=(55, 95),
@@ -128,7 +136,7 @@ _HARD = Preset(
     turn=1.0,
     aspect=0.3,
     flip=0.4,
-    jolts=(0, 3),
+    jolts=(0, 2.5),
     pan=1.0,
     camera_zoom=0.2,
     roll=120,
@@ -137,11 +145,13 @@ _HARD = Preset(
     flicker=(0, 2),
     tint=0.12,
     shutter=(0.2, 1.0),
-    occlusions=(1, 3),
+    occlusions=(0.6, 2.6),
     obstacles=(0, 2),
-    twins=(0, 3),
-    bystanders=(0, 3),
-    exits=(0, 1.4),
+    twins=(0, 2),
+    front_twins=(0, 1),
+    bystanders=(0, 2),
+    passers=(0, 1),
+    exits=(0, 1.2),
     noise=(0, 10),
     defocus=0.3,
     quality=(30, 90),

@@ -9,7 +9,16 @@ from lib.synthetic.figures import KINDS, Figure
 from lib.synthetic.outlines import Canvas, blob, box, limb, place, polygon, round_box
 from lib.synthetic.sprite import Sprite, compose
 from lib.synthetic.stable import TURN, Draws, blend, coordinates, halve, sine
-from lib.synthetic.textures import MOODS, draw_colour, draw_palette, draw_texture, fractal_noise, ramp, soft_gradient, texture
+from lib.synthetic.textures import (
+    MOODS,
+    draw_colour,
+    draw_palette,
+    draw_texture,
+    fractal_noise,
+    ramp,
+    soft_gradient,
+    texture,
+)
 
 _GROUNDS = ("meadow", "forest", "sand", "soil", "concrete", "asphalt", "water", "snow", "night")
 _SKIES = ("water", "water", "snow", "pastel", "night", "grey")
@@ -133,8 +142,12 @@ def room(draws: Draws, height: int, width: int) -> np.ndarray:
     indoor = ("pastel", "concrete", "sand", "brick", "soil", "grey", "water")
     pattern = draws.choice(["plain", "bricks", "stripes", "clouds", "checker"])
     wall = draw_palette(draws, draws.choice(indoor), 3)
-    image = texture(draws, height, width, wall, pattern=pattern, size=draws.integer(12, 60), roughness=draws.uniform(0, 0.3))
-    floor = draw_texture(draws, height, width, draw_palette(draws, draws.choice(indoor), 3), scale=draws.uniform(0.6, 1.5))
+    image = texture(
+        draws, height, width, wall, pattern=pattern, size=draws.integer(12, 60), roughness=draws.uniform(0, 0.3)
+    )
+    floor = draw_texture(
+        draws, height, width, draw_palette(draws, draws.choice(indoor), 3), scale=draws.uniform(0.6, 1.5)
+    )
     base = draws.uniform(0.45, 0.8)
     slope = draws.uniform(-0.15, 0.15) * height
     _fill_below(image, floor, (base * height + slope * (np.arange(width) / width - 0.5))[None, :])
@@ -170,8 +183,12 @@ def abstract(draws: Draws, height: int, width: int) -> np.ndarray:
     """Large textured patches with soft or sharp borders."""
     image = draw_texture(draws, height, width, draw_palette(draws, draws.choice(MOODS), 4), scale=draws.uniform(0.5, 2))
     for _ in range(draws.integer(1, 3)):
-        skin = draw_texture(draws, height, width, draw_palette(draws, draws.choice(MOODS), 4), scale=draws.uniform(0.5, 2))
-        field = draws.choice([soft_gradient, lambda *args: fractal_noise(*args, cell=128, octaves=2)])(draws, height, width)
+        skin = draw_texture(
+            draws, height, width, draw_palette(draws, draws.choice(MOODS), 4), scale=draws.uniform(0.5, 2)
+        )
+        field = draws.choice([soft_gradient, lambda *args: fractal_noise(*args, cell=128, octaves=2)])(
+            draws, height, width
+        )
         mask = (field.astype(np.int32) - draws.integer(80, 176)) * draws.choice([1, 3, 10, 40]) + 128
         image = blend(image, skin, np.clip(mask, 0, 255).astype(np.uint8))
     _scatter(draws, image, draws.integer(0, 10))

@@ -19,7 +19,7 @@ class SyntheticSequence:
 
     Everything is a pure function of the arguments: the same seed gives the same pixels on every machine, in every
     process, with any number of threads. Two things are outside our hands: decoding the photos of ``backgrounds``, and
-    ``jpeg``, both of which are as stable as the JPEG library in OpenCV (libjpeg-turbo has not changed its output for years).
+    ``jpeg``, both of which are as stable as the JPEG library in OpenCV (libjpeg-turbo has kept its output for years).
 
     Args:
         seed: number of the world, not negative.
@@ -83,18 +83,25 @@ class SyntheticSequence:
 
     @cached_property
     def _fractions(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._world.target.visibility(*self.size, self._world.cast[1])
+        return self._world.target.visibility(*self.size, self._world.front)
 
     @cached_property
     def _bounds(self) -> np.ndarray:
-        # (F, 4) x0, y0, x1, y1 of the part of the silhouette inside the image; zeros where there is none.
-        width, height = self.size
-        bounds = self._world.target.corners.copy()
-        outside = (bounds[:, :2] < 0).any(axis=1) | (bounds[:, 2] > width) | (bounds[:, 3] > height)
-        for frame in np.flatnonzero(outside):
-            rows, columns = np.nonzero(self.mask(int(frame)) > 127)
-            bounds[frame] = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if rows.size else 0
-        return bounds
+        # (F, 4) x0, y0, x1, y1 of the part of the silhouette inside the image; zeros where there is none. Geometry
+        # gives fractions of a pixel, the rendered mask has the last word: it is never more than half a pixel away.
+        target, bounds = self._world.target, np.zeros((self.num_frames, 4))
+        for frame in range(self.num_frames):
+            part = target.render(frame, *self.size, alpha_only=True)
+            if part is None:
+                continue
+            solid = part[2] > 127
+            rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
+            if rows.size:
+                x, y = part[:2]
+                bounds[frame] = x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1
+        limits = np.array([*self.size, *self.size])
+        exact = np.clip(target.corners, np.maximum(bounds - 0.5, 0), np.minimum(bounds + 0.5, limits))
+        return np.where((bounds > 0).any(axis=1, keepdims=True), exact, 0)
 
     @cached_property
     def absent(self) -> np.ndarray:
@@ -118,7 +125,10 @@ class SyntheticSequence:
 
     @cached_property
     def visible_fraction(self) -> np.ndarray:
-        """(F,) float64 in [0, 1]: share of the silhouette inside the image and not hidden, counted on a grid of points."""
+        """(F,) float64 in [0, 1]: share of the silhouette that is inside the image and not hidden.
+
+        Counted on a grid of at most 14 x 14 points.
+        """
         return np.where(self.absent, 0.0, self._fractions[1])
 
     @cached_property
@@ -133,7 +143,7 @@ class SyntheticSequence:
     def visible_mask(self, index: int) -> np.ndarray:
         """Alpha (H, W) uint8 of what can be seen of the target in a frame."""
         mask = self.mask(index)
-        for actor in self._world.cast[1]:
+        for actor in self._world.front:
             if actor.sprite.solid:
                 cover = self._alpha(actor, index).astype(np.uint16)
                 mask = (mask * (256 - cover - (cover >> 7)) >> 8).astype(np.uint8)
@@ -141,10 +151,10 @@ class SyntheticSequence:
 
     def _alpha(self, actor: Actor, index: int) -> np.ndarray:
         mask = np.zeros((self.recipe.height, self.recipe.width), dtype=np.uint8)
-        part = actor.render(self._checked(index), *self.size)
+        part = actor.render(self._checked(index), *self.size, alpha_only=True)
         if part is not None:
             x0, y0, patch = part
-            mask[y0 : y0 + patch.shape[0], x0 : x0 + patch.shape[1]] = patch[:, :, 3]
+            mask[y0 : y0 + patch.shape[0], x0 : x0 + patch.shape[1]] = patch
         return mask
 
     def frame(self, index: int) -> np.ndarray:
@@ -164,12 +174,11 @@ class SyntheticSequence:
         shutter, limit = world.sensor.shutter, 0.1 * world.unit
         image = world.camera.show(world.background, index, width, height)
         image = smeared(image, world.camera.smear(index, shutter, limit))
-        behind, front = world.cast
-        for actor in (*behind, world.target, *front):
+        for actor in (*world.behind, world.target, *world.front):
             part = actor.render(index, width, height, actor.smear(index, shutter, limit))
             if part is not None:
                 compose(image, *part)
-        image = world.sensor.expose(image, index)
+        image = world.sensor.expose(image, index, world.exposure)
         return decode_image(encode_image(image, ".jpg", self.quality), "frame") if self.jpeg else image
 
     def _checked(self, index: int) -> int:

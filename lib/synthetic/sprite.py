@@ -9,7 +9,10 @@ import numpy as np
 
 from lib.synthetic.stable import cosine, halve, shifted_mean, sine, warp
 
+Vector = tuple[float, float]
+
 _MARGIN = 2
+_LEVELS = 4
 _SAMPLES = 14  # the visible fraction is counted on a grid of at most 14 x 14 points
 
 
@@ -33,7 +36,9 @@ class Sprite:
         columns = np.flatnonzero(np.max([alpha.max(axis=0) for alpha in silhouettes], axis=0))
         self._crop = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         self.alpha = np.stack([self._trim(alpha) for alpha in silhouettes])  # (phases, h, w)
-        self._levels: dict[tuple[int, int], np.ndarray] = {}
+        self._pictures: dict[tuple[int, int], np.ndarray] = {}
+        self._silhouettes: dict[tuple[int, int], np.ndarray] = {}
+        self._hulls: dict[tuple[int, int], np.ndarray] = {}
 
     @property
     def phases(self) -> int:
@@ -48,20 +53,25 @@ class Sprite:
     @cached_property
     def extent(self) -> tuple[float, float]:
         """Width and height in pixels of the silhouette of phase 0."""
-        width, height = self.hulls[0].max(axis=0) - self.hulls[0].min(axis=0)
+        hull = self.hull(0, 0)
+        width, height = hull.max(axis=0) - hull.min(axis=0)
         return float(width), float(height)
 
-    @cached_property
-    def hulls(self) -> list[np.ndarray]:
-        """Per phase the convex hull (N, 2) of the pixels whose alpha is above one half, corners of pixels included."""
-        hulls = []
-        for alpha in self.alpha:
-            rows, columns = np.nonzero(alpha > (127 if self.solid else 0))
-            corners = np.stack([columns, rows], axis=1)
-            hull = cv2.convexHull(corners.astype(np.int32))[:, 0, :]
-            corners = np.concatenate([hull, hull + [1, 0], hull + [0, 1], hull + [1, 1]])
-            hulls.append(cv2.convexHull(corners.astype(np.int32))[:, 0, :] - np.array(self.middle))
-        return hulls
+    def hull(self, phase: int, level: int) -> np.ndarray:
+        """Convex hull (N, 2) of the pixels whose alpha is above one half, their corners included.
+
+        ``level`` says how often the silhouette was halved before; thin tips vanish as they do in a small picture.
+        """
+        if (phase, level) not in self._hulls:
+            solid = self.silhouette(phase, level) > (127 if self.solid else 0)
+            if not solid.any():
+                return self.hull(phase, level - 1)
+            row = np.flatnonzero(solid.any(axis=1))
+            left, right = solid[row].argmax(axis=1), solid.shape[1] - solid[row, ::-1].argmax(axis=1)
+            x, y = np.concatenate([left, right, left, right]), np.concatenate([row, row, row + 1, row + 1])
+            hull = cv2.convexHull(np.stack([x, y], axis=1).astype(np.int32))[:, 0, :]
+            self._hulls[phase, level] = hull * (1 << level) - np.array(self.middle)
+        return self._hulls[phase, level]
 
     @cached_property
     def samples(self) -> list[np.ndarray]:
@@ -80,10 +90,17 @@ class Sprite:
 
     def picture(self, phase: int, level: int) -> np.ndarray:
         """RGBA (h, w, 4) uint8 of a phase, halved ``level`` times."""
-        if (phase, level) not in self._levels:
+        if (phase, level) not in self._pictures:
             smaller = self._trim(self._paint(phase)) if level == 0 else halve(self.picture(phase, level - 1))
-            self._levels[phase, level] = smaller
-        return self._levels[phase, level]
+            self._pictures[phase, level] = smaller
+        return self._pictures[phase, level]
+
+    def silhouette(self, phase: int, level: int) -> np.ndarray:
+        """Alpha (h, w) uint8 of a phase, halved ``level`` times: that of ``picture`` without painting it."""
+        if (phase, level) not in self._silhouettes:
+            smaller = self.alpha[phase] if level == 0 else halve(self.silhouette(phase, level - 1))
+            self._silhouettes[phase, level] = smaller
+        return self._silhouettes[phase, level]
 
 
 @dataclass(frozen=True)
@@ -136,12 +153,18 @@ class Actor:
     def corners(self) -> np.ndarray:
         """(F, 4) float64: x0, y0, x1, y1 of the silhouette in each frame, whether inside the image or not."""
         result = np.empty((len(self.track.x), 4))
-        for phase, hull in enumerate(self.sprite.hulls):
-            frames = np.flatnonzero(self.track.phase == phase)
-            x, y = self._to_view(frames, hull)
-            if frames.size:
-                result[frames] = np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], axis=1)
+        group = self.track.phase * _LEVELS + self._level
+        for value in np.unique(group).tolist():
+            frames = np.flatnonzero(group == value)
+            x, y = self._to_view(frames, self.sprite.hull(*divmod(value, _LEVELS)))
+            result[frames] = np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], axis=1)
         return result
+
+    @cached_property
+    def _level(self) -> np.ndarray:
+        # (F,) how often the picture is halved before it is drawn.
+        size = np.minimum(np.abs(self.track.scale_x), self.track.scale_y)
+        return sum((size < 0.6 / (1 << k)).astype(np.int64) for k in range(_LEVELS - 1))
 
     def covers(self, frames: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether the sprite lies on view points.
@@ -198,14 +221,16 @@ class Actor:
         a, b = self.corners, other.corners
         return (a[:, 0] < b[:, 2]) & (b[:, 0] < a[:, 2]) & (a[:, 1] < b[:, 3]) & (b[:, 1] < a[:, 3])
 
-    def smear(self, frame: int, shutter: float, limit: float) -> tuple[float, float]:
+    def smear(self, frame: int, shutter: float, limit: float) -> Vector:
         """Motion (x, y) in pixels, each within ``limit``, while the shutter is open for a share of the frame time."""
         other = frame - 1 if frame else min(1, len(self.track.x) - 1)
         factor = shutter if frame else -shutter
         motion = [(float(path[frame]) - float(path[other])) * factor for path in (self.track.x, self.track.y)]
         return min(max(motion[0], -limit), limit), min(max(motion[1], -limit), limit)
 
-    def render(self, frame: int, width: int, height: int, smear: tuple[float, float] = (0.0, 0.0)) -> tuple | None:
+    def render(
+        self, frame: int, width: int, height: int, smear: Vector = (0.0, 0.0), *, alpha_only: bool = False
+    ) -> tuple[int, int, np.ndarray] | None:
         """The part of the actor that falls into the image.
 
         Args:
@@ -213,9 +238,11 @@ class Actor:
             width: of the image.
             height: of the image.
             smear: motion during the exposure, (x, y) pixels.
+            alpha_only: leave the colours out.
 
         Returns:
-            ``(x0, y0, patch)``, patch (h, w, 4) uint8 with RGB multiplied by alpha; None if nothing falls into the image.
+            ``(x0, y0, patch)``, patch (h, w, 4) uint8 with RGB multiplied by alpha, or (h, w) if ``alpha_only``;
+            None if nothing falls into the image.
         """
         taps = blur_taps(smear)
         pad_x, pad_y = (2 + abs(s) / 2 * (taps > 1) for s in smear)
@@ -226,29 +253,27 @@ class Actor:
             return None
         # A smeared patch needs the pixels beside the image too, so it is cut to the image only afterwards.
         extra_x, extra_y = (int(abs(s)) // 2 + 1 if taps > 1 else 0 for s in smear)
-        patch = self._warp(frame, x0 - extra_x, y0 - extra_y, x1 - x0 + 2 * extra_x, y1 - y0 + 2 * extra_y)
+        patch = self._warp(frame, x0 - extra_x, y0 - extra_y, x1 - x0 + 2 * extra_x, y1 - y0 + 2 * extra_y, alpha_only)
         if taps > 1:
             patch = shifted_mean(patch, *smear, taps, border=cv2.BORDER_CONSTANT)
             patch = patch[extra_y : extra_y + y1 - y0, extra_x : extra_x + x1 - x0]
         return x0, y0, patch
 
-    def _warp(self, frame: int, x0: int, y0: int, width: int, height: int) -> np.ndarray:
+    def _warp(self, frame: int, x0: int, y0: int, width: int, height: int, alpha_only: bool) -> np.ndarray:
         a, b, c, d = (float(m[frame]) for m in self._matrix)
         x, y = float(self.track.x[frame]), float(self.track.y[frame])
         scale = a * d - b * c
-        level, size = 0, min(abs(float(self.track.scale_x[frame])), float(self.track.scale_y[frame]))
-        while size < 0.6 and level < 3:
-            level, size = level + 1, size * 2
+        phase, level = int(self.track.phase[frame]), int(self._level[frame])
         shrink = 1 << level
         ia, ib, ic, id_ = d / scale / shrink, -b / scale / shrink, -c / scale / shrink, a / scale / shrink
         dx, dy = x0 - x, y0 - y
         middle_x, middle_y = (m / shrink for m in self.sprite.middle)
         inverse = (ia, ib, ia * dx + ib * dy + middle_x, ic, id_, ic * dx + id_ * dy + middle_y)
-        picture = self.sprite.picture(int(self.track.phase[frame]), level)
-        return warp(picture, inverse, width, height, border=cv2.BORDER_CONSTANT)
+        source = self.sprite.silhouette if alpha_only else self.sprite.picture
+        return warp(source(phase, level), inverse, width, height, border=cv2.BORDER_CONSTANT)
 
 
-def blur_taps(smear: tuple[float, float]) -> int:
+def blur_taps(smear: Vector) -> int:
     """How many copies, a power of two, a motion of ``smear`` pixels needs to look continuous; 1 means sharp."""
     length = max(abs(smear[0]), abs(smear[1]))
     return 1 if length < 1.5 else 4 if length < 7 else 8 if length < 14 else 16

@@ -224,4 +224,6 @@ def draw_texture(draws: Draws, height: int, width: int, colours: list[Colour], *
     """A texture of random pattern, feature size and roughness; ``scale`` 1 suits a whole scene of ``height``."""
     pattern = draws.choice(("clouds", "clouds", "grain", *PATTERNS))
     size = round(height * scale * draws.choice([0.03, 0.06, 0.12, 0.25]))
-    return texture(draws, height, width, colours, pattern=pattern, size=size, roughness=draws.choice([0.0, 0.1, 0.2, 0.4]))
+    return texture(
+        draws, height, width, colours, pattern=pattern, size=size, roughness=draws.choice([0.0, 0.1, 0.2, 0.4])
+    )

@@ -103,6 +103,13 @@ class World:
         photo = photo[y : y + height, x : x + width]
         return np.ascontiguousarray(photo[:, ::-1] if draws.chance(0.5) else photo)
 
+    @cached_property
+    def exposure(self) -> int:
+        """Gain in 1/256 by which the camera brightens a dark scene or dims a glaring one."""
+        sparse = self.background[::8, ::8]
+        mean = max(1, int(sparse.sum(dtype=np.int64)) // sparse.size)
+        return min(max(70 * 256 // mean, 256), 640) if mean < 70 else max(170 * 256 // mean, 180) if mean > 170 else 256
+
     # --- sprites
 
     def _figure(self, name: str, size: float, *, own_kind: bool = False) -> tuple[Sprite, Kind]:
@@ -113,7 +120,7 @@ class World:
             picture = load_cutout(draws.choice(list_images(self.recipe.cutouts)), side)
             return Sprite([picture[:, :, 3]], lambda phase: picture), _CUTOUT
         kind = self._kind_name if own_kind else draws.choice(list(KINDS))
-        figure = Figure(kind, (*self._key, name), side)
+        figure = Figure(kind, (*self._key, name), side, phases=4 if name == "target" else 2)
         return Sprite([figure.silhouette(phase) for phase in range(figure.phases)], figure.picture), KINDS[kind]
 
     # --- tracks
@@ -140,7 +147,8 @@ class World:
         return path[0], path[1]
 
     def _count(self, draws: Draws, per_60_frames: tuple[float, float]) -> int:
-        return int(draws.uniform(per_60_frames[0], per_60_frames[1] + 0.999) * max(1.0, self.recipe.num_frames / 60))
+        expected = draws.uniform(*per_60_frames) * max(1.0, self.recipe.num_frames / 60)
+        return int(expected + draws.uniform(0, 1))
 
     def _pose(self, draws: Draws, sprite: Sprite, kind: Kind, path: tuple, sizes: np.ndarray) -> Track:
         preset, frames = self.preset, self.recipe.num_frames
@@ -181,7 +189,9 @@ class World:
         sprite, kind = self._figure("target", 1.3 * float(sizes.max()), own_kind=True)
         return Actor(sprite, self._pose(draws, sprite, kind, (x, y), sizes))
 
-    def _leave(self, draws: Draws, x: np.ndarray, y: np.ndarray, size: float, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def _leave(
+        self, draws: Draws, x: np.ndarray, y: np.ndarray, size: float, start: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         ramp, hold = draws.integer(5, 14), draws.integer(1, 10)
         away = excursion(self.recipe.num_frames, start, ramp, hold)
         horizontal, low = draws.chance(0.6), draws.chance(0.5)
@@ -252,23 +262,24 @@ class World:
         return Actor(shadow_sprite(), replace(track, scale_x=width / 64, scale_y=np.maximum(0.16 * width, 2) / 64))
 
     @cached_property
-    def cast(self) -> tuple[list[Actor], list[Actor]]:
-        """Actors behind the target, and actors in front of it, each in painting order."""
+    def behind(self) -> list[Actor]:
+        """Actors behind the target in painting order."""
         draws, preset = self.recipe.draws("cast"), self.preset
-        behind, front = [], []
-        for number in range(draws.integer(round(preset.bystanders[0]), round(preset.bystanders[1]))):
-            (front if draws.chance(0.25) else behind).append(self._bystander(number))
-        for number in range(draws.integer(round(preset.twins[0]), round(preset.twins[1]))):
-            (front if draws.chance(0.4) else behind).append(self._twin(number))
+        actors = [self._bystander(number) for number in range(draws.integer(*preset.bystanders))]
+        twins = [self._twin(number) for number in range(draws.integer(*preset.twins))]
+        # At first nobody could tell which of two look-alikes on one spot is meant.
+        actors += [twin for twin in twins if not twin.near(self.target)[0]]
         if KINDS.get(self.object_class, _CUTOUT).upright < TURN // 10 and draws.chance(0.6):
-            behind.append(self._shadow())
-        for number in range(draws.integer(round(preset.obstacles[0]), round(preset.obstacles[1]))):
-            front.append(self._standing(number))
-        count = self._count(draws, (preset.occlusions[0], preset.occlusions[1] - 0.999 + 0.5))
-        for number, time in enumerate(event_times(draws, self.recipe.num_frames, count, clear=0.3)):
-            front.append(self._crossing(number, time))
-        return behind, self._clear_start(front)
+            actors.append(self._shadow())
+        return actors
 
-    def _clear_start(self, front: list[Actor]) -> list[Actor]:
-        # Nobody stands before the target in the first frame, where a tracker is shown its box.
-        return [actor for actor in front if not actor.near(self.target)[0]]
+    @cached_property
+    def front(self) -> list[Actor]:
+        """Actors in front of the target in painting order; none of them covers it in the first frame."""
+        draws, preset = self.recipe.draws("front"), self.preset
+        actors = [self._bystander(100 + number) for number in range(draws.integer(*preset.passers))]
+        actors += [self._twin(100 + number) for number in range(draws.integer(*preset.front_twins))]
+        actors += [self._standing(number) for number in range(draws.integer(*preset.obstacles))]
+        times = event_times(draws, self.recipe.num_frames, self._count(draws, preset.occlusions), clear=0.3)
+        actors += [self._crossing(number, time) for number, time in enumerate(times)]
+        return [actor for actor in actors if not actor.near(self.target)[0]]
