@@ -14,8 +14,9 @@ from lib.config.paths import PROJECT_ROOT
 from lib.train import run_training
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.cli import run_script
-from lib.utils.errors import ConfigError, DataError, InputError
+from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError
 from tests.train.world import TINY
+from tracking import train as tracking_train
 
 TRACKING = PROJECT_ROOT / "tracking" / "train.py"
 RUN_TRAINING = PROJECT_ROOT / "lib" / "train" / "run_training.py"
@@ -150,14 +151,13 @@ def test_mistakes_on_the_command_line(tmp_path, monkeypatch, arguments, error, m
         run_training.main([*arguments, "--save_dir", str(tmp_path)])
 
 
-def test_damaged_checkpoint_is_one_line(experiment, tmp_path):
+def test_damaged_checkpoint_is_one_line(experiment, tmp_path, monkeypatch):
     folder = tmp_path / "checkpoints" / "train" / "seqtrack" / "tiny"
     folder.mkdir(parents=True)
     (folder / "SEQTRACK_ep0001.pth.tar").write_bytes(b"PK\x03\x04 cut short")
-    code, log = launch(TRACKING, "--config", experiment(), "--save_dir", tmp_path)
-    assert code == 2
-    assert re.search(r"train\.py: error: .*SEQTRACK_ep0001\.pth\.tar: ", log.strip().splitlines()[-1])
-    assert "Traceback" not in log
+    with pytest.raises(CheckpointError, match=r"SEQTRACK_ep0001\.pth\.tar: ") as caught:
+        main_error(monkeypatch, "--config", experiment(), "--save_dir", tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_more_than_one_process_is_refused(capsys, monkeypatch):
@@ -166,11 +166,7 @@ def test_more_than_one_process_is_refused(capsys, monkeypatch):
     assert run_script(lambda: run_training.main(["--config", "seqtrack_demo"])) == 2
     assert "trains in one process" in capsys.readouterr().err
     monkeypatch.delenv("WORLD_SIZE")
-    done = subprocess.run(
-        command(TRACKING, "--config", "seqtrack_demo", "--mode", "multiple", "--nproc_per_node", 2),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "use --mode single" in done.stderr and done.stderr.count("\n") == 1
+    flags = ["--config", "seqtrack_demo", "--mode", "multiple", "--nproc_per_node", "2"]
+    assert run_script(lambda: tracking_train.main(flags)) == 2
+    error = capsys.readouterr().err
+    assert "use --mode single" in error and error.count("\n") == 1
