@@ -61,7 +61,7 @@ def _load(storage: Storage, row: dict[str, str]) -> Sequence:
     truth, text = None, storage.read_text(file)
     first_lines = text.splitlines()[:1]
     if first_lines and len(first_lines[0].replace(",", " ").split()) >= OFFICIAL_FIELDS:
-        truth = _thinned(parse_official(text, str(storage.root / file)), last)
+        truth = parse_official(text, str(storage.root / file), last)
     folder = next(folder for key, folder in LAYOUTS.items() if key.format(video=video) == file)
     frames = numbered_frames(storage, folder.format(video=video), 1, last, 5)
     if truth is None:
@@ -74,26 +74,32 @@ def _load(storage: Storage, row: dict[str, str]) -> Sequence:
     return Sequence(row["name"], frames, TAG, truth, object_class=row["object_class"], storage=storage)
 
 
-def parse_official(text: str, name: str) -> np.ndarray:
-    """Boxes of an annotation file of the official release, (N, 4) float64 xywh.
+def parse_official(text: str, name: str, frames: int) -> np.ndarray:
+    """Boxes of an annotation file of the official release.
+
+    Args:
+        text: contents of the file.
+        name: what to call it in an error.
+        frames: number of frames at 30 frames/s; where there are eight times as many rows, each eighth is read, and one
+            surplus row, which the rounding of the rates leaves, is cut.
+
+    Returns:
+        (N, 4) float64 xywh.
 
     Raises:
         DataError: if a row does not begin with five numbers, or has its corners in the wrong order.
     """
+    lines = text.rstrip().splitlines()
+    step = FULL_RATE if abs(len(lines) / frames - FULL_RATE) < 1 else 1
     corners = []
-    for number, line in enumerate(text.rstrip().splitlines(), start=1):
+    for number in range(0, len(lines), step):
+        line = lines[number].strip()
         try:
             _, x1, y1, x2, y2 = map(float, line.replace(",", " ").split()[:5])
         except ValueError as error:
-            raise DataError(f"{name}: line {number}: expected id x1 y1 x2 y2 ..., got {line.strip()!r}") from error
+            raise DataError(f"{name}: line {number + 1}: expected id x1 y1 x2 y2 ..., got {line!r}") from error
         if not (x2 >= x1 and y2 >= y1):
-            raise DataError(f"{name}: line {number}: corners in the wrong order in {line.strip()!r}")
+            raise DataError(f"{name}: line {number + 1}: corners in the wrong order in {line!r}")
         corners.append((x1, y1, x2, y2))
+    del corners[frames if len(corners) == frames + 1 else len(corners) :]
     return corners_to_xywh(np.array(corners, dtype=np.float64).reshape(-1, 4))
-
-
-def _thinned(boxes: np.ndarray, frames: int) -> np.ndarray:
-    """Rows of the frames at 30 frames/s; one surplus row, where the rounding of the rates differs, is cut."""
-    if abs(len(boxes) / frames - FULL_RATE) < 1:
-        boxes = boxes[::FULL_RATE]
-    return boxes[:frames] if len(boxes) == frames + 1 else boxes

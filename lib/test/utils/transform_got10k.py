@@ -1,4 +1,4 @@
-"""Pack results for the evaluation server of GOT-10k into ``got10k_submit.zip``; the results stay where they are."""
+"""Pack results for the evaluation server of GOT-10k into ``got10k_submit.zip``; the results stay."""
 
 import sys
 from collections.abc import Sequence

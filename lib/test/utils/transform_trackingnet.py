@@ -1,4 +1,4 @@
-"""Pack results for the evaluation server of TrackingNet into ``trackingnet_submit.zip``; the results stay where they are."""
+"""Pack results for the evaluation server of TrackingNet into ``trackingnet_submit.zip``; the results stay."""
 
 import sys
 from collections.abc import Sequence

@@ -1,0 +1,98 @@
+"""Folders of one's own, and the benchmark that is rendered."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.test.evaluation import find_benchmark
+from lib.test.evaluation.synthetic import FRAMES, SIZE
+from lib.utils.errors import ConfigError, DataError
+from tests.evaluation.datasets import fabricate
+from tests.evaluation.datasets.fabricate import load
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    root = tmp_path / "videos"
+    for name, images, digits in (("car", "car/img", 1), ("park/dog", "park/dog", 4)):
+        fabricate.write(root / name / "groundtruth.txt", fabricate.box_lines(11))
+        fabricate.write_frames(root / images, range(1, 12), digits, ".png")
+    return root
+
+
+def test_folder_by_name(tmp_path: Path, videos: Path) -> None:
+    sequences = load(tmp_path, "folder:videos")
+    assert sequences.names == ["car", "park-dog"]
+    assert sequences[0].frames[1] == "car/img/2.png"
+    assert sequences[0].frames[-1] == "car/img/11.png"
+    assert sequences[0].dataset == "videos"
+    assert load(tmp_path, f"folder:{videos}").names == sequences.names
+
+
+def test_absent_targets(tmp_path: Path, videos: Path) -> None:
+    lines = fabricate.box_lines(11).splitlines(keepends=True)
+    lines[4] = "NaN NaN NaN NaN\n"
+    (videos / "car/groundtruth.txt").write_text("".join(lines))
+    (videos / "car/absence.label").write_text("\n".join("01" + "0" * 9))
+    car = load(tmp_path, "folder:videos")[0]
+    assert np.flatnonzero(~car.target_visible).tolist() == [1, 4]
+    np.testing.assert_array_equal(car.ground_truth_rect[4], np.zeros(4))
+
+
+def test_yaml_file(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("root: videos\nname: my_set\nboxes: xyxy\nsequences: [park-dog]\nfirst_box_only: true\n")
+    (videos / "park/dog/groundtruth.txt").write_text("10 20 30 45\n")
+    (dog,) = load(tmp_path / "elsewhere", str(path))
+    assert (dog.name, dog.dataset, dog.has_truth) == ("park-dog", "my_set", False)
+    assert dog.init_box_xywh == [10, 20, 20, 25]
+    assert find_benchmark(str(path)).name == "my_set"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\n", "at least 'root"),
+        ("root: videos\nbox: xyxy\n", "box: no such option; did you mean boxes"),
+        ("root: videos\nboxes: yolo\n", "boxes: expected xywh or xyxy, got 'yolo'"),
+        ("root: videos\nfirst_box_only: 1\n", "first_box_only: expected a bool"),
+        ("root: [", "not valid YAML"),
+        ("root: videos\nname: lasot\n", "that is the name of a benchmark"),
+        ("root: videos\nname: ../up\n", "becomes that of a folder"),
+    ],
+)
+def test_bad_yaml_file(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "set.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        find_benchmark(str(tmp_path / "set.yaml"))
+
+
+def test_missing_yaml_file_folder_and_sequence(tmp_path: Path, videos: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot read"):
+        find_benchmark(str(tmp_path / "nowhere.yaml"))
+    with pytest.raises(DataError, match="nowhere: no such data folder"):
+        load(tmp_path, "folder:nowhere")
+    (tmp_path / "set.yaml").write_text("root: videos\nsequences: [cat]\n")
+    with pytest.raises(DataError, match="no sequence 'cat'; did you mean car"):
+        load(tmp_path, str(tmp_path / "set.yaml"))
+    (videos / "car/groundtruth.txt").write_text(fabricate.box_lines(10))
+    with pytest.raises(DataError, match=r"car/groundtruth\.txt: 10 boxes for 11 frames"):
+        load(tmp_path, "folder:videos")
+
+
+def test_synthetic_is_the_same_in_every_process(tmp_path: Path) -> None:
+    sequences = load(tmp_path, "synthetic")
+    assert len(sequences) == 20
+    assert sequences.num_frames == 20 * FRAMES
+    assert len(set(sequences.names)) == 20
+    first = sequences[0]
+    image = first.read_frame(3)
+    assert image.shape == (SIZE[1], SIZE[0], 3)
+    np.testing.assert_array_equal(image, pickle.loads(pickle.dumps(first)).read_frame(3))
+    assert (first.ground_truth_rect[0, 2:] > 0).all()
+    assert not (first.read_frame(40) == image).all()
+    assert not (sequences[1].read_frame(3) == image).all()
+    with pytest.raises(DataError, match="no such rendered frame"):
+        first.storage.read_image("synthetic_001/00000099.bmp")
