@@ -1,7 +1,7 @@
 """The causal decoder: reads the image memory and says the box, one word after the other.
 
 Source: SeqTrack, section 3.1. A layer is that of DETR with causal self-attention; position embeddings are added to
-queries and keys in every layer, never to values.
+queries and keys in every layer, never to values; here they are folded into the biases of the projections.
 """
 
 from __future__ import annotations
@@ -24,6 +24,21 @@ class KeyValue(NamedTuple):
         return KeyValue(torch.cat((self.key, other.key), dim=2), torch.cat((self.value, other.value), dim=2))
 
 
+class LayerContext(NamedTuple):
+    """What one layer needs in every step and no word changes.
+
+    Attributes:
+        image: keys and values of the image memory.
+        self_bias: (L, 3 * C) bias of the query, key and value projections of self-attention; the position embeddings
+            of the L places of a sequence are in it, so that they need not be added to every word.
+        cross_bias: (L, C) likewise, of the queries to the image.
+    """
+
+    image: KeyValue
+    self_bias: Tensor
+    cross_bias: Tensor
+
+
 class Attention(nn.Module):
     """Multi-head attention with the parameter names of ``nn.MultiheadAttention``, in pieces that can be cached.
 
@@ -44,18 +59,23 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def _project(self, tokens: Tensor, first: int, last: int) -> Tensor:
+    def _project(self, tokens: Tensor, first: int, last: int, bias: Tensor | None = None) -> Tensor:
         """Apply parts ``first .. last - 1`` of (query, key, value): (B, N, C) -> (B, N, (last - first) * C)."""
         rows = slice(first * self.dim, last * self.dim)
-        return F.linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
+        if bias is None:
+            return F.linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
+        if len(bias) == 1:
+            return F.linear(tokens, self.in_proj_weight[rows], bias[0])
+        return F.linear(tokens, self.in_proj_weight[rows]) + bias
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, heads, N, C / heads)."""
-        return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        B, N, C = tokens.shape
+        return tokens.view(B, N, self.num_heads, C // self.num_heads).transpose(1, 2)
 
-    def query(self, tokens: Tensor) -> Tensor:
-        """Project queries: (B, N, C) -> (B, heads, N, C / heads)."""
-        return self._split_heads(self._project(tokens, 0, 1))
+    def query(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Project queries: (B, N, C) -> (B, heads, N, C / heads); ``bias`` (N, C) replaces the layer's own."""
+        return self._split_heads(self._project(tokens, 0, 1, bias))
 
     def key_value(self, key_tokens: Tensor, value_tokens: Tensor) -> KeyValue:
         """Project keys and values, both from (B, N, C)."""
@@ -63,11 +83,26 @@ class Attention(nn.Module):
             self._split_heads(self._project(key_tokens, 1, 2)), self._split_heads(self._project(value_tokens, 2, 3))
         )
 
-    def query_key_value(self, query_key_tokens: Tensor, value_tokens: Tensor) -> tuple[Tensor, KeyValue]:
-        """Project for self-attention, where queries and keys come from the same tokens (B, N, C)."""
-        query, key = self._project(query_key_tokens, 0, 2).chunk(2, dim=2)
-        value = self._project(value_tokens, 2, 3)
-        return self._split_heads(query), KeyValue(self._split_heads(key), self._split_heads(value))
+    def query_key_value(self, tokens: Tensor, bias: Tensor) -> tuple[Tensor, KeyValue]:
+        """Project for self-attention, in one product: (B, N, C); ``bias`` (N, 3 * C) replaces the layer's own."""
+        B, N, C = tokens.shape
+        projected = self._project(tokens, 0, 3, bias).view(B, N, 3, self.num_heads, C // self.num_heads)
+        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
+        return query, KeyValue(key, value)
+
+    def position_bias(self, positions: Tensor, parts: int) -> Tensor:
+        """Fold position embeddings into the bias: W (word + position) + b = W word + (W position + b).
+
+        Args:
+            positions: (L, C), for queries and keys; values have none.
+            parts: how many of (query, key, value) are wanted.
+
+        Returns:
+            (L, parts * C).
+        """
+        folded = F.linear(positions, self.in_proj_weight[: min(parts, 2) * self.dim])
+        folded = F.pad(folded, (0, parts * self.dim - folded.shape[1]))
+        return folded + self.in_proj_bias[: parts * self.dim]
 
     def attend(self, query: Tensor, memory: KeyValue, *, causal: bool = False) -> Tensor:
         """Mix the values.
@@ -109,46 +144,54 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, words: Tensor, positions: Tensor, memory: KeyValue, past: KeyValue | None = None
+        self, words: Tensor, places: slice, context: LayerContext, past: KeyValue | None = None
     ) -> tuple[Tensor, KeyValue]:
         """Process all words of a sequence at once, or the next one.
 
         Args:
             words: (B, L, C). With ``past`` L is 1.
-            positions: (L, C) position embeddings of these words.
-            memory: projected image memory, from ``project_memory``.
+            places: where in the sequence these words stand, L of them.
+            context: from ``prepare``.
             past: keys and values of the words before these; None if these are the first.
 
         Returns:
             (B, L, C), and the keys and values up to and including these words.
         """
         inner = self.norm1(words) if self.pre_norm else words
-        query, present = self.self_attn.query_key_value(inner + positions, inner)
+        query, present = self.self_attn.query_key_value(inner, context.self_bias[places])
         if past is not None:
             present = past.append(present)
         words = self._add(words, self.self_attn.attend(query, present, causal=past is None), self.norm1)
 
         inner = self.norm2(words) if self.pre_norm else words
-        query = self.multihead_attn.query(inner + positions)
-        words = self._add(words, self.multihead_attn.attend(query, memory), self.norm2)
+        query = self.multihead_attn.query(inner, context.cross_bias[places])
+        words = self._add(words, self.multihead_attn.attend(query, context.image), self.norm2)
 
         inner = self.norm3(words) if self.pre_norm else words
-        hidden = self.dropout(F.relu(self.linear1(inner)))
+        hidden = self._drop(F.relu(self.linear1(inner)))
         return self._add(words, self.linear2(hidden), self.norm3), present
+
+    def _drop(self, values: Tensor) -> Tensor:
+        return self.dropout(values) if self.training else values
 
     def _add(self, words: Tensor, update: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Residual connection, and the norm that follows it in a post-norm layer."""
-        words = words + self.dropout(update)
+        words = words + self._drop(update)
         return words if self.pre_norm else norm(words)
 
-    def project_memory(self, memory: Tensor, memory_positions: Tensor) -> KeyValue:
-        """Compute the keys and values of the image memory, which no word changes.
+    def prepare(self, memory: Tensor, memory_positions: Tensor, word_positions: Tensor) -> LayerContext:
+        """Compute what no word changes.
 
         Args:
-            memory: (B, M, C).
+            memory: (B, M, C), the image.
             memory_positions: (1, M, C), added to the keys only.
+            word_positions: (L, C), of all places of a sequence.
         """
-        return self.multihead_attn.key_value(memory + memory_positions, memory)
+        return LayerContext(
+            self.multihead_attn.key_value(memory + memory_positions, memory),
+            self.self_attn.position_bias(word_positions, parts=3),
+            self.multihead_attn.position_bias(word_positions, parts=1),
+        )
 
 
 class WordEmbedding(nn.Module):
@@ -222,8 +265,8 @@ class CausalDecoder(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def project_memory(self, memory: Tensor, memory_positions: Tensor) -> list[KeyValue]:
-        """Compute each layer's keys and values of the image memory, once per image.
+    def project_memory(self, memory: Tensor, memory_positions: Tensor) -> list[LayerContext]:
+        """Compute what no word changes, once per image: each layer's keys and values of the memory, and its biases.
 
         Args:
             memory: (B, M, C).
@@ -232,9 +275,10 @@ class CausalDecoder(nn.Module):
         Returns:
             One entry per layer.
         """
-        return [layer.project_memory(memory, memory_positions) for layer in self.body.layers]
+        positions = self.embedding.position_embeddings.weight
+        return [layer.prepare(memory, memory_positions, positions) for layer in self.body.layers]
 
-    def forward(self, tokens: Tensor, memory: list[KeyValue]) -> Tensor:
+    def forward(self, tokens: Tensor, memory: list[LayerContext]) -> Tensor:
         """Teacher forcing: every word attends to itself and to the words before it.
 
         Args:
@@ -244,14 +288,13 @@ class CausalDecoder(nn.Module):
         Returns:
             (B, L, C) after the final norm.
         """
-        positions = self.embedding.position_embeddings.weight[: tokens.shape[1]]
         words = self.embedding(tokens)
-        for layer, layer_memory in zip(self.body.layers, memory, strict=True):
-            words, _ = layer(words, positions, layer_memory)
+        for layer, context in zip(self.body.layers, memory, strict=True):
+            words, _ = layer(words, slice(tokens.shape[1]), context)
         return self.body.norm(words)
 
     def step(
-        self, token: Tensor, index: int, memory: list[KeyValue], past: list[KeyValue] | None
+        self, token: Tensor, index: int, memory: list[LayerContext], past: list[KeyValue] | None
     ) -> tuple[Tensor, list[KeyValue]]:
         """Process the next word of a sequence.
 
@@ -264,10 +307,10 @@ class CausalDecoder(nn.Module):
         Returns:
             (B, 1, C) after the final norm, and the cache for the next step.
         """
-        positions = self.embedding.position_embeddings.weight[index : index + 1]
         words = self.embedding(token)
         present = []
         for number, layer in enumerate(self.body.layers):
-            words, cache = layer(words, positions, memory[number], None if past is None else past[number])
+            cache = None if past is None else past[number]
+            words, cache = layer(words, slice(index, index + 1), memory[number], cache)
             present.append(cache)
         return self.body.norm(words), present

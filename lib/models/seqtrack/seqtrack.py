@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from easydict import EasyDict
 from torch import Tensor, nn
 
-from lib.models.seqtrack.decoder import CausalDecoder, KeyValue
+from lib.models.seqtrack.decoder import CausalDecoder, LayerContext
 from lib.models.seqtrack.encoder import Encoder, build_encoder, find_variant
 from lib.models.seqtrack.pretrained import load_pretrained
 from lib.models.seqtrack.vocabulary import CoordinateVocabulary
@@ -210,9 +210,9 @@ class SeqTrack(nn.Module):
         features = self._encode(template_tokens, search, search_only=True)
         return self._say(self._project_selected(features, self.pos_embed[:, : features.shape[1]]), window)
 
-    def _say(self, memory: list[KeyValue], window: Tensor | None) -> BoxTokens:
+    def _say(self, memory: list[LayerContext], window: Tensor | None) -> BoxTokens:
         """Generate from the projected memory; see ``generate``."""
-        image_keys = memory[0].key  # (B, heads, M, C / heads)
+        image_keys = memory[0].image.key  # (B, heads, M, C / heads)
         token = torch.full((len(image_keys), 1), self.vocabulary.start, dtype=torch.int64, device=image_keys.device)
         cache = None
         tokens, likelihoods = [], []
@@ -249,7 +249,7 @@ class SeqTrack(nn.Module):
         """
         return self.decode(self.encode(template, search), tokens)
 
-    def _project_memory(self, features: Tensor) -> list[KeyValue]:
+    def _project_memory(self, features: Tensor) -> list[LayerContext]:
         """Choose what the decoder looks at, narrow it, and project it for every layer."""
         num_search_tokens = features.shape[1] - self._num_template_tokens  # S * Ns; tracking has S = 1
         crops, rest = divmod(num_search_tokens, self.encoder.num_search_tokens)
@@ -270,7 +270,7 @@ class SeqTrack(nn.Module):
             positions = torch.cat((positions[:, :num_search_tokens], template_positions), dim=1)
         return self._project_selected(features, positions)
 
-    def _project_selected(self, features: Tensor, positions: Tensor) -> list[KeyValue]:
+    def _project_selected(self, features: Tensor, positions: Tensor) -> list[LayerContext]:
         """Narrow the tokens (B, M, Ce) that the decoder looks at, and project them for every layer."""
         # The decoder may be more precise than the encoder.
         features = features.to(self.bottleneck.weight.dtype)
