@@ -257,13 +257,13 @@ class Kind:
     """A kind of figure.
 
     Attributes:
-        paint: draws it.
+        paint: draws it; None for pictures that come from a folder.
         upright: how far it may lean, in 1/4096 turn; ``TURN`` for things that turn freely.
         phases: pictures of its gait.
         faces_right: whether it looks to the right, so that it is mirrored when it moves to the left.
     """
 
-    paint: Callable[[Draws, Canvas, Skins, float], None]
+    paint: Callable[[Draws, Canvas, Skins, float], None] | None
     upright: int
     phases: int
     faces_right: bool

@@ -7,7 +7,8 @@ by element in numpy; the bits and uniform numbers of Python's ``random.Random`` 
 
 What is not, and therefore avoided: ``warpAffine`` (fused multiply-add, other pixels with AVX2 than with SSE), ``line``
 and ``fillPoly`` without anti-aliasing (changed between OpenCV 4 and 5), float sums (their order depends on the SIMD
-width), ``sin`` and ``exp`` of the C library (last bit) unless the result is rounded far from a tie, as in the sine table.
+width), ``sin`` and ``exp`` of the C library (last bit) unless the result is rounded far from a tie, as in the sine
+table.
 """
 
 import hashlib

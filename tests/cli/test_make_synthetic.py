@@ -1,0 +1,83 @@
+"""``tracking/make_synthetic.py`` as a user runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.config.paths import PROJECT_ROOT
+from lib.utils.errors import SeqTrackError
+from lib.utils.image_io import write_image
+from tracking import make_synthetic
+
+SMALL = ["--num_sequences", "2", "--num_frames", "4", "--width", "64", "--height", "48"]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT_ROOT / "tracking" / "make_synthetic.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_writes_says_what_and_goes_on(tmp_path: Path) -> None:
+    done = run("--output", tmp_path, *SMALL)
+    assert done.returncode == 0, done.stderr
+    expected = f"2 sequences written, 0 kept that were there before: 8 frames in {tmp_path / 'val'}\n"
+    assert done.stdout == expected
+    assert "2/2" in done.stderr  # the progress bar
+    assert len(list((tmp_path / "val").glob("*/00000004.jpg"))) == 2
+
+
+def test_second_run_keeps_and_extends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_synthetic.main(["--output", str(tmp_path), *SMALL]) == 0
+    assert make_synthetic.main(["--output", str(tmp_path), *SMALL, "--num_sequences", "3"]) == 0
+    assert "1 sequences written, 2 kept" in capsys.readouterr().out
+
+
+def test_lasot_and_seed(tmp_path: Path) -> None:
+    flags = ["--layout", "lasot", "--split", "train", "--difficulty", "easy", *SMALL]
+    for seed in ("0", "1"):
+        assert make_synthetic.main(["--output", str(tmp_path / seed), "--seed", seed, *flags]) == 0
+    first = {p.name: p.read_bytes() for p in (tmp_path / "0").glob("*/*-2/img/00000001.jpg")}
+    second = {p.name: p.read_bytes() for p in (tmp_path / "1").glob("*/*-1/img/00000001.jpg")}
+    assert first == second  # sequence k of seed s shows world s + k
+
+
+def test_own_photos(tmp_path: Path) -> None:
+    write_image(tmp_path / "photos" / "a.png", np.full((60, 80, 3), 99, dtype=np.uint8))
+    flags = ["--backgrounds", str(tmp_path / "photos"), *SMALL]
+    assert make_synthetic.main(["--output", str(tmp_path / "out"), *flags]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--num_sequences", "0"], "--num_sequences must be at least 1"),
+        (["--num_frames", "0"], "at least one frame"),
+        (["--width", "5"], "not 5x48"),
+        (["--seed", "-3"], "not negative"),
+        (["--workers", "-1"], "--workers must not be negative"),
+        (["--backgrounds", "no/such/folder"], "no/such/folder: no such folder"),
+        (["--cutouts", "no/such/folder"], "no/such/folder: no such folder"),
+        (["--layout", "lasot"], "LaSOT has no split 'val'"),
+    ],
+)
+def test_bad_values_write_nothing(tmp_path: Path, flags: list[str], message: str) -> None:
+    with pytest.raises(SeqTrackError, match=message):
+        make_synthetic.main(["--output", str(tmp_path / "out"), *SMALL, *flags])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("--output", tmp_path / "file", *SMALL)
+    assert done.returncode == 2
+    assert done.stderr == f"make_synthetic.py: error: --output {tmp_path / 'file'}: is a file, not a folder\n"
+    assert done.stdout == ""
+
+
+def test_an_unknown_choice_lists_the_known_ones(tmp_path: Path) -> None:
+    done = run("--output", tmp_path, "--difficulty", "insane")
+    assert done.returncode == 2
+    assert "easy" in done.stderr and "mixed" in done.stderr
