@@ -51,6 +51,7 @@ def test_importing_has_no_side_effect(tmp_path: Path) -> None:
     code = f"""
 import logging, os, random, sys
 import numpy as np, torch, cv2
+import matplotlib, timm.layers, timm.models  # what these do on import is not ours: timm names a cache folder of torch
 before = (random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().sum().item(),
           torch.get_num_threads(), cv2.getNumThreads(), logging.getLogger().handlers[:], sys.path[:], dict(os.environ))
 import importlib
