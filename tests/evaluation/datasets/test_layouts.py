@@ -1,5 +1,6 @@
 """Every benchmark loads from its official layout and from the variants that people have on disk."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -154,8 +155,6 @@ def test_got10k_ltrval_refuses_another_list(tmp_path: Path) -> None:
 
 
 def test_got10k_rows_are_those_that_training_leaves_out() -> None:
-    import json
-
     training = json.loads((PROJECT_ROOT / "lib/train/data_specs/got10k.json").read_text())
     assert read_facts("got10k_ltrval") == {"train_size": training["train_size"], "rows": training["val"]}
 

@@ -1,0 +1,225 @@
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import tracking.pack_results as script
+from lib.config.paths import PROJECT_ROOT
+from lib.test.utils import transform_got10k, transform_trackingnet
+from lib.test.utils.packing import SUBMISSIONS, write_zip
+from lib.test.utils.zip_check import check_zip
+from lib.utils.cli import run_script
+from tests.evaluation.datasets import fabricate
+from tests.golden import load_json
+
+GOLDEN = load_json("results_format.json")
+SERVERS = {"got10k": transform_got10k, "trackingnet": transform_trackingnet}
+LOST = {"ballseq", "timelapse"}
+"""Sequences whose names the published scripts mistake for something else."""
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """The result files from which the recorded zips were made."""
+    root = tmp_path / "test" / "tracking_results"
+    texts = GOLDEN["files"]
+    for name in GOLDEN["before"]:
+        suffix = "_time.txt" if name.endswith("_time.txt") else ".txt"
+        fabricate.write(root / name, texts.get(name) or texts[f"{Path(name).parent}/seq2{suffix}"])
+    return root / "seqtrack" / "fmt"
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def contents(path: Path) -> dict[str, str | None]:
+    with zipfile.ZipFile(path) as archive:
+        return {n: None if n.endswith("/") else archive.read(n).decode() for n in archive.namelist()}
+
+
+def without_lost(files: dict[str, str | None]) -> dict[str, str | None]:
+    return {name: text for name, text in files.items() if name.partition("/")[0].removesuffix(".txt") not in LOST}
+
+
+def transform(server: str, save_dir: Path, *arguments: str) -> int:
+    flags = ["--tracker_name", "seqtrack", "--cfg_name", "fmt", "--save_dir", str(save_dir)]
+    return run_script(lambda: SERVERS[server].main([*flags, "--data_dir", str(save_dir / "data"), *arguments]))
+
+
+def run(save_dir: Path, *arguments: str) -> int:
+    places = ["--save_dir", str(save_dir), "--data_dir", str(save_dir / "data")]
+    return run_script(lambda: script.main([*arguments, *places]))
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_zips_equal_the_recorded_ones_and_nothing_is_deleted(tmp_path: Path, results: Path, server: str) -> None:
+    before = snapshot(results)
+    assert transform(server, tmp_path) == 0
+    recorded = GOLDEN[f"transform_{server}"]["zips"]
+    expected = without_lost(recorded[f"{server}_submit.zip"])
+    assert expected
+    assert without_lost(contents(results / f"{server}_submit.zip")) == expected
+    assert contents(results / f"{server}.zip") == recorded[f"{server}.zip"]
+    after = snapshot(results)
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {f"{server}_submit.zip", f"{server}.zip"}
+
+
+def test_sequences_that_the_published_scripts_lose_are_there(tmp_path: Path, results: Path) -> None:
+    assert transform("got10k", tmp_path) == 0
+    made = contents(results / "got10k_submit.zip")
+    for name in ("ballseq", "timelapse"):
+        assert made[f"{name}/{name}_001.txt"] == "10,20,30,40\n10,0,30,40\n-3,5,0,0\n123456,1000,99,100\n"
+        assert made[f"{name}/{name}_time.txt"] == "0.123457\n0.032100\n1.000000\n0.000000\n"
+        assert f"{name}/" in made
+
+
+def test_the_same_results_make_the_same_bytes(tmp_path: Path, results: Path) -> None:
+    assert transform("got10k", tmp_path) == 0
+    first = (results / "got10k_submit.zip").read_bytes()
+    assert transform("got10k", tmp_path) == 0
+    assert (results / "got10k_submit.zip").read_bytes() == first
+
+
+def test_results_of_other_splits_and_scores_are_left_out(tmp_path: Path, results: Path) -> None:
+    for name in ("GOT-10k_Val_000001.txt", "GOT-10k_Val_000001_time.txt", "seq2_all_boxes.txt", "seq2_all_scores.txt"):
+        fabricate.write(results / "got10k" / name, "1\t2\t3\t4\n")
+    assert transform("got10k", tmp_path) == 0
+    assert not [name for name in contents(results / "got10k_submit.zip") if "Val" in name or "all_" in name]
+
+
+@pytest.fixture
+def complete(tmp_path: Path) -> Path:
+    """Results of all of GOT-10k test, two frames each, and the data set."""
+    folder = tmp_path / "test/tracking_results/seqtrack/cfg/got10k"
+    names = [f"GOT-10k_Test_{number:06d}" for number in range(1, 181)]
+    fabricate.write_got10k(tmp_path / "data/got10k", "test", names)
+    for name in names:
+        fabricate.write(folder / f"{name}.txt", "1\t2\t3\t4\n" * 2)
+        fabricate.write(folder / f"{name}_time.txt", "0.1\n" * 2)
+    return folder
+
+
+def test_a_complete_submission(tmp_path: Path, complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "got10k", "--tracker_name", "seqtrack", "--cfg_name", "cfg") == 0
+    out = capsys.readouterr().out
+    path = complete.with_name("got10k_submit.zip")
+    assert f"packed for the server: {path}" in out
+    assert "the server should take it (compared with" in out
+    assert not complete.with_name("got10k.zip").exists()
+    assert run(tmp_path, "got10k", "--check", str(path)) == 0
+
+
+def test_without_the_data_set_names_and_counts_are_still_checked(
+    tmp_path: Path, complete: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert run(tmp_path, "got10k", "--cfg_name", "cfg") == 0
+    assert "numbers of frames not checked: the data set is not here" in capsys.readouterr().out
+
+
+def test_an_incomplete_sweep_is_exit_1(tmp_path: Path, complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (complete / "GOT-10k_Test_000007.txt").unlink()
+    (complete / "GOT-10k_Test_000007_time.txt").unlink()
+    assert run(tmp_path, "got10k", "--cfg_name", "cfg") == 1
+    assert "1 of 180 sequences are missing: GOT-10k_Test_000007" in capsys.readouterr().out
+
+
+def test_the_published_scripts_warn_and_fail_only_with_check(tmp_path: Path, results: Path, capsys) -> None:
+    assert transform("trackingnet", tmp_path) == 0
+    assert "4 sequences, trackingnet has 511" in capsys.readouterr().out
+    assert transform("trackingnet", tmp_path, "--check") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"a/a_001.txt": "1\t2\t3\t4\n1\t2\t3\t4\n"},
+            "a/a_001.txt: line 1: expected x,y,w,h, got '1\\t2\\t3\\t4' (the d",
+        ),
+        ({"a/a_001.txt": "1,2,3,4\n1,2,3\n"}, "a/a_001.txt: line 2: expected x,y,w,h, got '1,2,3'"),
+        ({"a/a_001.txt": "1,2,3,4\nnan,2,3,4\n"}, "a/a_001.txt: line 2"),
+        ({"a/a_001.txt": ""}, "a/a_001.txt: it is empty"),
+        ({"a/a_001.txt": "1,2,3,4\n"}, "a/a_001.txt: 1 boxes for 2 frames"),
+        ({"a/a_time.txt": "0.1\n"}, "a/a_time.txt: 1 times for 2 boxes"),
+        ({"a/a_time.txt": "0.1\n-1\n"}, "a/a_time.txt: line 2: expected seconds, got '-1'"),
+        ({"a/a_time.txt": None}, "a/a_time.txt: the time file is missing"),
+        ({"b/b_001.txt": None, "b/b_time.txt": None}, "1 of 2 sequences are missing: b"),
+        ({"notes.txt": "hello"}, "1 files do not belong there: notes.txt"),
+        ({"c/c_001.txt": "1,2,3,4\n", "c/c_time.txt": "1\n"}, "1 sequences are not part of got10k_test: c"),
+        ({"a/a_001.txt": "\xe9"}, "a/a_001.txt: not a plain text file"),
+    ],
+)
+def test_what_the_server_would_refuse(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+    good = {f"{n}/{n}_{kind}.txt": text * 2 for n in "ab" for kind, text in (("001", "1,2,3,4\n"), ("time", "0.1\n"))}
+    path = tmp_path / "x.zip"
+
+    def check(files: dict[str, str | None]) -> list[str]:
+        write_zip(path, {name: text.encode() for name, text in files.items() if text is not None})
+        return check_zip(path, SUBMISSIONS["got10k"], names=["a", "b"], frames={"a": 2, "b": 2})
+
+    assert check(good) == []
+    problems = check({**good, **changes})
+    assert any(message in problem for problem in problems), problems
+
+
+def test_a_zip_with_one_folder_too_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.zip"
+    write_zip(path, {"got10k/a/a_001.txt": b"1,2,3,4\n", "got10k/a/a_time.txt": b"0.1\n"})
+    assert run(tmp_path, "got10k", "--check", str(path)) == 1
+    assert "the files lie in a folder 'got10k' of the zip; they must lie at its root" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["got10k"], "say whose results"),
+        (["got10k", "--cfg_name", "nope"], "no results of got10k_test there; make them with tracking/test.py"),
+        (["lasot", "--cfg_name", "fmt"], "unknown server 'lasot'; known: got10k, trackingnet"),
+        (["got10k", "--check", "missing.zip"], "missing.zip: cannot read the zip"),
+        (["got10k", "--check", __file__], "not a zip file"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run(tmp_path, *arguments) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("seq2_time.txt", None, "seq2_time.txt: cannot read the times"),
+        ("seq2_time.txt", "0.1\n", "seq2_time.txt: 1 times for 4 boxes"),
+        ("seq2.txt", "1\t2\t3\n", "seq2.txt: line 1: expected 4 numbers"),
+        ("seq2.txt", "NaN\tNaN\tNaN\tNaN\n", "seq2.txt: NaN among the boxes"),
+    ],
+)
+def test_results_that_cannot_be_packed(
+    tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str], file: str, text: str | None, message: str
+) -> None:
+    path = results / "got10k" / file
+    path.unlink() if text is None else path.write_text(text)
+    assert transform("got10k", tmp_path) == 2
+    assert message in capsys.readouterr().err
+    assert not (results / "got10k_submit.zip").exists()
+
+
+def test_the_published_command(tmp_path: Path, results: Path) -> None:
+    command = ["lib/test/utils/transform_got10k.py", "--tracker_name", "seqtrack", "--cfg_name", "fmt"]
+    done = subprocess.run(
+        [sys.executable, *command, "--save_dir", str(tmp_path)],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (results / "got10k_submit.zip").exists()
