@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import tracking.test as script
+from lib.test.evaluation.shared import MemoryStore, Place
 from lib.test.evaluation.trackers import TRACKERS, TrackerKind
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
@@ -89,6 +90,9 @@ def test_devices_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert script.worker_devices("cuda", 2, 1) == ["cuda:0", "cuda:0"]
     assert script.worker_devices("auto", 0, None) == ["auto"]
     assert script.worker_devices("cpu", 2, None) == ["cpu", "cpu"]
+    second = Place(MemoryStore(), rank=3, world=4, local_rank=1, local_world=2)  # of the second machine
+    assert script.worker_devices("auto", 1, None, second) == ["cuda:1"]
+    assert script.worker_devices("auto", 2, None, second) == ["cuda:0", "cuda:1"]
 
 
 def test_help_as_a_script() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from lib.test.evaluation.loop import Tracker
 from lib.test.parameter.seqtrack import parameters as seqtrack_parameters
-from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.utils.registry import lookup
 
 
@@ -23,7 +22,14 @@ class TrackerKind:
     build: Callable[[Any], Tracker]
 
 
-TRACKERS: dict[str, TrackerKind] = {"seqtrack": TrackerKind(seqtrack_parameters, SeqTrackTracker)}
+def _build_seqtrack(params: Any) -> Tracker:
+    # Imported when needed: only processes that track shall pay for the network's libraries.
+    from lib.test.tracker.seqtrack import SeqTrackTracker
+
+    return SeqTrackTracker(params)
+
+
+TRACKERS: dict[str, TrackerKind] = {"seqtrack": TrackerKind(seqtrack_parameters, _build_seqtrack)}
 """Every tracker by name."""
 
 
