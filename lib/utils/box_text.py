@@ -20,8 +20,10 @@ def parse_boxes(text: str, name: str) -> np.ndarray:
         DataError: if a line does not hold four numbers, or an infinite one; the message names file and line.
     """
     lines = text.rstrip().splitlines()
-    try:  # the official files: commas, four numbers in each line
-        boxes = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2) if lines else np.zeros((0, 4))
+    # Official files have commas, result files have tabs; four numbers in each line.
+    delimiter = next((mark for mark in ",\t" if lines and mark in lines[0]), None)
+    try:
+        boxes = np.loadtxt(lines, delimiter=delimiter, comments=None, ndmin=2) if lines else np.zeros((0, 4))
     except ValueError:
         boxes = np.zeros((0, 0))
     if boxes.shape != (len(lines), 4):  # other separators, or a mistake: look at each line
