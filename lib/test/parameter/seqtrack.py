@@ -26,7 +26,7 @@ class TrackerParams:
         config: the experiment, from which the network is built.
         checkpoint: file with the weights; None leaves the network as it is built.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``.
-        dtype: precision of the network: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: precision of the network: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
         search_size: side of the search crop in pixels.
         search_factor: side of the search crop over ``sqrt(w * h)`` of the last box.
         template_size: side of a template crop in pixels.
@@ -36,6 +36,8 @@ class TrackerParams:
         update_interval: every so many frames a new template may replace the oldest but the first.
         update_threshold: it does so only if the confidence (0 to 40) is above this.
         mean, std: normalisation of RGB values in [0, 1].
+        compile: compile the network, and capture it as a CUDA graph on CUDA; the first step takes long.
+        cuda_graphs: capture the network as a CUDA graph without compiling it; without effect on other devices.
     """
 
     config: EasyDict
@@ -52,6 +54,8 @@ class TrackerParams:
     update_threshold: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    compile: bool = False
+    cuda_graphs: bool = False
 
 
 def parameters(
@@ -74,7 +78,7 @@ def parameters(
         save_dir: where training wrote ``checkpoints/``; by default as ``lib.config.paths`` says.
         epoch: epoch of the checkpoint; by default ``TEST.EPOCH``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
         overrides: other fields of :class:`TrackerParams` to set, such as ``update_interval=25``.
 
     Raises:

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.models.seqtrack import BoxTokens, SeqTrack, build_seqtrack
+from lib.models.seqtrack import SeqTrack, build_seqtrack
+from lib.models.seqtrack.precision import set_precision
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.preprocess import Preprocessor, check_image, check_init_box
+from lib.test.tracker.reader import BoxReader
 from lib.utils.box_ops import clip_box
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.crop import map_box_back, sample_target
-from lib.utils.device import resolve_device, resolve_dtype
+from lib.utils.device import resolve_device
 from lib.utils.errors import InputError
 
 CLIP_MARGIN = 10  # pixels: a box stays at least this large and this far inside the image
@@ -62,12 +64,13 @@ def load_network(params: TrackerParams) -> SeqTrack:
 
     Raises:
         CheckpointError: if the checkpoint is missing, damaged or made for another network.
+        InputError: if the device or the precision is unknown, or they do not fit each other.
     """
     network = build_seqtrack(params.config, pretrained=False)
     if params.checkpoint is not None:
         load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
     network.requires_grad_(False).eval()
-    return network.to(device=resolve_device(params.device), dtype=resolve_dtype(params.dtype))
+    return set_precision(network, params.dtype, resolve_device(params.device))
 
 
 class SeqTrackEngine:
@@ -81,10 +84,13 @@ class SeqTrackEngine:
     def __init__(self, params: TrackerParams, network: SeqTrack | None = None) -> None:
         self.params = params
         self.network = load_network(params) if network is None else network
-        weight = next(self.network.parameters())
+        weight = self.network.encoder.body.pos_embed
         self.device, self.dtype = weight.device, weight.dtype
         self.preprocess = Preprocessor(params.mean, params.std).to(self.device)
         self.window = self._make_window() if params.window else None
+        self.reader = BoxReader(
+            self.network, self.preprocess, self.window, compile=params.compile, cuda_graphs=params.cuda_graphs
+        )
 
     def _make_window(self) -> Tensor:
         # Faithful: the product with the likelihoods is float64. Apple's MPS has no such type.
@@ -169,13 +175,7 @@ class SeqTrackEngine:
         Returns:
             ``(tokens, likelihoods)`` on the CPU: (B, 4) int64, and (B, 4) float64 with a window, else float32.
         """
-        search = self.preprocess(crops, self.dtype).unsqueeze(1)
-        features = self.network.encode_embedded(templates, search)
-        out: BoxTokens = self.network.generate(features, window=self.window)
-        likelihoods = out.likelihoods if out.likelihoods.dtype == torch.float64 else out.likelihoods.float()
-        # One transfer, hence one synchronisation, per step; whole numbers below 2**24 are exact in float32.
-        packed = torch.cat((out.tokens.to(likelihoods.dtype), likelihoods), dim=-1).cpu()
-        return packed[:, :4].long(), packed[:, 4:]
+        return self.reader(templates, torch.from_numpy(np.stack(crops)))
 
     def _boxes_in_images(
         self, tokens: Tensor, factors: Sequence[float], states: Sequence[TrackState], images: Sequence[np.ndarray]
