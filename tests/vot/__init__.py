@@ -1,0 +1,1 @@
+"""The VOT challenges: TraX, workspaces, data sets, and the toolkit itself."""

@@ -1,0 +1,100 @@
+"""Finding a toolkit and judging how it went, with programs that play the toolkit."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib.test.vot20.toolkit import Toolkit, find_toolkit, read_scores, run_toolkit
+from lib.utils.errors import DataError, InputError, SeqTrackError
+
+
+def program(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def answering(path: Path, **report: object) -> Path:
+    return program(path, f"echo '{json.dumps(report)}'")
+
+
+def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = answering(tmp_path / "env/bin/python", found=True, version="0.7.4", attributee="0.1.9", folder="/x")
+    expected = Toolkit(python, "0.7.4", Path("/x"))
+    program(tmp_path / "env/bin/vot", "")
+    for place in (python, tmp_path / "env", tmp_path / "env/bin/vot"):
+        assert find_toolkit(place) == expected
+    monkeypatch.setenv("SEQTRACK_VOT", str(tmp_path / "env"))
+    assert find_toolkit() == expected
+    with pytest.raises(InputError, match="no Python interpreter"):
+        find_toolkit(tmp_path / "no")
+
+
+def test_missing_and_broken_ones_say_which_versions_work(tmp_path: Path) -> None:
+    missing = answering(tmp_path / "a/python", found=False)
+    with pytest.raises(
+        InputError, match=r"not installed.* -m pip install vot-toolkit==0\.7\.4 attributee==0\.1\.9.*--vot"
+    ):
+        find_toolkit(missing)
+    report = {
+        "found": True,
+        "version": "0.7.2",
+        "attributee": "0.1.10",
+        "folder": "/x",
+        "error": "TypeError: dataclass",
+    }
+    broken = answering(tmp_path / "b/python", **report)
+    with pytest.raises(InputError, match=r"0\.7\.2 \(attributee 0\.1\.10\).*TypeError: dataclass; .*0\.7\.4"):
+        find_toolkit(broken)
+    with pytest.raises(InputError, match="cannot ask"):
+        find_toolkit(program(tmp_path / "c/python", "echo no such thing >&2; exit 3"))
+
+
+def test_the_running_interpreter_can_be_asked() -> None:
+    try:
+        assert find_toolkit(sys.executable).version
+    except InputError as error:
+        assert "these versions work" in str(error) or "is not installed" in str(error)
+
+
+def test_success_is_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = program(tmp_path / "good", 'echo "Processing frame 1"; echo "Evaluation concluded successfuly"')
+    text = run_toolkit(Toolkit(good, "0.7.4", tmp_path), "evaluate", [], tmp_path)
+    assert "Processing frame 1" in text
+    assert capsys.readouterr().out == "Evaluation concluded successfuly\n"
+    crash = 'mkdir -p logs; printf "Traceback\\nRuntimeError: boom\\n" > logs/t_1.log; echo interrupted; exit 0'
+    bad = Toolkit(program(tmp_path / "bad", crash), "0.7.4", tmp_path)
+    with pytest.raises(SeqTrackError, match=r"`vot evaluate` failed \(its exit code was 0\)"):
+        run_toolkit(bad, "evaluate", [], tmp_path)
+    assert "RuntimeError: boom" in capsys.readouterr().out
+
+
+def test_scores(tmp_path: Path) -> None:
+    content = {
+        "trackers": {"a": {}, "b": {}},
+        "results": {
+            "baseline": {
+                "parameters": {
+                    "analyses": [
+                        {"type": "vot.analysis.multistart.EAOScore"},
+                        {"type": "vot.analysis.multistart.EAOCurve"},
+                        {"type": "vot.analysis.multistart.AverageAccuracyRobustness"},
+                    ]
+                },
+                "results": [[[0.3], [0.2]], [[[1, 2]], [[3]]], [[0.5, 0.9, 7], [0.4, 0.8, 7]]],
+            }
+        },
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    first, second = read_scores(path)
+    assert (first.experiment, first.tracker) == ("baseline", "a")
+    assert first.values == {"EAO": 0.3, "accuracy": 0.5, "robustness": 0.9}
+    assert second.values["EAO"] == 0.2
+    for text in ("", "{}", '{"trackers": {}, "results": {"x": {}}}'):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"a\.json"):
+            read_scores(path)

@@ -1,0 +1,131 @@
+"""The toolkit itself starts our program. Skipped, with the reason, where there is no toolkit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from external.vot20 import rehearsal
+from lib.config.paths import PROJECT_ROOT
+from lib.synthetic.vot import write_vot
+from lib.test.vot20.toolkit import Toolkit, read_scores, run_toolkit
+from lib.test.vot20.workspace import COMPAT, config_text, write_workspace
+from lib.utils.errors import SeqTrackError
+from tests.vot.test_dataset import MaskedVideo, Video
+from tracking import create_vot_workspace
+
+pytestmark = [pytest.mark.vot, pytest.mark.slow]
+pytest.importorskip("trax", reason="the package vot-trax is not installed")
+
+OFFLINE = {"HTTPS_PROXY": "http://127.0.0.1:9"}  # the question for a newer version fails at once
+PROBE = """
+import os, sys, time
+from lib.test.vot20.seqtrack_vot20 import VotTracker, run_vot
+
+class Still:
+    frames = 0
+    def initialize(self, image, info):
+        self.box = info["init_bbox"]
+    def track(self, image):
+        self.frames += 1
+        if self.frames == int(os.environ["CRASH_AT"]):
+            raise RuntimeError("boom in the middle")
+        print("no newline", end="")
+        return {"target_bbox": self.box, "confidence": 1.0}
+
+def main():
+    def load():
+        with open(os.environ["COUNT_FILE"], "a") as file:
+            file.write("started\\n")
+        time.sleep(float(os.environ["LOAD_S"]))
+        return VotTracker(Still())
+    sys.exit(run_vot(load))
+"""
+
+
+def make_workspace(folder: Path, toolkit: Toolkit, *, crash_at: int = 0, load_s: float = 0, timeout: int = 60) -> Path:
+    """Two sequences with four starts each, and the probe; returns the file that counts processes."""
+    write_vot(folder / "sequences", [("one", MaskedVideo()), ("two", MaskedVideo())], anchor_step=2)
+    (folder / "probe.py").write_text(PROBE)
+    lines = ["[probe]", "label = probe", "protocol = traxpython", "command = import probe; probe.main()"]
+    lines += [f"paths = {folder}:{PROJECT_ROOT}", f"python = {sys.executable}", f"timeout = {timeout}"]
+    env = {"CRASH_AT": crash_at, "LOAD_S": load_s, "COUNT_FILE": folder / "count.txt"}
+    lines += [f"env_{key} = {value}" for key, value in env.items()]
+    stack = rehearsal.rehearsal_stack_text(6, COMPAT if toolkit.needs_compat else "multistart")
+    files = {"trackers.ini": "\n".join(lines), "config.yaml": config_text("./stack.yaml"), "stack.yaml": stack}
+    write_workspace(folder, files)
+    return folder / "count.txt"
+
+
+def evaluate(toolkit: Toolkit, folder: Path) -> str:
+    return run_toolkit(toolkit, "evaluate", ["--workspace", ".", "probe"], folder, OFFLINE)
+
+
+def test_one_process_serves_all_starts_of_a_sequence(toolkit: Toolkit, tmp_path: Path) -> None:
+    count = make_workspace(tmp_path, toolkit)
+    evaluate(toolkit, tmp_path)
+    assert len(list(tmp_path.glob("results/probe/baseline/*/*.bin"))) == 8
+    assert count.read_text().splitlines() == ["started"] * 2
+
+
+def test_a_slow_load_does_not_time_out(toolkit: Toolkit, tmp_path: Path) -> None:
+    make_workspace(tmp_path, toolkit, load_s=12, timeout=5)
+    (tmp_path / "sequences" / "list.txt").write_text("one\n")
+    evaluate(toolkit, tmp_path)
+
+
+def test_a_crash_in_the_middle_is_seen(toolkit: Toolkit, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make_workspace(tmp_path, toolkit, crash_at=3)
+    with pytest.raises(SeqTrackError, match="`vot evaluate` failed"):
+        evaluate(toolkit, tmp_path)
+    printed = capfd.readouterr().out
+    assert "Traceback (most recent call last)" in printed and "RuntimeError: boom in the middle" in printed
+    with pytest.raises(SeqTrackError, match="`vot test` failed"):
+        run_toolkit(toolkit, "test", ["-s", "sequences/one", "probe"], tmp_path, OFFLINE)
+    assert "RuntimeError: boom in the middle" in capfd.readouterr().out
+
+
+def test_the_toolkit_reads_what_we_write(toolkit: Toolkit, tmp_path: Path) -> None:
+    write_vot(tmp_path, [("masks", MaskedVideo()), ("boxes", Video())], anchor_step=3)
+    code = """
+import json, sys
+from vot.dataset import load_dataset
+from vot.experiment.multistart import find_anchors
+from vot.region import RegionType
+print(json.dumps({s.name: [len(s), s.size, find_anchors(s), [[str(type(s.groundtruth(i)).__name__), s.groundtruth(i).bounds()
+    if not s.groundtruth(i).is_empty() else None] for i in range(len(s))]] for s in load_dataset(sys.argv[1])}))
+"""
+    done = subprocess.run([str(toolkit.python), "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, kind in (("masks", "Mask"), ("boxes", "Rectangle")):
+        frames, size, anchors, regions = json.loads(done.stdout)[name]
+        assert (frames, size, anchors) == (6, [40, 24], [[0], [3, 5]])
+        assert [region for region, _ in regions] == [kind] * 6
+        assert regions[2][1] is None and regions[0][1] is not None
+
+
+def test_the_published_commands(toolkit: Toolkit, tmp_path: Path) -> None:
+    """The workspace that the script writes, its own stack (three experiments), and `vot` as a user types it."""
+    config, checkpoint = rehearsal.write_stand_in_tracker(tmp_path)
+    place = tmp_path / "checkpoints/train/seqtrack/stand_in/SEQTRACK.pth.tar"
+    place.parent.mkdir(parents=True)
+    checkpoint.rename(place)
+    workspace = tmp_path / "ws"
+    rehearsal.write_rehearsal_data(workspace / "sequences", sequences=1, frames=8)
+    flags = ["--workspace_dir", str(workspace), "--save_dir", str(tmp_path), "--config", str(config), "--device", "cpu"]
+    assert create_vot_workspace.main([*flags, "--vot", str(toolkit.python)]) == 0
+    env = {**os.environ, **OFFLINE, "PYTHONPATH": str(PROJECT_ROOT) if toolkit.needs_compat else ""}
+    for arguments, success in (
+        (["evaluate", "--workspace", ".", "stand_in"], "Evaluation concluded success"),
+        (["analysis"], "Analysis successful"),
+    ):
+        call = [toolkit.program, *arguments]
+        done = subprocess.run(call, cwd=workspace, env=env, capture_output=True, text=True, check=False)
+        assert success in done.stdout + done.stderr, done.stdout + done.stderr
+    (report,) = (workspace / "analysis").iterdir()
+    scores = {score.experiment: score.values for score in read_scores(report)}
+    assert set(scores) == {"baseline", "realtime", "unsupervised"}
+    assert 0 < scores["baseline"]["EAO"] < 1

@@ -1,0 +1,118 @@
+"""What workspaces say, and that the shipped one is up to date."""
+
+import configparser
+import shlex
+from pathlib import Path
+
+import pytest
+
+from external.vot20 import run_tracker
+from lib.config.paths import EXPERIMENTS_DIR, PROJECT_ROOT
+from lib.test.vot20 import workspace
+from lib.test.vot20.toolkit import Toolkit
+from lib.test.vot20.workspace import TrackerEntry, published_entries, registry_text, write_workspace
+from lib.utils.errors import ConfigError, InputError
+
+SHIPPED = PROJECT_ROOT / "external" / "vot20" / "seqtrack"
+NAMES = [f"seqtrack_{size}{masks}" for masks in ("", "_ar") for size in ("b256", "b384", "l256", "l384")]
+
+
+def parse(text: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()  # as the toolkit does
+    parser.read_string(text)
+    return parser
+
+
+def arguments(command: str) -> tuple[tuple, dict]:
+    """What the command calls ``run`` with; ``python -c`` gets it after one round of shell rules."""
+    quoted = shlex.split('python -c "{}"'.format(command.replace('"', '\\"')))[2]
+    source = quoted.split("; ", 1)[1]
+    called = []
+    exec(source, {"run": lambda *args, **options: called.append((args, options))})
+    return called[0]
+
+
+def test_the_shipped_workspace_is_what_the_script_writes() -> None:
+    registry = registry_text(published_entries(), python=None, root="../../..")
+    assert (SHIPPED / "trackers.ini").read_text() == workspace.signed(registry)
+    assert (SHIPPED / "config.yaml").read_text() == workspace.signed(workspace.config_text("vot2020/shortterm"))
+    assert (SHIPPED / "../../..").resolve() == PROJECT_ROOT
+    assert parse(registry).sections() == NAMES
+
+
+def test_every_entry_calls_run_with_arguments_that_exist() -> None:
+    options = {"save_dir": Path("/data/50 % off/it"), "device": "cuda:1", "ar_checkpoint": Path("/ar.pth.tar")}
+    parser = parse(
+        registry_text(published_entries(options), python="/opt/my env/bin/python", root="/home/me/Seq Track")
+    )
+    for name in NAMES:
+        entry = parser[name]
+        assert entry["protocol"] == "traxpython" and entry["paths"] == "/home/me/Seq Track"
+        assert shlex.split(entry["python"]) == ["/opt/my env/bin/python"]
+        assert int(entry["timeout"]) == 300
+        (config,), given = arguments(entry["command"])
+        assert (EXPERIMENTS_DIR / f"{config}.yaml").is_file() and name.startswith(config)
+        assert given["save_dir"] == "/data/50 % off/it" and given["device"] == "cuda:1"
+        assert given.get("masks", False) == name.endswith("_ar") == ("ar_checkpoint" in given)
+        assert set(given) <= set(run_tracker.load.__kwdefaults__)
+
+
+@pytest.mark.parametrize("path", ["/a'b", "/a:b", "/a;b", '/a"b', "/a\\b"])
+def test_paths_that_the_toolkit_would_break(path: str) -> None:
+    with pytest.raises(InputError, match="toolkit"):
+        registry_text(published_entries(), python=None, root=path)
+
+
+def test_names_that_the_toolkit_would_break() -> None:
+    for name in ('a"b', "a$b", "a\\b", "a\nb", "a`b"):
+        with pytest.raises(InputError, match="cannot pass on"):
+            _ = TrackerEntry("x", "x", name).command
+
+
+def test_edited_files_are_kept(tmp_path: Path) -> None:
+    write_workspace(tmp_path, {"a.yaml": "one: 1\n", "b.ini": "[x]\n"})
+    write_workspace(tmp_path, {"a.yaml": "one: 2\n", "b.ini": "[x]\n"})  # nobody touched it
+    (tmp_path / "b.ini").write_text((tmp_path / "b.ini").read_text() + "timeout = 5\n")
+    with pytest.raises(InputError, match=r"b\.ini: .*--force"):
+        write_workspace(tmp_path, {"a.yaml": "one: 3\n", "b.ini": "[x]\n"})
+    assert "one: 2" in (tmp_path / "a.yaml").read_text()
+    write_workspace(tmp_path, {"a.yaml": "one: 3\n", "b.ini": "[x]\n"}, force=True)
+    assert "timeout" not in (tmp_path / "b.ini").read_text()
+
+
+def test_stacks_for_newer_toolkits(tmp_path: Path) -> None:
+    stack = tmp_path / "stack" / "vot2020" / "shortterm.yaml"
+    stack.parent.mkdir(parents=True)
+    stack.write_text(
+        "experiments:\n  baseline:\n    type: multistart\n    analyses:\n    - type: multistart_eao_score\n"
+    )
+    toolkit = Toolkit(Path("python"), "0.9.0", tmp_path)
+    text = workspace.compat_stack_text(toolkit, "vot2020/shortterm")
+    assert text.count("external.vot20.multistart.MultiStart") == 1 and "type: multistart_eao_score" in text
+    with pytest.raises(ConfigError, match=r"did you mean vot2020/shortterm\?"):
+        workspace.compat_stack_text(toolkit, "vot2020/shortern")
+    versions = ("0.7.3", "0.7.4", "0.8.0", "0.9.0", "0.10.1", "1.0")
+    assert [Toolkit(Path(), version, Path()).needs_compat for version in versions] == [False] * 2 + [True] * 4
+
+
+def test_data_sets_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("stack: x\nsequences: elsewhere\n")
+    assert workspace.sequences_folder(tmp_path) == tmp_path / "elsewhere"
+    with pytest.raises(InputError, match=r"no config\.yaml"):
+        workspace.sequences_folder(tmp_path / "no")
+    folder = tmp_path / "elsewhere"
+    with pytest.raises(InputError, match="no such folder"):
+        workspace.check_sequences(folder)
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"no list\.txt"):
+        workspace.check_sequences(folder)
+    (folder / "list.txt").write_text("")
+    with pytest.raises(InputError, match="it is empty"):
+        workspace.check_sequences(folder)
+    (folder / "list.txt").write_text("ants1\n\n")
+    with pytest.raises(InputError, match="2 of 2 sequences are not there: ants1"):
+        workspace.check_sequences(folder)
+    (folder / "ants1").mkdir()
+    (folder / "ants1" / "groundtruth.txt").touch()
+    (folder / "list.txt").write_text("ants1\n")
+    workspace.check_sequences(folder)
