@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,10 @@ class Int8Linear(nn.Module):
         weight = linear.weight.detach().float()
         scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny).double() / 127
         zeros = torch.zeros(len(scales), dtype=torch.int64)
-        quantised = torch.quantize_per_channel(weight, scales, zeros, axis=0, dtype=torch.qint8)
+        with warnings.catch_warnings():
+            # Deprecated in PyTorch 2.15 without a replacement that quantises inputs and multiplies in one operator.
+            warnings.simplefilter("ignore", UserWarning)
+            quantised = torch.quantize_per_channel(weight, scales, zeros, axis=0, dtype=torch.qint8)
         bias = None if linear.bias is None else linear.bias.detach().float()
         self._packed = torch.ops.quantized.linear_prepack(quantised, bias)
         # Without VNNI instructions pairs of 8 bit products can overflow; 7 bit inputs cannot.

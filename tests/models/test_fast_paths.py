@@ -1,0 +1,128 @@
+"""What makes inference fast changes nothing: compared with the plain version in float64, where rounding decides no word."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import plain
+from lib.models.seqtrack.precision import Int8Linear, set_precision
+from lib.models.seqtrack.seqtrack import FEATURE_TYPES
+from lib.models.seqtrack.vit import JointViT
+from lib.utils.errors import InputError
+from tests.models.tiny import tiny_config, tiny_images, tiny_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads only get in each other's way in a network this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("windowed", [False, True])
+@pytest.mark.parametrize("pre_norm", [False, True])
+@pytest.mark.parametrize("feature_type", FEATURE_TYPES)
+@torch.inference_mode()
+def test_a_box_is_read_as_the_plain_version_reads_it(feature_type, pre_norm, windowed, batch):
+    model = tiny_model(MODEL__FEATURE_TYPE=feature_type, MODEL__DECODER__PRE_NORM=pre_norm)
+    template, search = tiny_images(batch=batch)
+    window = model.vocabulary.window() if windowed else None
+    tokens, likelihoods = plain.generate(model, plain.encode(model, template, search), window)
+    said = model.read_box(model.embed_template(template), search, window)
+    assert torch.equal(said.tokens, tokens)
+    torch.testing.assert_close(said.likelihoods, likelihoods, atol=1e-12, rtol=1e-9)
+
+
+@torch.inference_mode()
+def test_all_features_are_those_of_the_plain_version():
+    model = tiny_model()
+    torch.testing.assert_close(model.encode(*tiny_images()), plain.encode(model, *tiny_images()), atol=1e-11, rtol=1e-9)
+
+
+@torch.inference_mode()
+def test_the_last_block_leaves_the_templates_out_and_the_search_tokens_as_they_are():
+    model = tiny_model()
+    template, search = tiny_images()
+    tokens = model.embed_template(template)
+    features = model.encode_embedded(tokens, search)
+    widths = []
+    for block in model.encoder.body.blocks:
+        block.mlp.register_forward_hook(lambda module, args, output: widths.append(output.shape[1]))
+    needed = model.encoder(model.encoder.embed_search(search), tokens, search_only=True)
+    assert widths == [6, 4]  # 4 search tokens, 2 templates of 1 token
+    torch.testing.assert_close(needed, features[:, :4], atol=1e-12, rtol=1e-12)
+
+
+def test_patches_as_one_product_are_the_convolution():
+    torch.manual_seed(0)
+    body = JointViT(dim=12, depth=1, num_heads=2, stride=4, search_size=12, template_size=8).double()
+    images = torch.randn(2, 3, 3, 12, 12, dtype=torch.float64)
+    for layout in (images, images.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)):
+        tokens = body.embed_search(layout).unflatten(1, (3, 9)) - body.pos_embed[:, :9]
+        expected = body.patch_embed(images.flatten(0, 1)).unflatten(0, (2, 3))
+        torch.testing.assert_close(tokens, expected, atol=1e-12, rtol=1e-12)
+
+
+def test_nothing_is_read_back_from_the_device():
+    """Tensors on the meta device have no values: reading one is an error."""
+    model = tiny_model().to("meta")
+    template, search = (images.to("meta") for images in tiny_images())
+    said = model.read_box(model.embed_template(template), search, torch.empty(30, dtype=torch.float64, device="meta"))
+    assert said.tokens.shape == said.likelihoods.shape == (3, 4)
+    with pytest.raises(RuntimeError):
+        said.tokens.tolist()
+
+
+@torch.inference_mode()
+def test_int8_layers_are_close_to_the_layers_they_replace():
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 48)
+    tokens = torch.randn(2, 5, 64)
+    expected = linear(tokens)
+    error = (Int8Linear(linear)(tokens) - expected).norm() / expected.norm()
+    assert 0 < error < 0.02
+
+
+@torch.inference_mode()
+def test_int8_and_bfloat16_networks_say_nearly_the_same():
+    template, search = (images.float() for images in tiny_images(batch=16))
+    exact = tiny_model(spread=1.0).float()
+    features = exact.encode(template, search)
+    for precision in ("int8", "bfloat16"):
+        model = set_precision(tiny_model(spread=1.0).float(), precision, CPU)
+        dtype = model.encoder.body.pos_embed.dtype
+        close = model.encode(template.to(dtype), search.to(dtype)).float()
+        assert 0 < (close - features).norm() / features.norm() < 0.05
+        likelihoods = model.generate(close).likelihoods
+        torch.testing.assert_close(likelihoods, exact.generate(features).likelihoods, atol=0.02, rtol=0.1)
+
+
+def test_on_a_cpu_only_the_encoder_is_narrowed():
+    model = set_precision(tiny_model(), "bfloat16", CPU)
+    assert {parameter.dtype for parameter in model.encoder.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.decoder.parameters()} == {torch.float32}
+    model = set_precision(tiny_model(), "int8", CPU)
+    kinds = {type(block.mlp.fc1) for block in model.encoder.body.blocks}
+    assert kinds == {Int8Linear}
+
+
+def test_what_a_device_cannot_do_is_refused():
+    with pytest.raises(InputError, match="int8 runs on a CPU only"):
+        set_precision(tiny_model(), "int8", torch.device("meta"))
+    with pytest.raises(InputError, match="unknown dtype 'int4'"):
+        set_precision(tiny_model(), "int4", CPU)
+
+
+def test_the_plain_version_is_not_the_fast_one_in_disguise():
+    """The oracle must not call what it judges."""
+    source = Path(plain.__file__).read_text()
+    for name in ("scaled_dot_product", "read_box", "project_memory", ".embed_", ".decode(", ".encode("):
+        assert name not in source, name
+    assert tiny_config().MODEL.FEATURE_TYPE == "x"

@@ -1,0 +1,124 @@
+"""The step of the tracker: batch sizes it is made for, fallbacks, one transfer each way."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from lib.test.tracker import reader as reader_module
+from lib.test.tracker.reader import LARGEST_BATCH, BoxReader, bucket
+from lib.test.tracker.seqtrack import SeqTrackEngine
+from tests.tracker import fakes
+
+
+def inputs(engine, count):
+    with torch.inference_mode():
+        state = engine.start(fakes.frames(1)[0], fakes.BOX)
+    crops = np.random.RandomState(0).randint(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return torch.stack([state.templates] * count), torch.from_numpy(crops)
+
+
+def make_reader(engine, **options):
+    return BoxReader(engine.network, engine.preprocess, engine.window, **options)
+
+
+def test_buckets_hold_what_is_put_in_them():
+    assert [bucket(count) for count in (1, 2, 3, 5, 8, 9, 33, 64, 500)] == [1, 2, 4, 8, 8, 16, 64, 64, 64]
+
+
+@pytest.mark.parametrize("count", [1, 3, LARGEST_BATCH + 3, 2 * LARGEST_BATCH])
+@torch.inference_mode()
+def test_batches_are_filled_up_and_cut_without_a_trace(monkeypatch, count):
+    """With the compiler and the capture replaced by a recorder that, like a graph, always writes to the same place."""
+    sizes, places = [], {}
+
+    def same_place(step, device):
+        def run(templates, crops):
+            sizes.append(len(crops))
+            packed = step(templates, crops)
+            return places.setdefault(len(crops), torch.empty_like(packed)).copy_(packed)
+
+        return run
+
+    monkeypatch.setattr(reader_module, "compile_step", same_place)
+    engine = fakes.make_engine(exact=True)
+    templates, crops = inputs(engine, count)
+    tokens, likelihoods = make_reader(engine)(templates, crops)
+    fast_tokens, fast_likelihoods = make_reader(engine, compile=True)(templates, crops)
+    assert torch.equal(fast_tokens, tokens)
+    torch.testing.assert_close(fast_likelihoods, likelihoods, atol=1e-12, rtol=1e-9)
+    assert set(sizes) <= {1, 2, 4, 8, 16, 32, LARGEST_BATCH}
+
+
+@torch.inference_mode()
+def test_a_compiler_that_fails_is_reported_once_and_left_out(monkeypatch, caplog):
+    def broken(step, device):
+        def run(templates, crops):
+            raise RuntimeError("no C++ compiler\nlong story")
+
+        return run
+
+    monkeypatch.setattr(reader_module, "compile_step", broken)
+    engine = fakes.make_engine()
+    templates, crops = inputs(engine, 2)
+    fast = make_reader(engine, compile=True)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert torch.equal(fast(templates, crops)[0], make_reader(engine)(templates, crops)[0])
+    assert [record.getMessage() for record in caplog.records] == [
+        "tracking without compile: RuntimeError: no C++ compiler"
+    ]
+
+
+@torch.inference_mode()
+def test_one_transfer_each_way(monkeypatch):
+    engine = fakes.make_engine()
+    images = fakes.frames(3)
+    state = engine.start(images[0], fakes.BOX)
+    down, up = [], []
+    cpu, upload = torch.Tensor.cpu, engine.preprocess.upload
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: down.append(tensor.shape) or cpu(tensor))
+    monkeypatch.setattr(engine.preprocess, "upload", lambda crops: up.append(crops.dtype) or upload(crops))
+    engine.step([state], [images[1]])
+    assert down == [(1, 8)]
+    assert up == [torch.uint8]
+
+
+def test_the_options_reach_the_reader():
+    params = dataclasses.replace(fakes.params(), compile=True, dtype="int8")
+    engine = SeqTrackEngine(params)
+    assert engine.reader._compile
+    assert engine.dtype == torch.float32
+    state = engine.start(fakes.frames(1)[0], fakes.BOX)
+    assert state.templates.dtype == torch.float32
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_a_compiled_step_says_the_same():
+    engine = fakes.make_engine(exact=True)
+    templates, crops = inputs(engine, 3)
+    tokens, likelihoods = make_reader(engine)(templates, crops)
+    compiled = make_reader(engine, compile=True)(templates, crops)
+    assert torch.equal(compiled[0], tokens)
+    torch.testing.assert_close(compiled[1], likelihoods, atol=1e-9, rtol=1e-7)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.inference_mode()
+def test_a_captured_step_says_the_same_and_waits_for_nothing():
+    params = dataclasses.replace(fakes.params(), device="cuda")
+    engine = SeqTrackEngine(params)
+    templates, crops = inputs(engine, 3)
+    tokens, _ = make_reader(engine)(templates, crops)
+    captured = make_reader(engine, cuda_graphs=True)
+    for _ in range(3):
+        assert torch.equal(captured(templates, crops)[0], tokens)
+    on_device = engine.preprocess.upload(crops)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        engine.reader.step(templates, on_device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
