@@ -1,4 +1,4 @@
-"""Score the results of trackers: tables and plots of success, precision and normalised precision."""
+"""Score the results of trackers: tables and plots of success, precision and normalised precision; play them back."""
 
 import argparse
 import sys
@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.config.paths import Paths, load_paths
-from lib.test.analysis.collect import Scoring
-from lib.test.analysis.metrics import PROTOCOLS
+from lib.test.analysis.cache import ScoreCache, analysis_cache_dir
+from lib.test.analysis.collect import Scoring, read_boxes_of
+from lib.test.analysis.playback import write_playback
 from lib.test.analysis.plots import write_plots
-from lib.test.analysis.report import Selection, analyse, found_benchmarks, write_table
+from lib.test.analysis.protocols import PROTOCOLS
+from lib.test.analysis.report import analyse, write_table
+from lib.test.analysis.selection import Selection, choose_candidates, found_benchmarks
 from lib.test.analysis.tables import FORMATS
-from lib.test.evaluation import BENCHMARKS, find_benchmark
+from lib.test.evaluation import BENCHMARKS, find_benchmark, get_dataset
 from lib.test.evaluation.results import plots_dir
 from lib.utils.cli import run_script
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, InputError
 from lib.utils.registry import lookup
 
 
@@ -32,42 +35,96 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset", "--dataset_name", nargs="+", help=f"of: {', '.join(BENCHMARKS)} (default: those with results)"
     )
+    parser.add_argument(
+        "--results",
+        nargs="+",
+        default=[],
+        metavar="[LABEL=]DIR",
+        help="also folders of box files that others published",
+    )
+    parser.add_argument("--float", dest="floats", action="store_true", help="score the boxes of test.py --float")
+    parser.add_argument("--merge_runs", action="store_true", help="<config>_000, <config>_001, ...: mean ± deviation")
+    parser.add_argument(
+        "--allow_missing",
+        "--allow-missing",
+        action="store_true",
+        help="leave out the sequences that a tracker lacks, and say how many in the table",
+    )
     parser.add_argument("--static_box", action="store_true", help="add a baseline row: the first box, never moved")
     parser.add_argument("--per_sequence", action="store_true", help="also a table of the average overlap by sequence")
-    parser.add_argument("--protocol", default="seqtrack", help=f"conventions, one of: {', '.join(PROTOCOLS)}")
+    parser.add_argument("--per_attribute", action="store_true", help="also a table and a radar plot by attribute")
+    parser.add_argument("--per_class", action="store_true", help="also a table by class of target")
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        default=["seqtrack"],
+        help=f"conventions, of: {', '.join(PROTOCOLS)} (default: seqtrack)",
+    )
+    parser.add_argument("--playback", nargs="+", metavar="SEQ", help="instead, write MP4 videos of these sequences")
     parser.add_argument("--exclude_invalid_frames", action="store_true", help="do not count frames without a target")
     parser.add_argument(
         "--format", choices=tuple(FORMATS), default="text", help="of the printed tables (default: text)"
     )
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw the plots")
     parser.add_argument("--no_plots", dest="plots", action="store_false", help=argparse.SUPPRESS)
+    parser.add_argument("--cache", action=argparse.BooleanOptionalAction, default=True, help="reuse computed scores")
     parser.add_argument("--data_dir", type=Path, help="folder of the data sets (default: ./data)")
     parser.add_argument("--save_dir", type=Path, help="folder below which test.py wrote its results (default: .)")
     parser.add_argument("--output_dir", type=Path, help="where to write (default: <save_dir>/test/result_plots)")
     return parser.parse_args(argv)
 
 
+def chosen(args: argparse.Namespace) -> Selection:
+    """What the flags select."""
+    return Selection(
+        trackers=args.tracker,
+        configs=args.config,
+        raw=args.results,
+        static_box=args.static_box,
+        floats=args.floats,
+        merge_runs=args.merge_runs,
+        allow_missing=args.allow_missing,
+    )
+
+
 def analyse_benchmark(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
-    """Print the tables of a benchmark, and write tables and plots to a folder."""
-    scoring = Scoring(args.protocol, args.exclude_invalid_frames)
-    report = analyse(name, paths, scoring, Selection(args.tracker, args.config, args.static_box))
-    tables = {"scores": report.scores()}
-    if args.per_sequence:
-        tables["per_sequence"] = report.per_sequence()
+    """Print the tables of a benchmark by each protocol, and write tables and plots to a folder."""
+    cache = ScoreCache(analysis_cache_dir(paths.save_dir) if args.cache else None)
     written = []
-    for stem, table in tables.items():
-        print(FORMATS[args.format].write(table))
-        written += write_table(table, folder, stem)
-    if args.plots:
-        written += write_plots(report.trackers, report.title, folder)
+    for protocol in args.protocol:
+        report = analyse(name, paths, Scoring(protocol, args.exclude_invalid_frames), chosen(args), cache)
+        suffix = f"_{protocol}" if len(args.protocol) > 1 else ""
+        makers = {"scores": report.scores, "per_sequence": report.per_sequence}
+        makers |= {"per_attribute": report.per_attribute, "per_class": report.per_class}
+        tables = {stem: make() for stem, make in makers.items() if stem == "scores" or getattr(args, stem)}
+        for stem, table in tables.items():
+            print(FORMATS[args.format].write(table))
+            written += write_table(table, folder, stem + suffix)
+        if args.plots:
+            groups = report.attributes() if args.per_attribute else None
+            written += write_plots(report.trackers, report.title, folder, groups, suffix)
     print(f"written to {folder}: {', '.join(path.name for path in written)}")
+
+
+def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
+    """Write a video of a sequence with the truth and the boxes of the trackers."""
+    sequences = get_dataset(name, paths=paths).select(args.playback)
+    candidates = choose_candidates(name, sequences, paths, chosen(args))
+    for sequence in sequences:
+        boxes = {candidate.label: read_boxes_of(candidate.sources[0], sequence) for candidate in candidates}
+        path = folder / f"{sequence.name}.mp4"
+        write_playback(sequence, boxes, path)
+        print(f"written: {path}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Analyse the benchmarks; an error in one does not keep the others from being shown."""
     args = parse_args(argv)
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
-    lookup(PROTOCOLS, args.protocol, "protocol")
+    for name in args.protocol:
+        lookup(PROTOCOLS, name, "protocol")
+    if (args.playback or args.results) and not args.dataset:
+        raise InputError("--playback and --results need --dataset")
     for name in args.dataset or ():
         find_benchmark(name, paths)
     names, errors = args.dataset or found_benchmarks(paths), []
@@ -76,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.output_dir:
             folder = args.output_dir / folder.name if len(names) > 1 else args.output_dir
         try:
-            analyse_benchmark(name, folder, paths, args)
+            (play_back if args.playback else analyse_benchmark)(name, folder, paths, args)
         except DataError as error:
             errors.append(str(error))
     if errors:

@@ -1,14 +1,17 @@
 """From result files to scores: which results there are, whether they are complete, and what they are worth."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.test.analysis.metrics import SequenceScores, score_sequence, summarise
+from lib.test.analysis.cache import ScoreCache, content_key
+from lib.test.analysis.metrics import PROTOCOLS, SequenceScores, merge_runs, score_sequence, summarise
+from lib.test.analysis.sources import Source
 from lib.test.evaluation.data import Sequence, SequenceList
-from lib.test.evaluation.results import ResultFolder, to_integers
+from lib.test.evaluation.results import to_integers
+from lib.test.utils.box_files import parse_boxes
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -24,19 +27,36 @@ class ScoredTracker:
     Attributes:
         label: how tables and plots call it.
         sequences: names of the sequences.
-        scores: one per sequence.
+        scores: one per sequence; averaged over the runs, if there are several.
         is_baseline: whether this is no tracker but something to compare with.
+        runs: scores by run and sequence, if there are several runs.
     """
 
     label: str
     sequences: list[str]
     scores: list[SequenceScores]
     is_baseline: bool = False
+    runs: tuple[list[SequenceScores], ...] = field(default=(), repr=False)
 
     @property
     def summary(self) -> dict[str, float]:
-        """Overall scores in percent; see ``metrics.summarise``."""
-        return summarise(self.scores)
+        """Overall scores in percent; see ``metrics.summarise``. Of several runs, their mean."""
+        return self.summary_of(range(len(self.scores)))
+
+    @property
+    def spread(self) -> dict[str, float] | None:
+        """Standard deviation (of a sample) of the overall scores over the runs; None for a single run."""
+        if len(self.runs) < 2:
+            return None
+        summaries = [summarise(run) for run in self.runs]
+        return {key: float(np.std([summary[key] for summary in summaries], ddof=1)) for key in summaries[0]}
+
+    def summary_of(self, indices: Iterable[int]) -> dict[str, float]:
+        """Scores over some of the sequences, by their positions."""
+        chosen = list(indices)
+        runs = self.runs or (self.scores,)
+        summaries = [summarise([run[index] for index in chosen]) for run in runs]
+        return {key: float(np.mean([summary[key] for summary in summaries])) for key in summaries[0]}
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,18 @@ class Scoring:
         """The conventions in words, for the head of a table."""
         return f"protocol {self.protocol}" + (", invalid frames excluded" if self.exclude_invalid_frames else "")
 
+    def _visible(self, sequence: Sequence) -> np.ndarray | None:
+        """Flags of the frames that count, which got10k takes from another file than the others do."""
+        by_frames = PROTOCOLS[self.protocol].counts_frames
+        return sequence.target_present if by_frames else sequence.target_visible
+
+    def content(self, sequence: Sequence) -> Iterator[bytes]:
+        """Everything but the boxes that the scores of a sequence depend on."""
+        yield f"{self} {sequence.name} {sequence.dataset} {sequence.resolution} {len(sequence.frames)}".encode()
+        yield np.ascontiguousarray(sequence.ground_truth_rect).tobytes()
+        visible = self._visible(sequence)
+        yield b"none" if visible is None else np.asarray(visible).astype(bool).tobytes()
+
     def score(self, sequence: Sequence, boxes_xywh: np.ndarray) -> SequenceScores:
         """Score the boxes of a sequence. Raises DataError naming it."""
         try:
@@ -63,7 +95,8 @@ class Scoring:
                 sequence.ground_truth_rect,
                 protocol=self.protocol,
                 dataset=sequence.dataset,
-                target_visible=sequence.target_visible,
+                target_visible=self._visible(sequence),
+                image_size=sequence.resolution,
                 exclude_invalid_frames=self.exclude_invalid_frames,
             )
         except DataError as error:
@@ -81,24 +114,53 @@ def require_public_truth(benchmark: str, sequences: SequenceList, server: str | 
         )
 
 
-def score_results(folder: ResultFolder, sequences: SequenceList, scoring: Scoring, *, label: str) -> ScoredTracker:
+def score_results(
+    sources: list[Source], sequences: SequenceList, scoring: Scoring, *, label: str, cache: ScoreCache | None = None
+) -> ScoredTracker:
     """Read and score the results of a tracker.
+
+    Args:
+        sources: one for each run.
+        sequences: a benchmark.
+        scoring: the conventions.
+        label: how to call the tracker.
+        cache: scores that need not be computed again.
 
     Raises:
         DataError: if a result is missing, incomplete or malformed; the message names it.
     """
-    missing = [sequence.name for sequence in sequences if not folder.boxes_path(sequence.name).is_file()]
+    cache = cache or ScoreCache(None)
+    runs = [_score_run(source, sequences, scoring, cache) for source in sources]
+    if len(runs) == 1:
+        return ScoredTracker(label, sequences.names, runs[0])
+    return ScoredTracker(f"{label} ({len(runs)} runs)", sequences.names, merge_runs(runs), runs=tuple(runs))
+
+
+def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache: ScoreCache) -> list[SequenceScores]:
+    missing = [sequence for sequence in sequences if not source.file(sequence).is_file()]
     if missing:
         raise DataError(
-            f"{folder.tracker} {folder.config}: {len(missing)} of {len(sequences)} results are missing, the first one "
-            f"is {folder.boxes_path(missing[0])}; track them with tracking/test.py {folder.tracker} {folder.config}"
+            f"{source.name}: {len(missing)} of {len(sequences)} results are missing, the first one is "
+            f"{source.file(missing[0])}; {source.how_to_make()}, or leave the sequences out with --allow-missing"
         )
-    return _scored(label, sequences, scoring, lambda sequence: _read_complete(folder, sequence))
+    texts = [source.file(sequence).read_bytes() for sequence in sequences]
+    truth = (part for sequence in sequences for part in scoring.content(sequence))
+    key = content_key((*truth, *texts))
+    scores = cache.get(key)
+    if scores is None:
+        pairs = zip(sequences, texts, strict=True)
+        scores = [scoring.score(sequence, _boxes(source, sequence, text)) for sequence, text in pairs]
+        cache.put(key, scores)
+    return scores
 
 
-def _read_complete(folder: ResultFolder, sequence: Sequence) -> np.ndarray:
-    boxes, frames = folder.read(sequence.name), len(sequence.frames)
-    path = folder.boxes_path(sequence.name)
+def _boxes(source: Source, sequence: Sequence, content: bytes) -> np.ndarray:
+    """Boxes of a sequence from its file, at least one for each frame."""
+    path, frames = source.file(sequence), len(sequence.frames)
+    try:
+        boxes = parse_boxes(content.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file") from error
     if len(boxes) < frames:
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames; the result is incomplete")
     if len(boxes) > frames:  # some published results of LaSOT have a few rows too many, which do no harm
@@ -106,23 +168,20 @@ def _read_complete(folder: ResultFolder, sequence: Sequence) -> np.ndarray:
     return boxes
 
 
+def read_boxes_of(source: Source, sequence: Sequence) -> np.ndarray:
+    """Boxes of a sequence, (F, 4) float64 xywh. Raises DataError if the file is missing or too short."""
+    path = source.file(sequence)
+    if not path.is_file():
+        raise DataError(f"{path}: no such result; {source.how_to_make()}")
+    return _boxes(source, sequence, path.read_bytes())[: len(sequence.frames)]
+
+
 def score_static_box(sequences: SequenceList, scoring: Scoring) -> ScoredTracker:
     """Score a box that stays where it was in the first frame: what a tracker must beat."""
-    return _scored(STATIC_BOX, sequences, scoring, _static_boxes, is_baseline=True)
+    scores = [scoring.score(sequence, _static_boxes(sequence)) for sequence in sequences]
+    return ScoredTracker(STATIC_BOX, sequences.names, scores, is_baseline=True)
 
 
 def _static_boxes(sequence: Sequence) -> np.ndarray:
     """The first box for every frame, in integers as a result file would hold it."""
     return np.repeat(to_integers(sequence.ground_truth_rect[:1]), len(sequence.frames), axis=0)
-
-
-def _scored(
-    label: str,
-    sequences: SequenceList,
-    scoring: Scoring,
-    boxes_of: Callable[[Sequence], np.ndarray],
-    *,
-    is_baseline: bool = False,
-) -> ScoredTracker:
-    scores = [scoring.score(sequence, boxes_of(sequence)) for sequence in sequences]
-    return ScoredTracker(label, sequences.names, scores, is_baseline)

@@ -1,6 +1,9 @@
-"""Success, precision and normalised precision plots, as PNG and PDF. No display and no TeX is needed."""
+"""Success, precision and normalised precision plots, and the radar of attributes, as PNG and PDF.
 
-from collections.abc import Callable, Sequence
+No display and no TeX is needed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from lib.test.analysis.collect import ScoredTracker
 from lib.test.analysis.metrics import (
     NORM_PRECISION_THRESHOLDS,
     PRECISION_PIXELS,
+    PROTOCOLS,
     SCORE_INDEX,
     mean_curves,
     success_thresholds,
@@ -36,7 +40,7 @@ class PlotKind:
         curve: key of ``metrics.mean_curves``.
         title: what it shows.
         x_label: what the thresholds are.
-        score: key of ``metrics.summarise`` that ranks the trackers.
+        score: key of ``metrics.summarise`` that ranks the trackers; the headline of the protocol if it has no such key.
         thresholds: makes the x values from the number of points.
         score_at: threshold that the score is read at, marked by a line; None if it is the mean of the curve.
     """
@@ -84,7 +88,9 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
         trackers: at least one.
         subtitle: the data set and the protocol.
     """
-    ranked = sorted(trackers, key=lambda tracker: (-tracker.summary[kind.score], -tracker.summary["AUC"]))
+    headline = PROTOCOLS[trackers[0].scores[0].protocol].headline
+    score = kind.score if kind.score in trackers[0].summary else headline
+    ranked = sorted(trackers, key=lambda tracker: (-tracker.summary[score], -tracker.summary[headline]))
     styles = _styles(trackers)
     with rc_context(STYLE):
         figure = Figure(figsize=(6.0, max(4.4, 1.2 + 0.2 * len(ranked))))  # a long legend needs a high figure
@@ -92,7 +98,7 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
         axes = figure.add_subplot()
         for rank, tracker in enumerate(ranked):
             curve = mean_curves(tracker.scores)[kind.curve]
-            label = f"[{tracker.summary[kind.score]:.1f}] {_shortened(tracker.label)}"
+            label = f"[{tracker.summary[score]:.1f}] {_shortened(tracker.label)}"
             order = 3 + len(ranked) - rank
             # A perfect curve runs along the frame and must not lose half its width to it: no clipping.
             axes.plot(
@@ -106,7 +112,7 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
         axes.set_title(f"{kind.title} plot", loc="left", fontsize=13, fontweight="bold", pad=22)
         axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555")
         axes.legend(
-            title=f"{kind.score} [%]",
+            title=f"{score} [%]",
             alignment="left",
             loc="upper left",
             bbox_to_anchor=(1.04, 1.02),
@@ -120,7 +126,9 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
 def _styles(trackers: Sequence[ScoredTracker]) -> dict[str, dict]:
     """Line style of each tracker by label, the same in all plots; the best one is drawn thickest."""
     styles: dict[str, dict] = {}
-    by_score = sorted((t for t in trackers if not t.is_baseline), key=lambda tracker: -tracker.summary["AUC"])
+    by_score = sorted(
+        (t for t in trackers if not t.is_baseline), key=lambda tracker: -next(iter(tracker.summary.values()))
+    )
     for index, tracker in enumerate(by_score):
         dash = DASHES[index // len(COLOURS) % len(DASHES)]
         width = 2.4 if index == 0 else 1.6
@@ -136,18 +144,77 @@ def _shortened(label: str) -> str:
     return f"{label[:half]}...{label[-half:]}"
 
 
-def write_plots(trackers: Sequence[ScoredTracker], subtitle: str, folder: Path) -> list[Path]:
+def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[int]], subtitle: str) -> Figure:
+    """Draw the headline score over groups of sequences, one spoke per group.
+
+    Args:
+        trackers: at least one.
+        groups: positions of sequences by attribute, at least three.
+        subtitle: the data set and the protocol.
+    """
+    angles = np.linspace(0, 2 * np.pi, len(groups), endpoint=False)
+    styles = _styles(trackers)
+    score = next(iter(trackers[0].summary))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 7.0))
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(projection="polar")
+        axes.set_theta_offset(np.pi / 2)
+        axes.set_theta_direction(-1)
+        highest = 0.0
+        for tracker in sorted(trackers, key=lambda tracker: -tracker.summary[score]):
+            values = [tracker.summary_of(indices)[score] for indices in groups.values()]
+            highest = max(highest, *values)
+            label = f"[{tracker.summary[score]:.1f}] {_shortened(tracker.label)}"
+            axes.plot([*angles, angles[0]], [*values, values[0]], label=label, **styles[tracker.label])
+        axes.set_ylim(0, min(100.0, 10.0 * np.ceil(max(highest, 1.0) / 10.0)))
+        axes.set_xticks(angles, [f"{name}\n({len(indices)})" for name, indices in groups.items()], fontsize=9)
+        axes.tick_params(axis="x", pad=14)
+        axes.tick_params(axis="y", labelsize=8, colors="#777777")
+        axes.grid(color="#DDDDDD", linewidth=0.8)
+        axes.set_title(f"{score} by attribute", loc="left", fontsize=13, fontweight="bold", pad=46)
+        axes.text(0, 1.14, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555")
+        columns = 1 if len(trackers) <= 6 else 2
+        axes.legend(
+            title=f"{score} [%]",
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.1),
+            frameon=False,
+            fontsize=9,
+            ncols=columns,
+        )
+    return figure
+
+
+def write_plots(
+    trackers: Sequence[ScoredTracker],
+    subtitle: str,
+    folder: Path,
+    groups: Mapping[str, Sequence[int]] | None = None,
+    suffix: str = "",
+) -> list[Path]:
     """Write all plots as PNG and PDF, each whole or not at all.
+
+    Args:
+        trackers: at least one.
+        subtitle: the data set and the protocol.
+        folder: where they go.
+        groups: positions of sequences by attribute, for the radar; with less than three there is none.
+        suffix: goes behind the names of the files.
 
     Returns:
         The files.
     """
+    protocol = PROTOCOLS[trackers[0].scores[0].protocol]
+    kinds = PLOTS[:1] if protocol.counts_frames else PLOTS  # got10k knows no precision
+    figures = {kind.name: draw_plot(kind, trackers, subtitle) for kind in kinds}
+    if groups and len(groups) >= 3:
+        figures["attributes"] = draw_radar(trackers, groups, subtitle)
     written = []
-    for kind in PLOTS:
-        figure = draw_plot(kind, trackers, subtitle)
-        for suffix, options in ((".png", {"dpi": 160}), (".pdf", {"metadata": {"CreationDate": None}})):
-            path = folder / f"{kind.name}{suffix}"
+    for name, figure in figures.items():
+        for form, options in ((".png", {"dpi": 160}), (".pdf", {"metadata": {"CreationDate": None}})):
+            path = folder / f"{name}{suffix}{form}"
             with rc_context(STYLE), atomic_path(path) as temporary:
-                figure.savefig(temporary, format=suffix[1:], bbox_inches="tight", pad_inches=0.15, **options)
+                figure.savefig(temporary, format=form[1:], bbox_inches="tight", pad_inches=0.15, **options)
             written.append(path)
     return written
