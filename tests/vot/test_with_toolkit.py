@@ -94,17 +94,19 @@ def test_the_toolkit_reads_what_we_write(toolkit: Toolkit, tmp_path: Path) -> No
 import json, sys
 from vot.dataset import load_dataset
 from vot.experiment.multistart import find_anchors
-from vot.region import RegionType
-print(json.dumps({s.name: [len(s), s.size, find_anchors(s), [[str(type(s.groundtruth(i)).__name__), s.groundtruth(i).bounds()
-    if not s.groundtruth(i).is_empty() else None] for i in range(len(s))]] for s in load_dataset(sys.argv[1])}))
+report = {}
+for sequence in load_dataset(sys.argv[1]):
+    regions = [sequence.groundtruth(index) for index in range(len(sequence))]
+    kinds = [[type(region).__name__, region.is_empty()] for region in regions]
+    report[sequence.name] = [len(sequence), sequence.size, find_anchors(sequence), kinds]
+print(json.dumps(report))
 """
     done = subprocess.run([str(toolkit.python), "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name, kind in (("masks", "Mask"), ("boxes", "Rectangle")):
         frames, size, anchors, regions = json.loads(done.stdout)[name]
         assert (frames, size, anchors) == (6, [40, 24], [[0], [3, 5]])
-        assert [region for region, _ in regions] == [kind] * 6
-        assert regions[2][1] is None and regions[0][1] is not None
+        assert regions == [[kind, index == 2] for index in range(6)]
 
 
 def test_the_published_commands(toolkit: Toolkit, tmp_path: Path) -> None:
@@ -128,4 +130,5 @@ def test_the_published_commands(toolkit: Toolkit, tmp_path: Path) -> None:
     (report,) = (workspace / "analysis").iterdir()
     scores = {score.experiment: score.values for score in read_scores(report)}
     assert set(scores) == {"baseline", "realtime", "unsupervised"}
-    assert 0 < scores["baseline"]["EAO"] < 1
+    # The official window of the EAO, 115 to 755 frames, is far longer than this sequence.
+    assert scores["baseline"]["EAO"] < 0.1 < scores["baseline"]["accuracy"] and scores["baseline"]["robustness"] > 0
