@@ -26,8 +26,8 @@ setup(
         "matplotlib>=3.8",
     ],
     extras_require={
-        "vot": ["vot-toolkit==0.7.4", "attributee==0.1.9", "vot-trax"],
+        "vot": ["vot-toolkit==0.7.4", "attributee==0.1.9", "vot-trax>=4.0.2"],
         "profile": ["thop>=0.1.1"],
-        "dev": ["pytest>=8.0", "ruff>=0.9", "setuptools>=64"],
+        "dev": ["pytest>=8.0", "ruff>=0.9", "setuptools>=64", "vot-trax>=4.0.2"],
     },
 )
