@@ -1,4 +1,4 @@
-"""What makes inference fast changes nothing: compared with the plain version in float64, where rounding decides no word."""
+"""Fast inference changes nothing: compared with the plain version in float64, where rounding decides no word."""
 
 from collections.abc import Iterator
 from pathlib import Path
