@@ -3,12 +3,16 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import tracking.analysis_results as script
+from lib.test.analysis import plots, report
+from lib.test.evaluation import SequenceList
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
 
@@ -142,7 +146,7 @@ def test_surplus_rows_are_ignored(world: Path) -> None:
         (["--dataset", "lasso"], "unknown data set 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
         (["--dataset", "got10k_val", "--config", "nope"], "with results on it: seqtrack bad, seqtrack good"),
         (["--dataset", "got10k_val", "--tracker", "stark", "--config", "good"], "no results of stark good"),
-        (["--protocol", "otb"], "unknown protocol 'otb'; known: seqtrack"),
+        (["--protocol", "otb"], "unknown protocol 'otb'; known: got10k, pytracking, seqtrack"),
     ],
 )
 def test_unknown_names(world: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -170,3 +174,91 @@ def test_as_a_script_from_another_folder(world: Path) -> None:
     done = subprocess.run(command, cwd=world, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "AUC" in done.stdout
+
+
+def test_missing_sequences_are_left_out_on_request_and_counted(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results_folder(world, "good") / "GOT-10k_Val_000002.txt"
+    path.write_text("1\t2\t3\t4\n")  # too few lines
+    assert run(world, "--no_plots", "--allow-missing") == 0
+    assert "got10k_val (1 of 2 sequences, 6 frames; good lacks 1)" in capsys.readouterr().out
+    assert {(row["tracker"], row["sequences"], row["sequences_of"]) for row in rows(world)} == {
+        ("good", "1", "2"),
+        ("bad", "1", "2"),
+    }
+    (results_folder(world, "good") / "GOT-10k_Val_000001.txt").write_text("")
+    assert run(world, "--dataset", "got10k_val", "--config", "good", "--no_plots", "--allow_missing") == 2
+
+
+def test_protocols_side_by_side(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "--protocol", "seqtrack", "pytracking", "got10k", "--no_plots") == 0
+    out = capsys.readouterr().out
+    assert all(f"protocol {name}" in out for name in ("seqtrack", "pytracking", "got10k"))
+    assert {"AO", "SR50", "SR75"} < rows(world, "scores_got10k")[0].keys()
+    assert run(world, "--protocol", "got10k") == 0
+    folder = world / "test" / "result_plots" / "got10k_val"
+    assert (folder / "success.png").is_file()
+    assert not (folder / "precision.png").exists()  # got10k knows none
+
+
+def test_runs_of_one_tracker(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, shift in enumerate((1, 3)):
+        write_results(world, f"cfg_{number:03d}", shift)
+    assert run(world, "--dataset", "got10k_val", "--config", "cfg", "--merge_runs", "--no_plots") == 0
+    (row,) = rows(world)
+    assert row["tracker"] == "cfg (2 runs)"
+    assert float(row["AUC std"]) > 0
+    assert "±" in capsys.readouterr().out
+
+
+def test_attributes_and_classes(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, "--no_plots", "--per_attribute") == 2
+    assert "ships no attributes" in one_line(capsys)
+    load = report.get_dataset
+
+    def with_attributes(*args, **kwargs) -> SequenceList:
+        first, second = load(*args, **kwargs)
+        first = replace(first, attributes=("Blur", "Scale", "Low Light"), object_class="cat")
+        return SequenceList([first, replace(second, attributes=("Blur",))])
+
+    monkeypatch.setattr(plots, "PLOTS", ())  # only the radar
+    monkeypatch.setattr(report, "get_dataset", with_attributes)
+    assert run(world, "--per_attribute", "--per_class") == 0
+    assert [row["attribute"] for row in rows(world, "per_attribute")] == ["Blur (2)", "Low Light (1)", "Scale (1)"]
+    overall = {row["tracker"]: row["AUC"] for row in rows(world)}
+    assert rows(world, "per_attribute")[0]["good"] == overall["good"]  # both sequences have it
+    assert [row["class"] for row in rows(world, "per_class")] == ["cat (1)"]
+    image = cv2.imread(str(world / "test" / "result_plots" / "got10k_val" / "attributes.png"))
+    assert min(image.shape[:2]) > 500
+
+
+def test_published_results_beside_ours(world: Path) -> None:
+    raw = world / "downloads" / "their_b256" / "got10k"
+    raw.parent.mkdir(parents=True)
+    results_folder(world, "bad").rename(raw)
+    command = ["--dataset", "got10k_val", "--no_plots", "--results", str(raw.parent)]
+    assert run(world, *command, "--config", "good") == 0
+    assert [row["tracker"] for row in rows(world)] == ["good", "their_b256"]
+    assert run(world, *command) == 0
+    assert [row["tracker"] for row in rows(world)] == ["their_b256"]
+    assert run(world, "--results", str(raw.parent)) == 2  # which benchmark?
+
+
+def test_boxes_with_fractions(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "--no_plots", "--config", "good", "--float", "--dataset", "got10k_val") == 2
+    assert "--float" in one_line(capsys)
+
+
+def test_playback(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "--dataset", "got10k_val", "--playback", "GOT-10k_Val_000002") == 0
+    path = world / "test" / "result_plots" / "got10k_val" / "GOT-10k_Val_000002.mp4"
+    assert str(path) in capsys.readouterr().out
+    video = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := video.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == 9
+    assert frames[0].shape == (48, 64, 3)
+    assert np.ptp(frames[4].astype(int)) > 60  # the frames themselves are plain grey
+    assert run(world, "--dataset", "got10k_val", "--playback", "nope") == 2

@@ -4,8 +4,12 @@ Official layout: ``<split>/list.txt`` names the sequences; ``<split>/<sequence>/
 the test split, whose truth is hidden) and the frames ``00000001.jpg``, ... Source: Huang et al., PAMI 2019.
 """
 
+import re
+from typing import Any
+
 from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.test.evaluation.layout import frames_by_number, read_facts, require_file
+from lib.utils.box_text import parse_integers
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 
@@ -49,6 +53,22 @@ def _entry(storage: Storage, folder: str, name: str, hidden: bool) -> Entry:
     def load() -> Sequence:
         frames = frames_by_number(storage, folder)
         truth = read_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(frames), hidden=hidden)
-        return Sequence(name, frames, TAG, truth, storage=storage)
+        labels = {} if hidden else _labels(storage, folder)
+        return Sequence(name, frames, TAG, truth, storage=storage, **labels)
 
     return Entry(name, load)
+
+
+def _labels(storage: Storage, folder: str) -> dict[str, Any]:
+    """What the protocol ``got10k`` needs beside the truth, as far as it is there: cover, resolution; and the class."""
+    labels: dict[str, Any] = {}
+    if storage.exists(f"{folder}/cover.label"):
+        path = f"{folder}/cover.label"
+        labels["target_present"] = parse_integers(storage.read_text(path), str(storage.root / path)) > 0
+    if storage.exists(f"{folder}/meta_info.ini"):
+        meta = storage.read_text(f"{folder}/meta_info.ini")
+        if size := re.search(r"^resolution:\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)", meta, re.MULTILINE):
+            labels["resolution"] = (int(size[1]), int(size[2]))
+        if kind := re.search(r"^object_class:\s*(\S.*)$", meta, re.MULTILINE):
+            labels["object_class"] = kind[1].strip()
+    return labels
