@@ -49,6 +49,19 @@ def test_weights_are_copied_and_positions_resampled():
             assert torch.equal(value, weights[key]), key
 
 
+def test_sincos_changes_the_positions_only_and_tells_neighbours_from_strangers():
+    body = build_encoder(VARIANT, search_size=64, template_size=32).body
+    before = copy.deepcopy(body.state_dict())
+    load(body, "sincos")
+    for key, value in body.state_dict().items():
+        assert torch.equal(value, before[key]) == (key != "pos_embed"), key
+    search = body.pos_embed[0, :16]  # 4 x 4, row by row
+    likeness = search @ search.T
+    assert likeness[5].argmax() == 5
+    assert likeness[5, 6] > likeness[5, 7] and likeness[5, 9] > likeness[5, 13]  # along the row, along the column
+    torch.testing.assert_close(body.pos_embed[0, 16:18], search[:2])  # the template's corner has the same coordinates
+
+
 def test_resampling_keeps_the_corners_and_copies_an_equal_grid():
     table = torch.randn(1, 1 + 9, 4)
     resampled = resample_pos_embed(table, search_grid=5, template_grid=3)

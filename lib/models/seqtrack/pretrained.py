@@ -16,6 +16,7 @@ from lib.utils.checkpoint import check_weights, load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 
 SCRATCH = "scratch"
+SINCOS = "sincos"
 NAMED = ("mae", "default")
 _CLASSIFIER = "head."
 
@@ -26,8 +27,10 @@ def load_pretrained(body: JointViT, variant: ViTVariant, source: str, *, encoder
     Args:
         body: the network, changed in place.
         variant: its sizes, which know the names of the weights in timm.
-        source: MODEL.ENCODER.PRETRAIN_TYPE: ``scratch`` (nothing happens), ``mae`` or ``default`` (through timm, which
-            downloads them once), or the path of a checkpoint in the layout of timm or MAE.
+        source: MODEL.ENCODER.PRETRAIN_TYPE: ``scratch`` (nothing happens), ``sincos`` (fresh weights whose position table
+            starts as sines, which saves a training from nothing the time to find out where its tokens lie), ``mae`` or
+            ``default`` (through timm, which downloads them once), or the path of a checkpoint in the layout of timm or
+            MAE.
         encoder_name: MODEL.ENCODER.TYPE, for messages.
 
     Raises:
@@ -36,6 +39,9 @@ def load_pretrained(body: JointViT, variant: ViTVariant, source: str, *, encoder
     """
     if source == SCRATCH:
         return
+    if source == SINCOS:
+        body.pos_embed.data.copy_(sincos_positions(body))
+        return
     if source in NAMED:
         weights = _from_timm(variant, source, encoder_name)
         origin = f"{variant.timm_weights[source]} of timm"
@@ -43,9 +49,31 @@ def load_pretrained(body: JointViT, variant: ViTVariant, source: str, *, encoder
         weights = _unwrap(load_checkpoint(source))
         origin = source
     else:
-        known = ", ".join((*NAMED, SCRATCH))
+        known = ", ".join((*NAMED, SCRATCH, SINCOS))
         raise ConfigError(f"MODEL.ENCODER.PRETRAIN_TYPE: {source!r} is neither one of {known} nor an existing file")
     load_vit_weights(body, weights, origin=origin)
+
+
+def sincos_positions(body: JointViT) -> Tensor:
+    """Two-dimensional sine table for the search and template tokens of an encoder.
+
+    A quarter of the channels each holds the sine and cosine of the column and of the row, at geometric wavelengths.
+    Source: He et al., "Masked Autoencoders Are Scalable Vision Learners", appendix A.
+
+    Returns:
+        (1, Ns + Nt, C), search first.
+    """
+    quarter = body.dim // 4
+    frequencies = 10000 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    tables = []
+    for tokens in (body.num_search_tokens, body.num_template_tokens):
+        grid = torch.arange(math.isqrt(tokens), dtype=torch.float64)
+        rows, columns = torch.meshgrid(grid, grid, indexing="ij")
+        angles = [axis.reshape(-1, 1) * frequencies for axis in (columns, rows)]  # (N, C / 4) each
+        tables.append(torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1))
+    table = torch.zeros(1, body.num_search_tokens + body.num_template_tokens, body.dim)
+    table[0, :, : 4 * quarter] = torch.cat(tables).float()
+    return table
 
 
 def load_vit_weights(body: JointViT, weights: Mapping[str, Tensor], *, origin: str) -> None:
