@@ -14,8 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from external.AR import AlphaRefine, find_checkpoint
 from lib.config.paths import load_paths
 from lib.test.evaluation.trackers import tracker_recipe
+from lib.test.video.masks import MaskedTracker
 from lib.test.video.run import Job, VideoRun, parse_box
 from lib.test.video.screen import has_display
 from lib.test.video.sources import open_source
@@ -40,6 +42,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="folder to write to; default: <save_dir>/test/videos/<experiment>")
     parser.add_argument("--save_dir", help="where training wrote its checkpoints")
     parser.add_argument("--checkpoint", help="file with the weights; default: that of the experiment below save_dir")
+    parser.add_argument("--masks", action="store_true", help="draw the target's mask too, made by Alpha-Refine")
+    parser.add_argument("--ar_checkpoint", help="weights of Alpha-Refine; default: where external/AR/README.md says")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", choices=list(DTYPES), help="precision (default: float32)")
     parser.add_argument("--max_frames", type=int, help="stop after so many frames")
@@ -60,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--fps must be between 0 and 1000, got {args.fps:g}")
     if args.show and not has_display():
         raise InputError("--show needs a display")
+    if args.ar_checkpoint and not args.masks:
+        raise InputError("--ar_checkpoint goes with --masks")
     init_box = None if args.init_box is None else parse_box(args.init_box)
     device = str(resolve_device(args.device))
     recipe = tracker_recipe(
@@ -71,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dtype=args.dtype,
     )
     checkpoint = recipe.parameters(device).checkpoint  # fails here, before the video is opened, if there is none
+    masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # likewise
     experiment = Path(args.tracker_param).stem
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
     job = Job(open_source(args.video, args.fps), init_box, folder, args.max_frames)
@@ -80,8 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "checkpoint": str(checkpoint),
         "device": device,
         "dtype": args.dtype,
+        **masks,
     }
     tracker = recipe(device)
+    if args.masks:
+        tracker = MaskedTracker(tracker, AlphaRefine(header["mask_checkpoint"], device))
     report(job.run(tracker, header, show=args.show))
     return 0
 

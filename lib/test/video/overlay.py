@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 BOX_COLOUR = (64, 224, 120)
+MASK_COLOUR = (255, 176, 32)
 TEXT_COLOUR = (245, 245, 245)
 SHADE_COLOUR = (16, 18, 22)
 BAR_COLOUR = (96, 100, 108)
@@ -14,7 +15,9 @@ MAX_CONFIDENCE = 40.0
 _SUBPIXEL_BITS = 3
 
 
-def draw_overlay(image: np.ndarray, box_xywh: Sequence[float], confidence: float | None, frame: int) -> np.ndarray:
+def draw_overlay(
+    image: np.ndarray, box_xywh: Sequence[float], confidence: float | None, frame: int, mask: np.ndarray | None = None
+) -> np.ndarray:
     """Return a copy of a frame with the tracker's answer drawn on it.
 
     Args:
@@ -22,9 +25,12 @@ def draw_overlay(image: np.ndarray, box_xywh: Sequence[float], confidence: float
         box_xywh: in pixels.
         confidence: 0 to 40; None on the first frame, whose box was given.
         frame: number of the frame, from 0.
+        mask: (H, W) uint8, not 0 on the target.
     """
     canvas = np.ascontiguousarray(image).copy()
     scale = min(canvas.shape[:2]) / 480
+    if mask is not None:
+        _draw_mask(canvas, mask, scale)
     _draw_box(canvas, box_xywh, scale)
     _draw_label(canvas, confidence, frame, scale)
     return canvas
@@ -38,6 +44,14 @@ def _draw_box(canvas: np.ndarray, box_xywh: Sequence[float], scale: float) -> No
     line = max(1, round(1.6 * scale))
     for colour, thickness in ((SHADE_COLOUR, line + 2), (BOX_COLOUR, line)):
         cv2.rectangle(canvas, *corners, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _draw_mask(canvas: np.ndarray, mask: np.ndarray, scale: float) -> None:
+    """Tint the target and outline it."""
+    inside = mask != 0
+    canvas[inside] = (0.6 * canvas[inside] + 0.4 * np.array(MASK_COLOUR)).astype(np.uint8)
+    outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(canvas, outlines, -1, MASK_COLOUR, max(1, round(1.5 * scale)), cv2.LINE_AA)
 
 
 def _draw_label(canvas: np.ndarray, confidence: float | None, frame: int, scale: float) -> None:

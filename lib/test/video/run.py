@@ -117,12 +117,12 @@ class Job:
         begin = time.perf_counter()
         if index == 0:
             tracker.initialize(frame, {"init_bbox": self.init_box})
-            seconds, box, confidence = 0.0, self.init_box, None
+            seconds, box, confidence, mask = 0.0, self.init_box, None, None
         else:
             answer = tracker.track(frame)
             seconds = time.perf_counter() - begin
-            box, confidence = answer["target_bbox"], answer["confidence"]
-        annotated = draw_overlay(frame, box, confidence, index)
+            box, confidence, mask = answer["target_bbox"], answer["confidence"], answer.get("mask")
+        annotated = draw_overlay(frame, box, confidence, index, mask)
         outputs.add(annotated, box, confidence)
         return seconds, annotated
 
