@@ -138,7 +138,7 @@ def test_weights_that_do_not_exist_are_a_config_error(no_network, name):
 
 def test_an_unknown_source_is_a_config_error(no_network):
     with pytest.raises(
-        ConfigError, match="PRETRAIN_TYPE: 'foo' is neither one of mae, default, scratch nor an existing"
+        ConfigError, match="PRETRAIN_TYPE: 'foo' is neither one of mae, default, scratch, sincos nor an existing"
     ):
         load(tiny_body(), "foo")
 
