@@ -8,6 +8,7 @@ import json
 import os
 import runpy
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,11 @@ def tensorboard_dir(save_dir: Path, config: str) -> Path:
 def log_path(save_dir: Path, config: str) -> Path:
     """Log file of the training of an experiment."""
     return save_dir / "logs" / f"seqtrack-{config}.log"
+
+
+def manifest_path(save_dir: Path, config: str, started: datetime) -> Path:
+    """File that says what a training was started with; each start writes its own."""
+    return save_dir / "logs" / f"seqtrack-{config}-{started:%Y%m%d-%H%M%S-%f}.json"
 
 
 def annotation_cache_dir(save_dir: Path) -> Path:

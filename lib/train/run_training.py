@@ -1,9 +1,12 @@
-"""Train an experiment in this process.
+"""Train an experiment in this process, or with others of its kind that a launcher started.
 
     python lib/train/run_training.py --script seqtrack --config seqtrack_demo --save_dir .
+    torchrun --nproc_per_node 8 lib/train/run_training.py --script seqtrack --config seqtrack_b256 --save_dir .
+    python -m torch.distributed.launch --nproc_per_node 8 lib/train/run_training.py --script seqtrack ...
 
 Writes below save_dir: checkpoints/train/seqtrack/<config>/SEQTRACK_ep<epoch>.pth.tar,
 tensorboard/train/seqtrack/<config> and logs/seqtrack-<config>.log. Run again, it goes on after the newest checkpoint.
+Ctrl-C and SIGTERM write a checkpoint after the step in hand; the exit code is then 130 or 143.
 """
 
 import argparse
@@ -15,11 +18,13 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a file: the folder of the project takes the place of the folder of this file
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from torch.distributed.elastic.multiprocessing.errors import record
+
 from lib.config.paths import load_paths, log_path
 from lib.config.seqtrack.config import load_config
+from lib.train.distributed import choose_device, process_group, read_launch
 from lib.train.train_script import RunSettings, experiment_name, run
 from lib.utils.cli import run_script
-from lib.utils.errors import InputError
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
 
@@ -51,8 +56,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace, local_rank: int | None = None) -> int:
     """Run a training with the flags of ``add_run_arguments``.
+
+    Args:
+        args: the flags.
+        local_rank: number of this process on its machine, where the launcher gives it as a flag.
+
+    Returns:
+        Exit code: 0, or 128 + the number of the signal that ended the run early.
 
     Raises:
         SeqTrackError: for anything that the user can mend.
@@ -62,18 +74,19 @@ def train(args: argparse.Namespace) -> int:
     cfg = load_config(args.config, overrides)
     paths = load_paths("train", save_dir=args.save_dir, data_dir=args.data_dir)
     name = experiment_name(args.config)
-    setup_logging(log_path(paths.save_dir, name))
-    script(cfg, RunSettings(name, paths, device=args.device, resume=args.resume))
-    return 0
+    launch = read_launch(os.environ, local_rank)
+    device = choose_device(args.device, launch)
+    with process_group(launch, device):
+        setup_logging(log_path(paths.save_dir, name))
+        return script(cfg, RunSettings(name, paths, device, args.resume, launch.local_world_size))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     args = parse_args(argv)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("this version trains in one process: start it without a launcher, or with --nproc_per_node 1")
-    return train(args)
+    return train(args, args.local_rank)
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    # ``record`` tells torchrun which process failed first, and why.
+    sys.exit(run_script(record(main)))

@@ -3,27 +3,30 @@
 import logging
 import os
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 from easydict import EasyDict
 
-from lib.config.paths import Paths, checkpoint_dir, tensorboard_dir
+from lib.config.paths import Paths, checkpoint_dir, manifest_path, tensorboard_dir
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.seqtrack import SeqTrack
 from lib.train.actors.seqtrack import SeqTrackActor
+from lib.train.admin.manifest import git_revision, write_manifest
 from lib.train.admin.tensorboard import TensorboardWriter
 from lib.train.data.frame_choice import FramePolicy
-from lib.train.data.loader import EpochKeys, TrainingLoader
+from lib.train.data.loader import EpochKeys, TrainingLoader, batches_per_step
 from lib.train.data.processing import Augmentation, CropSettings, SeqTrackProcessing
 from lib.train.data.sampler import TrackingSampler
 from lib.train.dataset.registry import build_dataset
+from lib.train.distributed import decide_on_main, distribute, seed_rank
 from lib.train.optimization import build_optimizer, build_scheduler
 from lib.train.trainers.base_trainer import TrainerSettings
 from lib.train.trainers.checkpoints import CheckpointStore, find_resume_point
 from lib.train.trainers.ltr_trainer import LTRTrainer
 from lib.train.trainers.step import OptimizationStep
-from lib.utils.device import resolve_device, resolve_dtype
+from lib.utils.device import resolve_dtype
 from lib.utils.dist import get_rank, get_world_size, is_main_process
 from lib.utils.seed import seed_everything
 
@@ -37,51 +40,101 @@ class RunSettings:
     Attributes:
         config_name: name of the experiment, part of every path that is written.
         paths: where data is read and results are written.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``.
+        device: of this process.
         resume: ``auto``, ``never`` or the path of a checkpoint.
+        local_world_size: processes that share this machine.
     """
 
     config_name: str
     paths: Paths
-    device: str = "auto"
+    device: torch.device
     resume: str = "auto"
+    local_world_size: int = 1
 
 
-def run(cfg: EasyDict, settings: RunSettings) -> None:
-    """Train an experiment to its last epoch.
+def run(cfg: EasyDict, settings: RunSettings) -> int:
+    """Train an experiment to its last epoch, or until a signal asks to end. All processes of a run call this.
+
+    Returns:
+        Exit code: 0, or 128 + the number of the signal.
 
     Raises:
         SeqTrackError: for anything that the user can mend.
     """
-    device = resolve_device(settings.device)
+    device, save_dir = settings.device, settings.paths.save_dir
     seed_everything(cfg.TRAIN.SEED)
     if device.type == "cpu":
-        share_cores(cfg.TRAIN.NUM_WORKER)
-    logger.info("experiment %s, seed %d, device %s", settings.config_name, cfg.TRAIN.SEED, device)
+        share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size)
     # What is cheap and can be wrong comes first: data sets before the network, whose weights may be a download.
     train_loader = build_loader(cfg, settings.paths, "TRAIN", device)
     val_loader = build_loader(cfg, settings.paths, "VAL", device) if cfg.DATA.VAL.DATASETS_NAME else None
-    store = CheckpointStore(checkpoint_dir(settings.paths.save_dir, settings.config_name), cfg.TRAIN.KEEP_CHECKPOINTS)
-    resume_from = find_resume_point(store, settings.resume)
-    network = build_seqtrack(cfg, pretrained=resume_from is None).to(device)
+    log_size(cfg, settings, train_loader)
+    store = CheckpointStore(
+        checkpoint_dir(save_dir, settings.config_name), cfg.TRAIN.KEEP_CHECKPOINTS, cfg.TRAIN.KEEP_EVERY
+    )
+    resume_from = choose_start(store, settings.resume)
+    # Only rank 0 may download weights; the others take them over from it.
+    network = build_seqtrack(cfg, pretrained=resume_from is None and is_main_process()).to(device)
     trainer = build_trainer(cfg, network, train_loader, val_loader, store, settings.config_name, device)
+    seed_rank(cfg.TRAIN.SEED)
     if resume_from is not None:
         trainer.resume(resume_from)
     if is_main_process():
-        folder = tensorboard_dir(settings.paths.save_dir, settings.config_name)
-        trainer.writer = TensorboardWriter(folder, first_step=trainer.global_step + 1 if trainer.epoch else 0)
+        write_records(trainer, settings, resume_from)
     try:
-        trainer.train()
+        return trainer.train()
     finally:
         trainer.writer.close()
 
 
-def share_cores(num_workers: int) -> None:
-    """Leave cores to the loader's workers: threads that wait for each other on busy cores are slower than one alone.
+def log_size(cfg: EasyDict, settings: RunSettings, loader: TrainingLoader) -> None:
+    """Say what will run."""
+    keys = loader.keys
+    logger.info(
+        "experiment %s, seed %d, device %s: %d epochs of %d steps; a step has %d samples "
+        "(%d a process x %d process(es) x %d batch(es))",
+        settings.config_name,
+        cfg.TRAIN.SEED,
+        settings.device,
+        cfg.TRAIN.EPOCH,
+        keys.steps,
+        keys.samples_per_step,
+        keys.batch_size,
+        keys.world_size,
+        keys.accumulate,
+    )
+
+
+def choose_start(store: CheckpointStore, resume: str) -> Path | None:
+    """Checkpoint to continue from, as rank 0 decides it, ``None`` to start afresh."""
+    if is_main_process():
+        store.remove_leftovers()
+    return decide_on_main(find_resume_point(store, resume) if is_main_process() else None)
+
+
+def write_records(trainer: LTRTrainer, settings: RunSettings, resume_from: Path | None) -> None:
+    """Open the curves and write the manifest of this start."""
+    save_dir, name = settings.paths.save_dir, settings.config_name
+    trainer.writer = TensorboardWriter(tensorboard_dir(save_dir, name), first_step=trainer.global_step + 1)
+    path = manifest_path(save_dir, name, datetime.now(timezone.utc))
+    write_manifest(
+        path,
+        config=trainer.config,
+        device=settings.device,
+        world_size=get_world_size(),
+        revision=trainer.revision,
+        resumed_from=str(resume_from or ""),
+    )
+    logger.info("manifest: %s", path)
+
+
+def share_cores(num_workers: int, processes: int = 1) -> None:
+    """Leave cores to the loaders' workers: threads that wait for each other on busy cores are slower than one alone.
 
     A thread count that the user chose (``OMP_NUM_THREADS``) is left as it is.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = max(1, cores // processes)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, cores - num_workers, cores // 2))
 
@@ -95,11 +148,17 @@ def build_trainer(
     config_name: str,
     device: torch.device,
 ) -> LTRTrainer:
-    """Make the trainer of a network that lies on its device."""
+    """Make the trainer of a network that lies on its device. All processes of a run start with rank 0's weights."""
     train = cfg.TRAIN
     optimizer = build_optimizer(network, cfg)
+    if train.COMPILE:
+        network.compile()
     actor = SeqTrackActor(
-        network, network.vocabulary, mean=cfg.DATA.MEAN, std=cfg.DATA.STD, ce_weight=train.CE_WEIGHT
+        distribute(network, device),
+        network.vocabulary,
+        mean=cfg.DATA.MEAN,
+        std=cfg.DATA.STD,
+        ce_weight=train.CE_WEIGHT,
     ).to(device)
     step = OptimizationStep(
         actor,
@@ -107,8 +166,15 @@ def build_trainer(
         device=device,
         clip_norm=train.GRAD_CLIP_NORM,
         amp_dtype=resolve_dtype(train.AMP_DTYPE) if train.AMP else None,
+        accumulate=train_loader.keys.accumulate,
     )
-    numbers = TrainerSettings(train.EPOCH, train.SAVE_EVERY, train.PRINT_INTERVAL, train.VAL_EPOCH_INTERVAL)
+    numbers = TrainerSettings(
+        epochs=train.EPOCH,
+        save_every=train.SAVE_EVERY,
+        save_every_steps=train.SAVE_EVERY_STEPS,
+        print_interval=train.PRINT_INTERVAL,
+        val_interval=train.VAL_EPOCH_INTERVAL,
+    )
     return LTRTrainer(
         train_loader=train_loader,
         val_loader=val_loader,
@@ -119,6 +185,7 @@ def build_trainer(
         store=store,
         config=cfg,
         config_name=config_name,
+        revision=git_revision() if is_main_process() else "",
     )
 
 
@@ -152,7 +219,9 @@ def build_loader(cfg: EasyDict, paths: Paths, split: str, device: torch.device) 
         ConfigError: for an unknown data set or numbers that do not fit each other.
         DataError: if a data set is missing or malformed.
     """
-    keys = EpochKeys(cfg.DATA[split].SAMPLE_PER_EPOCH, cfg.TRAIN.BATCH_SIZE, get_rank(), get_world_size())
+    batch_size, processes = cfg.TRAIN.BATCH_SIZE, get_world_size()
+    accumulate = batches_per_step(cfg.TRAIN.GLOBAL_BATCH, batch_size, processes) if split == "TRAIN" else 1
+    keys = EpochKeys(cfg.DATA[split].SAMPLE_PER_EPOCH, batch_size, get_rank(), processes, accumulate)
     return TrainingLoader(
         build_sampler(cfg, paths, split), keys, num_workers=cfg.TRAIN.NUM_WORKER, pin_memory=device.type == "cuda"
     )

@@ -13,10 +13,8 @@ import yaml
 from lib.config.paths import PROJECT_ROOT
 from lib.train import run_training
 from lib.utils.checkpoint import load_checkpoint
-from lib.utils.cli import run_script
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError
 from tests.train.world import TINY
-from tracking import train as tracking_train
 
 TRACKING = PROJECT_ROOT / "tracking" / "train.py"
 RUN_TRAINING = PROJECT_ROOT / "lib" / "train" / "run_training.py"
@@ -158,15 +156,3 @@ def test_damaged_checkpoint_is_one_line(experiment, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"SEQTRACK_ep0001\.pth\.tar: ") as caught:
         main_error(monkeypatch, "--config", experiment(), "--save_dir", tmp_path)
     assert "\n" not in str(caught.value)
-
-
-def test_more_than_one_process_is_refused(capsys, monkeypatch):
-    """Until it can be done, it is said in one line."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert run_script(lambda: run_training.main(["--config", "seqtrack_demo"])) == 2
-    assert "trains in one process" in capsys.readouterr().err
-    monkeypatch.delenv("WORLD_SIZE")
-    flags = ["--config", "seqtrack_demo", "--mode", "multiple", "--nproc_per_node", "2"]
-    assert run_script(lambda: tracking_train.main(flags)) == 2
-    error = capsys.readouterr().err
-    assert "use --mode single" in error and error.count("\n") == 1

@@ -8,12 +8,13 @@ import torch
 from lib.config.seqtrack.config import default_config
 from lib.models.seqtrack import build_seqtrack
 from lib.train.data.frame_choice import FramePolicy
-from lib.train.data.loader import EpochKeys, TrainingLoader
+from lib.train.data.loader import EpochKeys, TrainingLoader, batches_per_step
 from lib.train.data.processing import Augmentation
 from lib.train.data.sampler import TrackingSampler
 from lib.train.dataset.base import SequenceInfo, TrainingDataset
 from lib.train.train_script import build_processing, build_trainer
 from lib.train.trainers.checkpoints import CheckpointStore
+from lib.utils.dist import get_rank, get_world_size
 from lib.utils.errors import DataError
 
 CPU = torch.device("cpu")
@@ -93,12 +94,14 @@ def make_sampler(cfg, datasets=None, ratios=None, augmentation=None, mode="order
 
 
 def make_loader(cfg, num_workers=0, **arguments):
-    keys = EpochKeys(cfg.DATA.TRAIN.SAMPLE_PER_EPOCH, cfg.TRAIN.BATCH_SIZE)
+    world_size = get_world_size()
+    accumulate = batches_per_step(cfg.TRAIN.GLOBAL_BATCH, cfg.TRAIN.BATCH_SIZE, world_size)
+    keys = EpochKeys(cfg.DATA.TRAIN.SAMPLE_PER_EPOCH, cfg.TRAIN.BATCH_SIZE, get_rank(), world_size, accumulate)
     return TrainingLoader(make_sampler(cfg, **arguments), keys, num_workers=num_workers)
 
 
 def make_trainer(cfg, folder: Path, *, seed=0, loader=None, val_loader=None):
     torch.manual_seed(seed)
     network = build_seqtrack(cfg)
-    store = CheckpointStore(folder, cfg.TRAIN.KEEP_CHECKPOINTS)
+    store = CheckpointStore(folder, cfg.TRAIN.KEEP_CHECKPOINTS, cfg.TRAIN.KEEP_EVERY)
     return build_trainer(cfg, network, loader or make_loader(cfg), val_loader, store, "tiny", CPU)

@@ -25,7 +25,7 @@ _DEFAULTS: dict[str, Any] = {
         "ENCODER": {
             "TYPE": "vit_base_patch16",
             "DROP_PATH": 0.0,
-            "PRETRAIN_TYPE": "mae",  # mae, default (supervised), scratch, or the path of a checkpoint
+            "PRETRAIN_TYPE": "mae",  # mae, default (supervised), scratch, sincos, or the path of a checkpoint
             "STRIDE": 16,  # patch size; must be that of the encoder
             "USE_CHECKPOINT": False,  # recompute activations in the backward pass
         },
@@ -43,7 +43,8 @@ _DEFAULTS: dict[str, Any] = {
         "WEIGHT_DECAY": 1e-4,
         "EPOCH": 500,
         "LR_DROP_EPOCH": 400,
-        "BATCH_SIZE": 8,  # per process
+        "BATCH_SIZE": 8,  # samples that one process takes at once
+        "GLOBAL_BATCH": 0,  # samples of a step over all processes, by accumulation; 0: one batch of each process
         "NUM_WORKER": 8,
         "OPTIMIZER": "ADAMW",
         "ENCODER_MULTIPLIER": 0.1,  # learning rate of the encoder over LR
@@ -53,10 +54,13 @@ _DEFAULTS: dict[str, Any] = {
         "PRINT_INTERVAL": 50,  # steps
         "VAL_EPOCH_INTERVAL": 1,
         "SAVE_EVERY": 1,  # epochs
-        "KEEP_CHECKPOINTS": 3,  # newest files kept; 0 keeps all
+        "SAVE_EVERY_STEPS": 0,  # steps between checkpoints inside an epoch; 0 writes none there
+        "KEEP_CHECKPOINTS": 10,  # newest epochs kept; 0 keeps all
+        "KEEP_EVERY": 10,  # epochs divisible by this are kept for good; 0 keeps none
         "GRAD_CLIP_NORM": 0.1,
         "AMP": False,
         "AMP_DTYPE": "bfloat16",
+        "COMPILE": False,  # torch.compile the network
         "SCHEDULER": {
             "TYPE": "step",  # step: one drop at LR_DROP_EPOCH; Mstep: drops at MILESTONES
             "DECAY_RATE": 0.1,  # factor of the one drop
@@ -257,6 +261,9 @@ def _validate(cfg: EasyDict, source: str) -> None:
     for dotted in _POSITIVE:
         if get_option(cfg, dotted) <= 0:
             refuse(f"{dotted}: must be greater than 0, got {get_option(cfg, dotted)}")
+    for name in ("GLOBAL_BATCH", "SAVE_EVERY_STEPS", "KEEP_CHECKPOINTS", "KEEP_EVERY"):
+        if cfg.TRAIN[name] < 0:
+            refuse(f"TRAIN.{name}: must not be negative, got {cfg.TRAIN[name]}")
     for split in ("TRAIN", "VAL"):
         names, ratios = cfg.DATA[split].DATASETS_NAME, cfg.DATA[split].DATASETS_RATIO
         if len(names) != len(ratios):

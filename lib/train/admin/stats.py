@@ -1,7 +1,7 @@
 """Running statistics of an epoch."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -67,6 +67,14 @@ class Window:
         """The means by name, as plain numbers."""
         return {name: mean.mean for name, mean in self.means.items()}
 
+    def state_dict(self) -> dict[str, list[float]]:
+        """The means as plain values: total and weight by name. Times belong to the process and are left out."""
+        return {name: [mean.total, mean.weight] for name, mean in self.means.items()}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Take up the means where ``state_dict`` saw them."""
+        self.means = {name: RunningMean(*values) for name, values in state.items()}
+
 
 class EpochStats:
     """Statistics of an epoch so far (``whole``) and since the last line of the log (``recent``)."""
@@ -80,9 +88,23 @@ class EpochStats:
         self.whole.add(values, samples)
         self.recent.add(values, samples)
 
+    def start_clock(self) -> None:
+        """Begin to measure time, now that the loop runs."""
+        now = time.perf_counter()
+        self.whole.started = self.recent.started = now
+
     def start_interval(self) -> None:
         """Begin a new ``recent``."""
         self.recent = Window()
+
+    def state_dict(self) -> dict[str, dict[str, list[float]]]:
+        """Both stretches as plain values."""
+        return {"whole": self.whole.state_dict(), "recent": self.recent.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+        """Take up both stretches where ``state_dict`` saw them."""
+        self.whole.load_state_dict(state["whole"])
+        self.recent.load_state_dict(state["recent"])
 
     def watch(self, batches: Iterable[T]) -> Iterator[T]:
         """Pass batches on and count the time spent waiting for them."""

@@ -4,6 +4,7 @@ The parent sends each worker the keys ``(epoch, index)`` of a batch and the work
 the samples do not depend on the number of workers, and workers stay alive from epoch to epoch.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -18,30 +19,37 @@ from lib.utils.errors import ConfigError, SeqTrackError
 class EpochKeys(Sampler[list[SampleKey]]):
     """The keys of each batch of one epoch, for one rank.
 
-    Step *k* of all ranks together covers the samples ``k * G .. (k + 1) * G - 1`` with ``G = batch_size * world_size``,
-    so *W* ranks see in one step what one process with *W* times the batch sees. Samples that do not fill a step are
-    left out (as published).
+    Step *k* of all ranks together covers the samples ``k * G .. (k + 1) * G - 1`` with
+    ``G = batch_size * world_size * accumulate``, however the three share it: *W* ranks, or *W* parts one after the
+    other, see in one step what one process with *W* times the batch sees. Samples that do not fill a step are left out
+    (as published).
 
     Args:
         num_samples: samples of an epoch, over all ranks.
-        batch_size: samples per step on this rank.
+        batch_size: samples in a batch of this rank.
         rank: of this process.
         world_size: number of processes.
+        accumulate: batches of this rank in a step.
 
     Raises:
         ConfigError: if an epoch holds not even one step.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        self.steps = num_samples // (batch_size * world_size)
+    def __init__(
+        self, num_samples: int, batch_size: int, rank: int = 0, world_size: int = 1, accumulate: int = 1
+    ) -> None:
+        self.samples_per_step = batch_size * world_size * accumulate
+        self.steps = num_samples // self.samples_per_step
         if self.steps < 1:
             raise ConfigError(
                 f"SAMPLE_PER_EPOCH {num_samples} does not fill one step of "
                 f"BATCH_SIZE {batch_size} x {world_size} process(es)"
+                f"{f' x {accumulate} batches' if accumulate > 1 else ''}"
             )
         self.batch_size = batch_size
         self.rank = rank
         self.world_size = world_size
+        self.accumulate = accumulate
         self.epoch = 0
         self.first_step = 0
 
@@ -51,13 +59,35 @@ class EpochKeys(Sampler[list[SampleKey]]):
 
     def __len__(self) -> int:
         """Number of batches the next iteration gives."""
-        return self.steps - self.first_step
+        return (self.steps - self.first_step) * self.accumulate
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """Give the keys of one batch after the other."""
-        for step in range(self.first_step, self.steps):
-            first = (step * self.world_size + self.rank) * self.batch_size
+        for part in range(self.first_step * self.accumulate, self.steps * self.accumulate):
+            first = (part * self.world_size + self.rank) * self.batch_size
             yield [SampleKey(self.epoch, index) for index in range(first, first + self.batch_size)]
+
+
+def batches_per_step(global_batch: int, batch_size: int, world_size: int) -> int:
+    """Batches that each process takes for one step, so that all together reach a declared number of samples.
+
+    Args:
+        global_batch: TRAIN.GLOBAL_BATCH; 0 declares nothing: one batch of each process is a step.
+        batch_size: TRAIN.BATCH_SIZE, samples that one process takes at once.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: if the numbers do not divide.
+    """
+    if global_batch == 0:
+        return 1
+    at_once = batch_size * world_size
+    if global_batch % at_once:
+        raise ConfigError(
+            f"TRAIN.GLOBAL_BATCH: {global_batch} is not a multiple of TRAIN.BATCH_SIZE {batch_size} x {world_size} "
+            "process(es)"
+        )
+    return global_batch // at_once
 
 
 class SampleSource(Dataset):
@@ -86,10 +116,16 @@ def _start_worker(worker: int) -> None:
     # One thread per worker: the processes are the parallelism, and OpenCV's pool does not survive a fork.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    # Ctrl-C and a scheduler's SIGTERM reach all processes at once. The trainer needs the workers for its last step;
+    # a second SIGTERM is the trainer's own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 class TrainingLoader:
     """Iterates over the batches of an epoch.
+
+    Workers live as long as the loader and do not outlive this process, however it ends.
 
     Args:
         sampler: makes samples.
@@ -115,7 +151,7 @@ class TrainingLoader:
         )
 
     def __len__(self) -> int:
-        """Number of batches of a whole epoch."""
+        """Number of steps of a whole epoch; each is ``keys.accumulate`` batches."""
         return self.keys.steps
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[TrainingBatch]:

@@ -1,6 +1,7 @@
 """The run as a sequence of epochs: where it starts, what is saved, what a checkpoint holds."""
 
 import logging
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +11,21 @@ from typing import Any
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from lib.train.admin.stats import EpochStats
 from lib.train.admin.tensorboard import SilentWriter, TensorboardWriter
-from lib.train.trainers.checkpoints import CheckpointStore, load_resume_state, plain_config, rng_state, set_rng_state
+from lib.train.distributed import check_ranks_agree, gather
+from lib.train.trainers.checkpoints import (
+    CheckpointStore,
+    load_optimizer_state,
+    load_resume_state,
+    plain_config,
+    rng_state,
+    set_rng_state,
+)
+from lib.train.trainers.interrupt import StopRequest, TrainingStopped
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.checkpoint import load_model_weights
-from lib.utils.dist import is_main_process
+from lib.utils.dist import get_rank, get_world_size, is_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +37,14 @@ class TrainerSettings:
     Attributes:
         epochs: epochs of the whole run.
         save_every: epochs between checkpoints; the last epoch is always saved.
+        save_every_steps: steps between checkpoints inside an epoch; 0 writes none there.
         print_interval: steps between log lines.
         val_interval: epochs between validations.
     """
 
     epochs: int
     save_every: int = 1
+    save_every_steps: int = 0
     print_interval: int = 50
     val_interval: int = 1
 
@@ -47,6 +60,7 @@ class BaseTrainer(ABC):
         store: where checkpoints lie.
         config: the resolved configuration, saved with each checkpoint.
         config_name: name of the experiment.
+        revision: git revision of the code, empty if unknown; saved with each checkpoint.
     """
 
     def __init__(
@@ -59,6 +73,7 @@ class BaseTrainer(ABC):
         store: CheckpointStore,
         config: Mapping[str, Any],
         config_name: str,
+        revision: str = "",
     ) -> None:
         self.network = network
         self.step = step
@@ -67,51 +82,106 @@ class BaseTrainer(ABC):
         self.store = store
         self.config = plain_config(config)
         self.config_name = config_name
+        self.revision = revision
         self.writer: TensorboardWriter | SilentWriter = SilentWriter()
+        self.stop = StopRequest()
         self.epoch = 0
         """Epochs done so far."""
+        self.steps_done = 0
+        """Steps done in the epoch that is under way."""
+        self.epoch_stats = EpochStats()
+        """Statistics of the epoch that is under way."""
         self.stats: dict[str, dict[str, float]] = {}
         """Means of the last epoch by split."""
 
+    @property
+    @abstractmethod
+    def samples_per_step(self) -> int:
+        """Samples of a step over all processes."""
+
     @abstractmethod
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
-        """Train for one epoch, validate if it is time, and return the means by split."""
+        """Train for one epoch from ``steps_done`` on, validate if it is time, and return the means by split.
 
-    def train(self) -> None:
-        """Run the epochs that are left.
+        Raises:
+            TrainingStopped: after a step, if the process was asked to end.
+        """
+
+    def train(self) -> int:
+        """Run the epochs that are left, or until a signal asks to end: then a checkpoint is written after the step.
+
+        Returns:
+            0 when all epochs are done; else 128 + the number of the signal.
 
         Raises:
             TrainingDiverged: if the loss stays non-finite.
             DataError: if a sample cannot be made.
+            CheckpointError: if a checkpoint cannot be written.
         """
         if self.epoch >= self.settings.epochs:
             logger.info("nothing to do: %d of %d epochs are done", self.epoch, self.settings.epochs)
-        for epoch in range(self.epoch + 1, self.settings.epochs + 1):
-            self.stats = self.run_epoch(epoch)
-            self.scheduler.step()
-            self.epoch = epoch
-            if epoch % self.settings.save_every == 0 or epoch == self.settings.epochs:
-                self.save()
+        with self.stop.listening():
+            try:
+                for epoch in range(self.epoch + 1, self.settings.epochs + 1):
+                    self._complete(epoch, self.run_epoch(epoch))
+                    if epoch % self.settings.save_every == 0 or epoch == self.settings.epochs:
+                        self.save()
+            except TrainingStopped:
+                return self._end_early()
+        return 0
+
+    def _complete(self, epoch: int, stats: dict[str, dict[str, float]]) -> None:
+        self.stats = stats
+        self.scheduler.step()
+        self.epoch, self.steps_done, self.epoch_stats = epoch, 0, EpochStats()
+
+    def _end_early(self) -> int:
+        number = signal.Signals(self.stop.signum or signal.SIGTERM)
+        self.save()
+        logger.warning(
+            "stopped by %s in epoch %d after %d steps of it; the same command goes on from there",
+            number.name,
+            self.epoch + 1,
+            self.steps_done,
+        )
+        return 128 + number
 
     def save(self) -> None:
-        """Write the checkpoint of the epoch just done (rank 0 only)."""
-        if is_main_process():
-            logger.info("saved %s", self.store.save(self.state(), self.epoch))
+        """Write a checkpoint of where the run is (all ranks take part, rank 0 writes).
 
-    def state(self) -> dict[str, Any]:
-        """Everything a continuation needs, as tensors and plain values."""
+        Raises:
+            SeqTrackError: if the ranks' weights differ.
+            CheckpointError: if it cannot be written.
+        """
+        check_ranks_agree(self.network)
+        rngs = gather(rng_state())
+        if is_main_process():
+            # Curves first: what is saved must not be missing in them after a crash.
+            self.writer.flush()
+            logger.info("saved %s", self.store.save(self.state(rngs), self.epoch, self.steps_done))
+
+    def state(self, rngs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Everything a continuation needs, as tensors and plain values.
+
+        Args:
+            rngs: states of the generators of each rank.
+        """
         return {
             "epoch": self.epoch,
+            "step": self.steps_done,
+            "samples_per_step": self.samples_per_step,
             "net_type": "SEQTRACK",
             "actor_type": type(self.step.actor).__name__,
             "net": self.network.state_dict(),
             "optimizer": self.step.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.step.scaler.state_dict(),
-            "rng": rng_state(),
+            "rngs": rngs,
             "stats": self.stats,
+            "epoch_stats": self.epoch_stats.state_dict(),
             "config": self.config,
             "config_name": self.config_name,
+            "revision": self.revision,
         }
 
     def resume(self, path: Path) -> None:
@@ -120,12 +190,30 @@ class BaseTrainer(ABC):
         Raises:
             CheckpointError: if the checkpoint is damaged, holds weights only, or was made with another configuration.
         """
-        state = load_resume_state(path, self.config)
+        state = load_resume_state(path, self.config, self.samples_per_step)
         load_model_weights(self.network, state, path)
-        self.step.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self.step.optimizer, state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if state["scaler"]:
             self.step.scaler.load_state_dict(state["scaler"])
-        set_rng_state(state["rng"])
-        self.epoch = state["epoch"]
-        logger.info("continuing after epoch %d of %d", self.epoch, self.settings.epochs)
+        self._resume_rng(state["rngs"])
+        self.epoch, self.steps_done, self.stats = state["epoch"], state["step"], state["stats"]
+        self.epoch_stats.load_state_dict(state["epoch_stats"])
+        if state["revision"] != self.revision and is_main_process():
+            logger.warning(
+                "the code has changed since the checkpoint: it was %s, is %s", state["revision"], self.revision
+            )
+        logger.info(
+            "continuing after epoch %d of %d%s",
+            self.epoch,
+            self.settings.epochs,
+            f" and {self.steps_done} steps" if self.steps_done else "",
+        )
+
+    def _resume_rng(self, rngs: list[dict[str, Any]]) -> None:
+        if len(rngs) == get_world_size():
+            set_rng_state(rngs[get_rank()])
+        elif is_main_process():
+            logger.warning(
+                "the checkpoint was made by %d process(es): samples go on exactly, dropout masks do not", len(rngs)
+            )

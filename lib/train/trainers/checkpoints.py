@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"SEQTRACK_ep(\d{4,})\.pth\.tar")
+_NAME = re.compile(r"SEQTRACK_ep(\d{4,})(?:_step(\d{6,}))?\.pth\.tar")
 
 FREE_OPTIONS = (
     "TEST",
@@ -25,7 +26,13 @@ FREE_OPTIONS = (
     "TRAIN.PRINT_INTERVAL",
     "TRAIN.VAL_EPOCH_INTERVAL",
     "TRAIN.SAVE_EVERY",
+    "TRAIN.SAVE_EVERY_STEPS",
     "TRAIN.KEEP_CHECKPOINTS",
+    "TRAIN.KEEP_EVERY",
+    "TRAIN.COMPILE",
+    # How a step's samples are shared out; their number is compared by itself.
+    "TRAIN.BATCH_SIZE",
+    "TRAIN.GLOBAL_BATCH",
     "MODEL.ENCODER.PRETRAIN_TYPE",
     "MODEL.ENCODER.USE_CHECKPOINT",
 )
@@ -35,42 +42,79 @@ FREE_OPTIONS = (
 class CheckpointStore:
     """Checkpoints of one experiment in one folder.
 
+    After each epoch ``SEQTRACK_ep%04d.pth.tar`` is written. Inside epoch *e* a run may write
+    ``SEQTRACK_ep<e>_step<steps done in it>.pth.tar``; the newest one is kept until the epoch is complete.
+
     Args:
-        folder: where ``SEQTRACK_ep%04d.pth.tar`` lie.
-        keep: number of newest ones kept; 0 keeps all.
+        folder: where they lie.
+        keep: number of newest epochs kept; 0 keeps all.
+        keep_every: epochs divisible by this are kept for good; 0 keeps none.
     """
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
+    def __init__(self, folder: Path, keep: int = 3, keep_every: int = 0) -> None:
         self.folder = folder
         self.keep = keep
+        self.keep_every = keep_every
 
-    def path(self, epoch: int) -> Path:
-        """File of the checkpoint after ``epoch``."""
-        return self.folder / f"SEQTRACK_ep{epoch:04d}.pth.tar"
+    def path(self, epoch: int, step: int = 0) -> Path:
+        """File of the checkpoint after ``epoch``, or after ``step`` steps of the epoch that follows it."""
+        name = f"SEQTRACK_ep{epoch + 1:04d}_step{step:06d}" if step else f"SEQTRACK_ep{epoch:04d}"
+        return self.folder / f"{name}.pth.tar"
+
+    def _found(self) -> dict[tuple[int, int], Path]:
+        """Checkpoints on disk by epochs done and steps done after them, oldest first."""
+        found = {}
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            match = _NAME.fullmatch(path.name)
+            if match is not None:
+                inside = match[2] is not None
+                found[int(match[1]) - inside, int(match[2] or 0)] = path
+        return dict(sorted(found.items()))
 
     def epochs(self) -> dict[int, Path]:
-        """Checkpoints on disk by epoch, oldest first."""
-        files = self.folder.iterdir() if self.folder.is_dir() else ()
-        found = [(int(match[1]), path) for path in files if (match := _NAME.fullmatch(path.name))]
-        return dict(sorted(found))
+        """Checkpoints of whole epochs on disk, oldest first."""
+        return {epoch: path for (epoch, step), path in self._found().items() if step == 0}
 
     def latest(self) -> Path | None:
         """The newest checkpoint, or ``None``."""
-        return next(reversed(self.epochs().values()), None)
+        return next(reversed(self._found().values()), None)
 
-    def save(self, state: Mapping[str, Any], epoch: int) -> Path:
-        """Write the checkpoint of an epoch, then remove those that are older than the newest ``keep``."""
-        path = self.path(epoch)
-        save_checkpoint(state, path)
+    def save(self, state: Mapping[str, Any], epoch: int, step: int = 0) -> Path:
+        """Write a checkpoint, then remove those that it makes superfluous.
+
+        Args:
+            state: what is saved.
+            epoch: epochs done.
+            step: steps done in the epoch after them.
+
+        Raises:
+            CheckpointError: if it cannot be written, such as on a full disk; earlier ones stay as they are.
+        """
+        path = self.path(epoch, step)
+        try:
+            save_checkpoint(state, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as either
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{path}: cannot be written: {reason}; earlier checkpoints are untouched") from error
+        for place, old in self._found().items():
+            if place[1] and place < (epoch, step):
+                old.unlink(missing_ok=True)
         if self.keep > 0:
-            older = [old for number, old in self.epochs().items() if number <= epoch]
-            for old in older[: -self.keep]:
-                old.unlink()
+            mine = [(number, old) for number, old in self.epochs().items() if number <= epoch]
+            for number, old in mine[: -self.keep]:
+                if not (self.keep_every and number % self.keep_every == 0):
+                    old.unlink(missing_ok=True)
         return path
+
+    def remove_leftovers(self) -> None:
+        """Remove halves of checkpoints that a killed run was writing."""
+        for path in self.folder.glob(".SEQTRACK_ep*.tar") if self.folder.is_dir() else ():
+            path.unlink(missing_ok=True)
+            logger.info("removed %s, which an earlier run did not finish writing", path)
 
     def set_aside(self) -> Path | None:
         """Move checkpoints of an earlier run into a folder beside them, so that a fresh run mixes with nothing."""
-        earlier = self.epochs()
+        earlier = self._found()
         if not earlier:
             return None
         number = 1
@@ -104,19 +148,20 @@ def find_resume_point(store: CheckpointStore, resume: str) -> Path | None:
     return path
 
 
-def load_resume_state(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def load_resume_state(path: Path, config: Mapping[str, Any], samples_per_step: int) -> dict[str, Any]:
     """Read a checkpoint to continue from.
 
     Args:
         path: the file.
         config: the configuration of the run that continues.
+        samples_per_step: samples of a step, over all processes, of the run that continues.
 
     Raises:
-        CheckpointError: if it holds weights only, or was made with another configuration; the message
-            says what differs.
+        CheckpointError: if it holds weights only, or was made with another configuration or number of samples in a
+            step; the message says what differs.
     """
     state = load_checkpoint(path)
-    needed = ("epoch", "net", "optimizer", "scheduler", "scaler", "rng", "config")
+    needed = ("epoch", "step", "samples_per_step", "net", "optimizer", "scheduler", "scaler", "rngs", "config")
     missing = [key for key in needed if key not in state]
     if missing:
         raise CheckpointError(
@@ -127,6 +172,12 @@ def load_resume_state(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: made with another configuration: {'; '.join(changed[:5])}"
             f"{f' and {len(changed) - 5} more' if len(changed) > 5 else ''}; --resume never starts afresh"
+        )
+    if state["samples_per_step"] != samples_per_step:
+        raise CheckpointError(
+            f"{path}: made with {state['samples_per_step']} samples in a step, over all processes; now it would be "
+            f"{samples_per_step}: set TRAIN.GLOBAL_BATCH to {state['samples_per_step']}, or start as many processes "
+            "as before; --resume never starts afresh"
         )
     return state
 
@@ -161,13 +212,14 @@ def plain_config(section: Any) -> Any:
 
 
 def rng_state() -> dict[str, Any]:
-    """State of the global generators (dropout, stochastic depth) as tensors and plain values."""
+    """State of the global generators (dropout, stochastic depth) of this process as tensors and plain values."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Asking for all devices, or for one that is not in use, would occupy memory there.
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 
 
@@ -178,5 +230,14 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Put a saved state into an optimiser; which kernels do the work is this run's choice, not the saved one's."""
+    groups = [
+        saved | {key: group[key] for key in ("fused", "foreach", "capturable") if key in group}
+        for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})

@@ -4,11 +4,16 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+import torch
+
+from lib.train.admin.picture import draw_batch
 from lib.train.admin.stats import EpochStats
 from lib.train.data.batch import TrainingBatch
 from lib.train.data.loader import TrainingLoader
 from lib.train.trainers.base_trainer import BaseTrainer
+from lib.train.trainers.interrupt import TrainingStopped
 from lib.train.trainers.step import StepReport
+from lib.utils.dist import get_rank
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +40,20 @@ class LTRTrainer(BaseTrainer):
         self.val_loader = val_loader
         self._run_seconds = 0.0
         self._run_steps = 0
+        self._first_steps_done = 0
 
     @property
     def global_step(self) -> int:
-        """Steps done before the epoch that is next."""
-        return self.epoch * len(self.train_loader)
+        """Steps done so far."""
+        return self.epoch * len(self.train_loader) + self.steps_done
+
+    @property
+    def samples_per_step(self) -> int:
+        """Samples of a step over all processes."""
+        return self.train_loader.keys.samples_per_step
 
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
-        """Train for one epoch, validate if it is time, and return the means by split."""
+        """Train for one epoch from ``steps_done`` on, validate if it is time, and return the means by split."""
         results = {"train": self._train_epoch(epoch)}
         is_last = epoch == self.settings.epochs
         if self.val_loader is not None and (epoch % self.settings.val_interval == 0 or is_last):
@@ -51,28 +62,44 @@ class LTRTrainer(BaseTrainer):
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.step.actor.train()
-        stats = EpochStats()
-        for number, batch in enumerate(stats.watch(self.train_loader.epoch(epoch)), start=1):
-            report = self.step.train(batch)
-            if report.taken:
-                values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm}
-            else:
-                values = {}
-                self._warn_left_out(report, epoch, number, batch)
-            stats.add(values, len(batch))
-            if number % self.settings.print_interval == 0 or number == len(self.train_loader):
-                self._record(epoch, number, stats)
-                stats.start_interval()
+        stats, self._first_steps_done = self.epoch_stats, self.steps_done
+        stats.start_clock()
+        parts: list[TrainingBatch] = []
+        for batch in stats.watch(self.train_loader.epoch(epoch, self.steps_done)):
+            if self.global_step == 0 and not parts:
+                self.writer.picture("train/batch", draw_batch(batch), 1)
+            parts.append(batch)
+            report = self.step.train(batch, stop=bool(self.stop))
+            if report is not None:
+                self.steps_done += 1
+                self._after_step(epoch, report, parts)
+                parts = []
         self._run_seconds += stats.whole.elapsed
-        self._run_steps += len(self.train_loader)
+        self._run_steps += self.steps_done - self._first_steps_done
         return stats.whole.as_dict()
+
+    def _after_step(self, epoch: int, report: StepReport, parts: list[TrainingBatch]) -> None:
+        values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm} if report.taken else {}
+        if not report.taken:
+            self._warn_left_out(report, epoch, parts)
+        stats, number, is_last = self.epoch_stats, self.steps_done, self.steps_done == len(self.train_loader)
+        stats.add(values, self.samples_per_step)
+        if number % self.settings.print_interval == 0 or is_last:
+            self._record(epoch, number, stats)
+            stats.start_interval()
+        if report.stop:
+            raise TrainingStopped
+        if self.settings.save_every_steps and number % self.settings.save_every_steps == 0 and not is_last:
+            self.save()
 
     def _validate(self, epoch: int) -> dict[str, float]:
         self.step.actor.eval()
         stats = EpochStats()
         for batch in self.val_loader.epoch(VALIDATION_EPOCH):
-            report = self.step.evaluate(batch)
-            stats.add({"Loss/total": report.loss, "IoU": report.iou}, len(batch))
+            report = self.step.evaluate(batch, stop=bool(self.stop))
+            stats.add({"Loss/total": report.loss, "IoU": report.iou}, self.val_loader.keys.samples_per_step)
+            if report.stop:
+                raise TrainingStopped
         means = stats.whole.as_dict()
         logger.info("[val: %d] loss %.4f, IoU %.4f", epoch, means["Loss/total"], means["IoU"])
         self.writer.write("val", means, epoch * len(self.train_loader))
@@ -85,9 +112,9 @@ class LTRTrainer(BaseTrainer):
     def _record(self, epoch: int, number: int, stats: EpochStats) -> None:
         """One line in the log and one point of each curve: means since the last line."""
         recent, rates = stats.recent, self.learning_rates()
-        means = recent.as_dict()
+        means, memory = recent.as_dict(), peak_memory(self.step.device)
         logger.info(
-            "[train: %d, %d/%d] loss %.4f, IoU %.4f, lr %s, %.1f samples/s, data wait %.0f %%, ETA %s",
+            "[train: %d, %d/%d] loss %.4f, IoU %.4f, lr %s, %.1f samples/s, io_wait %.0f %%,%s ETA %s",
             epoch,
             number,
             len(self.train_loader),
@@ -96,22 +123,32 @@ class LTRTrainer(BaseTrainer):
             "/".join(f"{rate:.3g}" for rate in rates),
             recent.samples_per_second,
             100 * recent.wait_share,
+            "".join(f" {value:.1f} GiB," for value in memory.values()),
             timedelta(seconds=round(self._seconds_left(epoch, number, stats))),
         )
         extra = {f"LearningRate/group{index}": rate for index, rate in enumerate(rates)}
-        extra |= {"Speed/samples_per_second": recent.samples_per_second, "Speed/data_wait": recent.wait_share}
-        self.writer.write("train", means | extra, (epoch - 1) * len(self.train_loader) + number)
+        extra |= {"Speed/samples_per_second": recent.samples_per_second, "Speed/io_wait": recent.wait_share}
+        self.writer.write("train", means | extra | memory, (epoch - 1) * len(self.train_loader) + number)
 
     def _seconds_left(self, epoch: int, number: int, stats: EpochStats) -> float:
-        per_step = (self._run_seconds + stats.whole.elapsed) / (self._run_steps + number)
+        steps_here = self._run_steps + number - self._first_steps_done
+        per_step = (self._run_seconds + stats.whole.elapsed) / max(steps_here, 1)
         return per_step * ((self.settings.epochs - epoch + 1) * len(self.train_loader) - number)
 
-    def _warn_left_out(self, report: StepReport, epoch: int, number: int, batch: TrainingBatch) -> None:
+    def _warn_left_out(self, report: StepReport, epoch: int, parts: list[TrainingBatch]) -> None:
         logger.warning(
-            "epoch %d, step %d: loss %g, gradient norm %g: the step was not taken; samples %s",
+            "epoch %d, step %d: loss %g, gradient norm %g: the step was not taken; samples of rank %d: %s",
             epoch,
-            number,
+            self.steps_done,
             report.loss,
             report.grad_norm,
-            ", ".join(f"{key.index} ({source})" for key, source in zip(batch.keys, batch.sources, strict=True)),
+            get_rank(),
+            ", ".join(
+                f"{key.index} ({source})" for part in parts for key, source in zip(part.keys, part.sources, strict=True)
+            ),
         )
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Most memory in use on a CUDA device so far, in GiB, as a curve; nothing on other devices."""
+    return {"Memory/peak_gib": torch.cuda.max_memory_allocated(device) / 2**30} if device.type == "cuda" else {}

@@ -1,0 +1,67 @@
+"""What a run was: written once at each start, so that a result can be traced to its code, options and versions."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib.config.paths import PROJECT_ROOT
+from lib.utils.files import write_text_atomic
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "opencv-python-headless", "lmdb", "pycocotools")
+"""Packages whose versions can move a number."""
+
+
+def git_revision(folder: Path = PROJECT_ROOT) -> str:
+    """Revision of the code, with ``-dirty`` behind it if files were changed since; empty outside a git checkout."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the packages above, and of CUDA."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found | {"cuda": torch.version.cuda or "none"}
+
+
+def write_manifest(
+    path: Path, *, config: Mapping[str, Any], device: torch.device, world_size: int, revision: str, resumed_from: str
+) -> None:
+    """Write a manifest as JSON.
+
+    Args:
+        path: the file.
+        config: the resolved configuration, plain.
+        device: device of rank 0.
+        world_size: number of processes.
+        revision: from ``git_revision``.
+        resumed_from: path of the checkpoint that the run continues, empty for a fresh run.
+    """
+    manifest = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "seed": config["TRAIN"]["SEED"],
+        "revision": revision,
+        "resumed_from": resumed_from,
+        "world_size": world_size,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "versions": versions(),
+        "config": config,
+    }
+    write_text_atomic(path, json.dumps(manifest, indent=2) + "\n")

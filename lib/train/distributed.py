@@ -1,0 +1,251 @@
+"""Processes that train together: who is who, how they meet, what they tell each other.
+
+``torchrun``, ``torch.distributed.launch`` and any other launcher say it in the environment (``RANK``, ``WORLD_SIZE``,
+``LOCAL_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``); without ``WORLD_SIZE`` a process is alone and all this does nothing.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+
+from lib.utils.device import resolve_device
+from lib.utils.dist import get_rank, get_world_size
+from lib.utils.errors import InputError, SeqTrackError
+
+MEETING_TIMEOUT = timedelta(minutes=30)
+"""How long processes wait for each other: rank 0 may be downloading weights or writing a checkpoint."""
+
+_FAILURE = "seqtrack/failure"
+_SPEAKER_HEAD_START = 5.0  # seconds
+
+
+class RankFailure(SeqTrackError):
+    """Another process of the run has failed; the message is its error."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Place of this process among those that train together.
+
+    Attributes:
+        rank: number of the process, from 0.
+        world_size: number of processes on all machines.
+        local_rank: number of the process on its machine.
+        local_world_size: number of processes on this machine.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+
+def read_launch(environment: Mapping[str, str], local_rank: int | None = None) -> Launch:
+    """Read what a launcher says.
+
+    Args:
+        environment: variables of this process.
+        local_rank: value of the flag ``--local_rank``, which older launchers pass; the environment wins.
+
+    Raises:
+        InputError: if variables are missing, no numbers, or out of range.
+    """
+    if "WORLD_SIZE" not in environment:
+        return Launch()
+    world_size = _number(environment, "WORLD_SIZE", 1)
+    if world_size == 1:
+        return Launch()
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
+    if missing:
+        raise InputError(f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set: start with torchrun")
+    rank = _number(environment, "RANK", 0)
+    local_world_size = _number(environment, "LOCAL_WORLD_SIZE", 1, default=world_size)
+    if "LOCAL_RANK" in environment or local_rank is None:
+        local_rank = _number(environment, "LOCAL_RANK", 0, default=rank % local_world_size)
+    if rank >= world_size:
+        raise InputError(f"RANK is {rank} but WORLD_SIZE is {world_size}")
+    return Launch(rank, world_size, local_rank, local_world_size)
+
+
+def _number(environment: Mapping[str, str], name: str, lowest: int, default: int | None = None) -> int:
+    text = environment.get(name, "" if default is None else str(default))
+    if not text.isdecimal() or int(text) < lowest:
+        raise InputError(f"the environment variable {name} should be a number from {lowest} on, it is {text!r}")
+    return int(text)
+
+
+def check_processes_per_node(device: str, processes: int) -> None:
+    """Refuse more processes on this machine than it has GPUs, if they are to run on GPUs.
+
+    Raises:
+        InputError: if there are too many.
+    """
+    gpus = torch.cuda.device_count()
+    wants_gpus = device.startswith("cuda") or (device == "auto" and gpus > 0)
+    if wants_gpus and processes > gpus:
+        raise InputError(
+            f"--nproc_per_node {processes}: this machine has {gpus} GPU(s), and each process needs its own; "
+            "start fewer, or use --device cpu"
+        )
+
+
+def choose_device(name: str, launch: Launch) -> torch.device:
+    """Device of this process: each process of a machine gets a GPU of its own.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` (a lone process only) or ``mps`` (likewise).
+        launch: place of this process.
+
+    Raises:
+        InputError: if this machine has no such device, or fewer GPUs than processes.
+    """
+    if launch.world_size == 1:
+        return resolve_device(name)
+    if re.fullmatch(r"cuda:\d+|mps", name):
+        raise InputError(f"--device {name} cannot be shared by {launch.world_size} processes: use auto, cuda or cpu")
+    try:
+        check_processes_per_node(name, launch.local_world_size)
+    except InputError:
+        if launch.local_rank > 0:
+            time.sleep(_SPEAKER_HEAD_START)  # the first process says it; the launcher then ends this one
+        raise
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(name)
+    return torch.device("cuda", launch.local_rank) if device.type == "cuda" else device
+
+
+@contextmanager
+def process_group(launch: Launch, device: torch.device) -> Iterator[None]:
+    """Meet the other processes, and part from them at the end; a lone process meets nobody.
+
+    A process that fails leaves its error for the others, whose collective operations then fail and who raise it.
+
+    Raises:
+        InputError: if the meeting place cannot be opened or reached.
+        RankFailure: if another process failed.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if launch.world_size == 1:
+        yield
+        return
+    store = _meet(launch, device)
+    try:
+        yield
+        reduce_mean(torch.zeros((), device=device))  # nobody leaves while another is writing or reading files
+    except Exception as error:
+        failure = _failure_of_another(store, launch.rank)
+        if failure and not isinstance(error, SeqTrackError):
+            raise RankFailure(failure) from error
+        _tell(store, f"rank {launch.rank}: {type(error).__name__}: {error}")
+        raise
+    dist.destroy_process_group()
+
+
+def _meet(launch: Launch, device: torch.device) -> dist.Store:
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    try:
+        store, rank, world_size = next(rendezvous("env://", timeout=MEETING_TIMEOUT))
+        store.set_timeout(MEETING_TIMEOUT)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=MEETING_TIMEOUT)
+    except (RuntimeError, OSError) as error:
+        text = " ".join(str(error).split())
+        if "EADDRINUSE" in text or "address already in use" in text.lower():
+            raise InputError("MASTER_PORT is in use by another program or run: choose another port") from error
+        raise InputError(f"rank {launch.rank} could not meet the other processes: {text[:300]}") from error
+    return store
+
+
+def _tell(store: dist.Store, message: str) -> None:
+    try:
+        if not store.check([_FAILURE]):
+            store.set(_FAILURE, message)
+    except RuntimeError:
+        pass  # the process that keeps the store is gone; the error itself is raised by the caller
+
+
+def _failure_of_another(store: dist.Store, rank: int) -> str:
+    """What another process has told, empty if nothing."""
+    try:
+        message = store.get(_FAILURE).decode() if store.check([_FAILURE]) else ""
+    except RuntimeError:
+        return ""
+    return "" if message.startswith(f"rank {rank}: ") else message
+
+
+def reduce_mean(values: Tensor) -> Tensor:
+    """Mean of a tensor over all processes; a NaN of one is a NaN for all."""
+    if get_world_size() > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+        values /= get_world_size()
+    return values
+
+
+def gather(value: Any) -> list[Any]:
+    """A plain value of each process, by rank."""
+    if get_world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def decide_on_main(value: Any) -> Any:
+    """The value that rank 0 gave."""
+    return gather(value)[0]
+
+
+def distribute(network: nn.Module, device: torch.device) -> nn.Module:
+    """Wrap a network so that gradients are averaged over all processes; a lone process keeps it as it is.
+
+    The weights of rank 0 become those of all.
+    """
+    if get_world_size() == 1:
+        return network
+    return nn.parallel.DistributedDataParallel(
+        network,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+    )
+
+
+def seed_rank(seed: int) -> None:
+    """Give ranks other than 0 random numbers (dropout) of their own; rank 0 keeps those of a lone process."""
+    if get_rank() > 0:
+        torch.manual_seed(seed + 1_000_003 * get_rank())
+
+
+@torch.no_grad()
+def digest(network: nn.Module) -> int:
+    """A number that changes when a bit of the weights changes."""
+    total = 0
+    for position, value in enumerate(network.state_dict().values(), start=1):
+        words = value.detach().contiguous().flatten().view(torch.uint8)
+        words = words.view(torch.int32) if words.numel() % 4 == 0 else words
+        total = (total + position * int(words.sum(dtype=torch.int64))) % 2**61
+    return total
+
+
+def check_ranks_agree(network: nn.Module) -> None:
+    """Compare the weights of all processes.
+
+    Raises:
+        SeqTrackError: naming the ranks whose weights are not those of rank 0.
+    """
+    if get_world_size() == 1:
+        return
+    digests = gather(digest(network))
+    others = [str(rank) for rank, value in enumerate(digests) if value != digests[0]]
+    if others:
+        raise SeqTrackError(f"the weights of rank {', '.join(others)} have drifted from those of rank 0")
