@@ -1,0 +1,205 @@
+"""Several processes are one run: same weights, same samples, one end."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from lib.train.data.loader import batches_per_step
+from lib.train.distributed import (
+    Launch,
+    check_processes_per_node,
+    check_ranks_agree,
+    choose_device,
+    digest,
+    read_launch,
+)
+from lib.train.trainers.checkpoints import find_resume_point
+from lib.utils.checkpoint import load_checkpoint
+from lib.utils.errors import CheckpointError, ConfigError, InputError
+from tests.train.ranks import run_ranks
+from tests.train.world import Squares, make_loader, make_trainer, tiny_config
+
+# Without dropout the only difference is rounding. Gradients that are zero but for rounding (of key biases) move by the
+# learning rate all the same under Adam, so it is small.
+STILL = {"MODEL__DECODER__DROPOUT": 0.0, "TRAIN__LR": 1e-5, "TRAIN__EPOCH": 2, "DATA__TRAIN__SAMPLE_PER_EPOCH": 24}
+
+
+def train_fully(folder, seed=0, **changes):
+    trainer = make_trainer(tiny_config(**changes), folder, seed=seed)
+    assert trainer.train() == 0
+    return trainer
+
+
+def assert_close(first, second, tolerance):
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], atol=tolerance, rtol=0, msg=lambda text, n=name: f"{n}: {text}")
+
+
+@pytest.mark.parametrize("changes", [{}, {"MODEL__HIDDEN_DIM": 16, "TRAIN__GLOBAL_BATCH": 8}])
+def test_two_ranks_are_one_process_with_twice_the_batch(tmp_path, changes):
+    """With and without an applied bottleneck; the second case also accumulates two batches of each rank."""
+    changes = STILL | changes
+    whole = train_fully(tmp_path / "whole", TRAIN__BATCH_SIZE=8, **changes)
+    small = 2 if "TRAIN__GLOBAL_BATCH" in changes else 4
+
+    def rank_trains(rank):
+        # Another seed on each rank: the weights of rank 0 are taken over.
+        return train_fully(tmp_path / "ranks", seed=rank, TRAIN__BATCH_SIZE=small, **changes).network.state_dict()
+
+    first, second = run_ranks(rank_trains, tmp_path / "results")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert_close(first, whole.network.state_dict(), 1e-6)
+    saved = load_checkpoint(tmp_path / "ranks" / "SEQTRACK_ep0002.pth.tar")
+    assert len(saved["rngs"]) == 2 and saved["samples_per_step"] == 8
+    assert all(torch.equal(value, first[name]) for name, value in saved["net"].items())
+    for name, value in whole.stats["train"].items():
+        assert saved["stats"]["train"][name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_published_batch_on_one_gpu(tmp_path):
+    """A step of 8 x 2 samples, taken at once and in eight parts."""
+    changes = STILL | {"DATA__TRAIN__SAMPLE_PER_EPOCH": 48, "TRAIN__EPOCH": 1}
+    whole = train_fully(tmp_path / "whole", TRAIN__BATCH_SIZE=16, **changes)
+    parts = train_fully(tmp_path / "parts", TRAIN__BATCH_SIZE=2, TRAIN__GLOBAL_BATCH=16, **changes)
+    assert parts.global_step == whole.global_step == 3
+    assert_close(parts.network.state_dict(), whole.network.state_dict(), 1e-6)
+    for name, value in whole.stats["train"].items():
+        assert parts.stats["train"][name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_a_signal_to_one_rank_ends_all_and_nothing_is_lost(tmp_path):
+    """Dropout is on: each rank goes on with random numbers of its own."""
+
+    def rank_trains(rank, folder=tmp_path / "whole", stop_at=0):
+        trainer = make_trainer(tiny_config(), folder)
+        path = find_resume_point(trainer.store, "auto")
+        torch.manual_seed(rank if path is None else 99)
+        if path is not None:
+            trainer.resume(path)
+        if stop_at and rank == 1:
+            taken = trainer.step.train
+            count = iter(range(1, 99))
+
+            def train(batch, **options):
+                if next(count) == stop_at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return taken(batch, **options)
+
+            trainer.step.train = train
+        return trainer.train(), trainer.network.state_dict()
+
+    whole = run_ranks(rank_trains, tmp_path / "a")
+    parts = tmp_path / "parts"
+    stopped = run_ranks(lambda rank: rank_trains(rank, parts, stop_at=4), tmp_path / "b")
+    assert [code for code, _ in stopped] == [143, 143]
+    names = [path.name for path in sorted(parts.iterdir())]
+    # Two steps in an epoch of 18 samples. The signal arrives during step 4, the last of epoch 2, after its request flag
+    # was read, so step 5 is the one that is finished.
+    assert names == ["SEQTRACK_ep0001.pth.tar", "SEQTRACK_ep0002.pth.tar", "SEQTRACK_ep0003_step000001.pth.tar"]
+    resumed = run_ranks(lambda rank: rank_trains(rank, parts), tmp_path / "c")
+    assert [code for code, _ in resumed] == [0, 0]
+    for (_, expected), (_, weights) in zip(whole, resumed, strict=True):
+        assert all(torch.equal(value, weights[name]) for name, value in expected.items())
+    assert [path.name for path in sorted(parts.iterdir())] == [f"SEQTRACK_ep000{epoch}.pth.tar" for epoch in (1, 2, 3)]
+
+    with pytest.raises(
+        CheckpointError, match=r"made with 8 samples in a step.*now it would be 4: set TRAIN\.GLOBAL_BATCH"
+    ):
+        make_trainer(tiny_config(), parts).resume(parts / "SEQTRACK_ep0002.pth.tar")
+    alone = make_trainer(tiny_config(TRAIN__GLOBAL_BATCH=8), parts)
+    alone.resume(parts / "SEQTRACK_ep0002.pth.tar")
+    assert alone.train() == 0
+
+
+def test_the_error_of_one_rank_ends_all(tmp_path):
+    def rank_trains(rank):
+        loader = make_loader(tiny_config(), datasets=[Squares(broken_from=12 if rank == 1 else 999)])
+        make_trainer(tiny_config(), tmp_path / "out", loader=loader).train()
+
+    survivor, failed = run_ranks(rank_trains, tmp_path / "results")
+    assert failed.startswith("DataError: sample ") and failed.endswith("damaged image")
+    assert survivor == f"RankFailure: rank 1: {failed}"
+
+
+def test_ranks_that_drift_apart_are_found(tmp_path):
+    def rank_checks(rank):
+        network = make_trainer(tiny_config(), tmp_path).network
+        check_ranks_agree(network)
+        with torch.no_grad():
+            network.bottleneck.bias[3] += 1e-6 * rank
+        check_ranks_agree(network)
+
+    for error in run_ranks(rank_checks, tmp_path / "results"):
+        assert error == "SeqTrackError: the weights of rank 1 have drifted from those of rank 0"
+
+
+def test_digest_sees_every_value():
+    layer = torch.nn.Linear(3, 3).double()
+    before = digest(layer)
+    assert digest(layer) == before
+    with torch.no_grad():
+        layer.bias[0] = torch.nextafter(layer.bias[0], torch.tensor(9.0, dtype=torch.float64))
+    assert digest(layer) != before
+
+
+def test_unapplied_bottleneck_is_not_trained(tmp_path):
+    trained = make_trainer(tiny_config(), tmp_path).step.optimizer.param_groups
+    names = {id(parameter) for group in trained for parameter in group["params"]}
+    for width, applied in ((32, False), (16, True)):
+        trainer = make_trainer(tiny_config(MODEL__HIDDEN_DIM=width), tmp_path)
+        names = {id(value) for group in trainer.step.optimizer.param_groups for value in group["params"]}
+        assert (id(trainer.network.bottleneck.weight) in names) is applied
+        assert len(names) == sum(1 for _ in trainer.network.parameters()) - (0 if applied else 2)
+
+
+LAUNCHED = {
+    "RANK": "5",
+    "WORLD_SIZE": "8",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "4",
+    "MASTER_ADDR": "a",
+    "MASTER_PORT": "1",
+}
+
+
+def test_what_launchers_say():
+    assert read_launch({}, local_rank=0) == Launch()
+    assert read_launch({"WORLD_SIZE": "1", "RANK": "0"}) == Launch()
+    assert read_launch(LAUNCHED, local_rank=3) == Launch(5, 8, 1, 4)
+    without = {key: value for key, value in LAUNCHED.items() if key != "LOCAL_RANK"}
+    assert read_launch(without, local_rank=3).local_rank == 3
+    assert read_launch(without).local_rank == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"MASTER_PORT": ""}, "MASTER_PORT not set: start with torchrun"),
+        ({"RANK": "8"}, "RANK is 8 but WORLD_SIZE is 8"),
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE should be a number from 1 on, it is 'many'"),
+    ],
+)
+def test_a_launcher_that_says_nonsense(changes, message):
+    with pytest.raises(InputError, match=message):
+        read_launch(LAUNCHED | changes)
+
+
+def test_every_process_needs_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match="--nproc_per_node 4: this machine has 2 GPU"):
+        check_processes_per_node("auto", 4)
+    check_processes_per_node("cpu", 4)
+    assert choose_device("auto", Launch(3, 4, 1, 2)) == torch.device("cuda", 1)
+    with pytest.raises(InputError, match="4: this machine has 2"):
+        choose_device("cuda", Launch(0, 4, 0, 4))
+    with pytest.raises(InputError, match="--device cuda:0 cannot be shared by 2"):
+        choose_device("cuda:0", Launch(0, 2, 0, 2))
+
+
+def test_global_batch_has_to_divide():
+    assert [batches_per_step(*numbers) for numbers in ((0, 8, 2), (16, 8, 2), (128, 16, 1))] == [1, 1, 8]
+    with pytest.raises(ConfigError, match="GLOBAL_BATCH: 24 is not a multiple"):
+        batches_per_step(24, 8, 2)
