@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.config.paths import Paths, load_paths
+from lib.config.seqtrack.config import experiment_name
 from lib.test.analysis.cache import ScoreCache, analysis_cache_dir
 from lib.test.analysis.collect import Scoring, read_boxes_of
 from lib.test.analysis.playback import write_playback
@@ -78,7 +79,7 @@ def chosen(args: argparse.Namespace) -> Selection:
     """What the flags select."""
     return Selection(
         trackers=args.tracker,
-        configs=args.config,
+        configs=[experiment_name(config) for config in args.config],
         raw=args.results,
         static_box=args.static_box,
         floats=args.floats,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.config.paths import PROJECT_ROOT, load_paths
+from lib.config.seqtrack.config import experiment_name
 from lib.test.vot20.toolkit import Toolkit, find_toolkit
 from lib.test.vot20.workspace import (
     STACKS,
@@ -94,10 +95,8 @@ def entries(args: argparse.Namespace) -> list[TrackerEntry]:
     ar_checkpoint = None if args.ar_checkpoint is None else args.ar_checkpoint.resolve()
     trackers = published_entries({**options, "ar_checkpoint": ar_checkpoint})
     for config in args.config:
-        path = Path(config)
-        is_file = path.suffix in (".yaml", ".yml")
-        where = str(path.resolve()) if is_file else config
-        name = path.stem if is_file else config
+        name = experiment_name(config)
+        where = config if name == config else str(Path(config).resolve())
         trackers.append(TrackerEntry(name, name, where, options=options))
         trackers.append(
             TrackerEntry(f"{name}_ar", f"{name}+AR", where, True, {**options, "ar_checkpoint": ar_checkpoint})

@@ -108,7 +108,8 @@ def run_arguments(args: argparse.Namespace) -> list[str]:
     """The flags that every process gets."""
     values = {name: getattr(args, name) for name in ("script", "config", "save_dir", "data_dir", "seed", "device")}
     values["resume"] = args.resume
-    return [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
+    flags = [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
+    return [*flags, *(["--override", *args.override] if args.override else [])]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lib.config.paths import find_checkpoint, load_paths
-from lib.config.seqtrack.config import load_config
+from lib.config.seqtrack.config import experiment_name, load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.test.evaluation.manifest import file_hash
 from lib.utils.checkpoint import check_weights, load_checkpoint
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     cfg = load_config(args.config)
     save_dir = load_paths("test", save_dir=args.save_dir).save_dir
-    path = args.checkpoint or find_checkpoint(save_dir, Path(args.config).stem, cfg.TEST.EPOCH)
+    path = args.checkpoint or find_checkpoint(save_dir, experiment_name(args.config), cfg.TEST.EPOCH)
     state = load_checkpoint(path)
     weights = state.get("net")
     if not isinstance(weights, Mapping):

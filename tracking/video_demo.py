@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from external.AR import AlphaRefine, find_checkpoint
 from lib.config.paths import load_paths
+from lib.config.seqtrack.config import experiment_name
 from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.video.masks import MaskedTracker
 from lib.test.video.run import Job, VideoRun, parse_box
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     checkpoint = recipe.parameters(device).checkpoint  # fails here, before the video is opened, if there is none
     masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # likewise
-    experiment = Path(args.tracker_param).stem
+    experiment = experiment_name(args.tracker_param)
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
     job = Job(open_source(args.video, args.fps), init_box, folder, args.max_frames)
     header = {

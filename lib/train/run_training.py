@@ -21,9 +21,9 @@ if __name__ == "__main__":  # run as a file: the folder of the project takes the
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from lib.config.paths import load_paths, log_path
-from lib.config.seqtrack.config import load_config
+from lib.config.seqtrack.config import experiment_name, load_config, parse_override
 from lib.train.distributed import choose_device, process_group, read_launch
-from lib.train.train_script import RunSettings, experiment_name, run
+from lib.train.train_script import RunSettings, run
 from lib.utils.cli import run_script
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
@@ -39,6 +39,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save_dir", help="where checkpoints, curves and logs go (default: from the path settings)")
     parser.add_argument("--data_dir", help="where the data sets lie (default: from the path settings)")
     parser.add_argument("--seed", type=int, help="overrides TRAIN.SEED")
+    parser.add_argument(
+        "--override", nargs="+", default=[], metavar="KEY=VALUE", help="options for this run, such as TRAIN.LR=2e-4"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument(
         "--resume",
@@ -70,7 +73,9 @@ def train(args: argparse.Namespace, local_rank: int | None = None) -> int:
         SeqTrackError: for anything that the user can mend.
     """
     script = lookup(SCRIPTS, args.script, "training script")
-    overrides = {} if args.seed is None else {"TRAIN.SEED": args.seed}
+    overrides = dict(map(parse_override, args.override))
+    if args.seed is not None:
+        overrides["TRAIN.SEED"] = args.seed
     cfg = load_config(args.config, overrides)
     paths = load_paths("train", save_dir=args.save_dir, data_dir=args.data_dir)
     name = experiment_name(args.config)

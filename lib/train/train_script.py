@@ -225,8 +225,3 @@ def build_loader(cfg: EasyDict, paths: Paths, split: str, device: torch.device) 
     return TrainingLoader(
         build_sampler(cfg, paths, split), keys, num_workers=cfg.TRAIN.NUM_WORKER, pin_memory=device.type == "cuda"
     )
-
-
-def experiment_name(config: str) -> str:
-    """Name of an experiment given by name or by the path of its YAML file."""
-    return Path(config).stem if config.endswith((".yaml", ".yml")) else config

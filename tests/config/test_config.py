@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from lib.config.seqtrack.config import default_config, known_experiments, load_config
+from lib.config.seqtrack.config import (
+    default_config,
+    experiment_name,
+    known_experiments,
+    load_config,
+    parse_override,
+)
 from lib.utils.errors import ConfigError
 from tests.golden import load_json
 
@@ -120,3 +126,17 @@ def test_overrides_win_and_are_checked() -> None:
     assert load_config("seqtrack_b256", {"TEST.SEARCH_FACTOR": 5}).TEST.SEARCH_FACTOR == 5.0
     with pytest.raises(ConfigError, match=r"override: TEST\.SERCH_FACTOR"):
         load_config("seqtrack_b256", {"TEST.SERCH_FACTOR": 5})
+
+
+def test_overrides_of_a_command_line() -> None:
+    assert parse_override("TRAIN.LR=2e-4") == ("TRAIN.LR", "2e-4")
+    assert parse_override("DATA.TRAIN.DATASETS_NAME=[A, B]") == ("DATA.TRAIN.DATASETS_NAME", ["A", "B"])
+    for bad in ("TRAIN.LR", "=3", "A=[1"):
+        with pytest.raises(ConfigError, match="expected KEY=VALUE"):
+            parse_override(bad)
+    assert load_config("seqtrack_demo", dict([parse_override("TRAIN.LR=2e-4")])).TRAIN.LR == 2e-4
+
+
+def test_experiment_names() -> None:
+    assert experiment_name("seqtrack_b256") == "seqtrack_b256"
+    assert experiment_name("some/where/mine.v2.yaml") == "mine.v2"

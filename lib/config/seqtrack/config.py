@@ -123,6 +123,8 @@ _DEFAULTS: dict[str, Any] = {
     },
 }
 
+_YAML_SUFFIXES = (".yaml", ".yml")
+
 # Sections where a YAML file may name benchmarks of its own.
 _OPEN_SECTIONS = ("TEST.UPDATE_INTERVALS", "TEST.UPDATE_THRESHOLD")
 
@@ -217,6 +219,12 @@ def known_experiments() -> list[str]:
     return sorted(path.stem for path in EXPERIMENTS_DIR.glob("*.yaml"))
 
 
+def experiment_name(name_or_path: str | Path) -> str:
+    """Name of an experiment given by name or by the path of its YAML file; what a run writes is filed under it."""
+    text = str(name_or_path)
+    return Path(text).stem if text.endswith(_YAML_SUFFIXES) else text
+
+
 def find_experiment(name_or_path: str | Path) -> Path:
     """Path of an experiment's YAML file.
 
@@ -224,7 +232,7 @@ def find_experiment(name_or_path: str | Path) -> Path:
         ConfigError: if there is no such experiment; the message lists the known ones.
     """
     text = str(name_or_path)
-    path = Path(text) if text.endswith((".yaml", ".yml")) else EXPERIMENTS_DIR / f"{text}.yaml"
+    path = Path(text) if text.endswith(_YAML_SUFFIXES) else EXPERIMENTS_DIR / f"{text}.yaml"
     if path.is_file():
         return path
     if path.parent == EXPERIMENTS_DIR:
@@ -240,6 +248,21 @@ def _apply_overrides(cfg: EasyDict, overrides: Mapping[str, Any]) -> None:
         for part in reversed(dotted.split(".")):
             nested = {part: nested}
         merge_strict(cfg, nested, "override", open_sections=_OPEN_SECTIONS, prototypes=_PROTOTYPES)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split ``KEY=VALUE`` as written on a command line; the value is read as YAML.
+
+    Raises:
+        ConfigError: if there is no ``=`` or the value is not YAML.
+    """
+    dotted, equals, value = text.partition("=")
+    try:
+        if equals and dotted:
+            return dotted.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        pass
+    raise ConfigError(f"override {text!r}: expected KEY=VALUE, such as TRAIN.LR=2e-4")
 
 
 def get_option(cfg: Mapping[str, Any], dotted: str) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.config.seqtrack.config import experiment_name
 from lib.test.utils.box_files import read_boxes
 from lib.utils.errors import DataError, InputError
 from lib.utils.files import write_text_atomic
@@ -39,7 +40,7 @@ def run_log_path(save_dir: Path, tracker: str, config: str, benchmark: str) -> P
 
 def run_config(config: str, run: int | None = None) -> str:
     """Name of the result folder of an experiment (name or YAML file), ``<config>_003`` for run number 3."""
-    name = Path(config).stem if Path(config).suffix in (".yaml", ".yml") else config
+    name = experiment_name(config)
     return name if run is None else f"{name}_{run:03d}"
 
 

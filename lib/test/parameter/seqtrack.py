@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from easydict import EasyDict
 
 from lib.config.paths import find_checkpoint, load_paths
-from lib.config.seqtrack.config import load_config
+from lib.config.seqtrack.config import experiment_name, load_config
 from lib.utils.errors import ConfigError
 from lib.utils.registry import lookup
 
@@ -88,8 +88,7 @@ def parameters(
     cfg = load_config(config)
     if checkpoint is None:
         root = load_paths("test", save_dir=save_dir).save_dir
-        name = Path(config).stem if Path(config).suffix in (".yaml", ".yml") else str(config)
-        checkpoint = find_checkpoint(root, name, cfg.TEST.EPOCH if epoch is None else epoch)
+        checkpoint = find_checkpoint(root, experiment_name(config), cfg.TEST.EPOCH if epoch is None else epoch)
     params = parameters_from_config(cfg, checkpoint=checkpoint, dataset=dataset, device=device, dtype=dtype)
     known = {field.name: field for field in dataclasses.fields(TrackerParams)}
     for name in overrides:
