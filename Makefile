@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo test test-fast lint bench clean
+.PHONY: help install demo test test-fast test-vot lint bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,11 @@ test: install  ## run all tests
 
 test-fast: install  ## run the tests that are not marked slow
 	$(PYTHON) -m pytest -m "not slow"
+
+test-vot: install  ## run the tests that need the VOT toolkit, which gets an environment of its own (.venv-vot)
+	@test -x .venv-vot/bin/vot || .venv/bin/python -m venv .venv-vot
+	@.venv-vot/bin/python -m pip install --quiet --disable-pip-version-check vot-toolkit==0.7.4 attributee==0.1.9
+	SEQTRACK_VOT=.venv-vot $(PYTHON) -m pytest -m vot
 
 lint: install  ## check style and formatting
 	.venv/bin/ruff check .
