@@ -1,0 +1,227 @@
+"""A run that is killed, or asked to end, at any point ends like one that is not."""
+
+import errno
+import logging
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lib.train import run_training, train_script
+from lib.train.trainers.checkpoints import CheckpointStore
+from lib.train.trainers.interrupt import StopRequest
+from lib.train.trainers.step import OptimizationStep
+from lib.utils import checkpoint
+from lib.utils.checkpoint import load_checkpoint
+from lib.utils.errors import CheckpointError
+from tests.train.ranks import FORK
+from tests.train.world import TINY, Squares, make_loader, make_trainer, tiny_config
+
+OPTIONS = TINY | {
+    "DATA.TRAIN.DATASETS_NAME": ["SQUARES"],
+    "DATA.TRAIN.DATASETS_RATIO": [1],
+    "DATA.TRAIN.SAMPLE_PER_EPOCH": 14,
+    "TRAIN.BATCH_SIZE": 2,
+    "TRAIN.SAVE_EVERY_STEPS": 3,
+    "TRAIN.PRINT_INTERVAL": 2,
+}
+STEPS = 21
+"""Three epochs of seven steps; dropout is on."""
+
+
+def nested(options):
+    content = {}
+    for dotted, value in options.items():
+        *sections, name = dotted.split(".")
+        place = content
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return content
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child_main(folder, die_at_step, die_while_saving):
+    """Train on squares; die without a word in the middle of a step, or half-way through writing a checkpoint."""
+    train_script.build_dataset = lambda name, cfg, paths: Squares()
+    os.dup2(os.open(folder / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    take_step, save, count = OptimizationStep._finish, torch.save, iter(range(1, 999))
+
+    def finish(step, stop):
+        if next(count) >= die_at_step > 0 and not die_while_saving:
+            die()
+        return take_step(step, stop)
+
+    def save_half(state, path):
+        save(state, path)
+        if die_while_saving and next(count) >= die_at_step:
+            os.truncate(path, path.stat().st_size // 2)
+            die()
+
+    OptimizationStep._finish = finish
+    checkpoint.torch.save = save_half
+    os._exit(run_training.main(["--config", str(folder / "tiny.yaml"), "--save_dir", str(folder), "--device", "cpu"]))
+
+
+def run_once(folder, die_at_step=0, die_while_saving=False):
+    folder.mkdir(exist_ok=True)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(nested(OPTIONS)))
+    child = FORK.Process(target=child_main, args=(folder, die_at_step, die_while_saving))
+    child.start()
+    child.join(120)
+    return child.exitcode
+
+
+def curve(folder):
+    events = EventAccumulator(str(folder / "tensorboard/train/seqtrack/tiny"), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        name: [(point.step, point.value) for point in events.Scalars(name)]
+        for name in ("train/Loss/total", "train/IoU", "train/GradNorm", "train/LearningRate/group0")
+    }
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_points_changes_nothing(tmp_path):
+    assert run_once(tmp_path / "whole") == 0
+    rng = random.Random(2024)
+    killed = tmp_path / "killed"
+    for number in range(5):
+        assert run_once(killed, die_at_step=rng.randint(2, 6), die_while_saving=number in (1, 3)) == -signal.SIGKILL
+        time.sleep(1)  # event files are ordered by the second they were made in
+    assert run_once(killed) == 0
+
+    store, whole = (CheckpointStore(tmp_path / run / "checkpoints/train/seqtrack/tiny") for run in ("killed", "whole"))
+    assert [path.name for path in sorted(store.folder.iterdir())] == [
+        f"SEQTRACK_ep000{epoch}.pth.tar" for epoch in (1, 2, 3)
+    ]
+    first, second = load_checkpoint(store.latest()), load_checkpoint(whole.latest())
+    assert all(torch.equal(value, second["net"][name]) for name, value in first["net"].items())
+    assert first["stats"] == second["stats"]
+    curves = curve(killed)
+    assert [step for step, _ in curves["train/Loss/total"]] == [2, 4, 6, 7, 9, 11, 13, 14, 16, 18, 20, 21]
+    assert curves == curve(tmp_path / "whole")
+    log = (killed / "logs" / "seqtrack-tiny.log").read_text()
+    assert log.count("resuming from") >= 3 and "an earlier run did not finish writing" in log
+    assert len(list((killed / "logs").glob("seqtrack-tiny-*.json"))) == 6
+
+
+def stopping_trainer(folder, number, signum=signal.SIGTERM, **changes):
+    """A trainer whose process gets a signal while it draws the batch of step ``number``."""
+    trainer = make_trainer(tiny_config(**changes), folder)
+    draw = trainer.train_loader.epoch
+
+    def epoch(*place):
+        for count, batch in enumerate(draw(*place), start=1):
+            if trainer.epoch * len(trainer.train_loader) + count == number:
+                os.kill(os.getpid(), signum)
+            yield batch
+
+    trainer.train_loader.epoch = epoch
+    return trainer
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_saves_after_the_step(tmp_path, caplog, signum, code):
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    whole = make_trainer(tiny_config(), tmp_path / "whole")
+    whole.train()
+    trainer = stopping_trainer(tmp_path / "parts", 6, signum)
+    assert trainer.train() == code
+    assert trainer.store.latest().name == "SEQTRACK_ep0002_step000002.pth.tar"
+    assert f"stopped by {signal.Signals(signum).name} in epoch 2 after 2 steps" in caplog.text
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+    second = make_trainer(tiny_config(), tmp_path / "parts", seed=5)
+    second.resume(second.store.latest())
+    assert (second.epoch, second.steps_done, second.global_step) == (1, 2, 6)
+    assert second.train() == 0
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+    assert second.stats == whole.stats
+    assert sorted(path.name for path in second.store.folder.iterdir()) == [
+        f"SEQTRACK_ep000{epoch}.pth.tar" for epoch in (1, 2, 3)
+    ]
+
+
+def test_signal_during_validation(tmp_path):
+    """The epoch's training is not repeated, its validation is."""
+    cfg = tiny_config(TRAIN__EPOCH=1)
+    trainer = make_trainer(cfg, tmp_path, val_loader=make_loader(cfg))
+    trainer.step.evaluate, evaluate = None, trainer.step.evaluate
+
+    def interrupted(batch, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        trainer.step.evaluate = evaluate
+        return evaluate(batch, **options)
+
+    trainer.step.evaluate = interrupted
+    assert trainer.train() == 143
+    assert trainer.store.latest().name == "SEQTRACK_ep0001_step000004.pth.tar"
+    second = make_trainer(cfg, tmp_path, val_loader=make_loader(cfg))
+    second.resume(trainer.store.latest())
+    second.step.train = None
+    assert second.train() == 0
+    assert set(second.stats) == {"train", "val"} and second.store.latest().name == "SEQTRACK_ep0001.pth.tar"
+
+
+def test_second_ctrl_c_ends_at_once(monkeypatch):
+    stop = StopRequest()
+    with pytest.raises(KeyboardInterrupt), stop.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # the same one, passed on by a launcher
+        assert stop
+        monkeypatch.setattr("time.monotonic", lambda: time.time() + 1e9)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_checkpoints_inside_an_epoch_give_way(tmp_path):
+    trainer = make_trainer(tiny_config(TRAIN__SAVE_EVERY_STEPS=2, TRAIN__EPOCH=2), tmp_path)
+    seen = []
+    save = trainer.store.save
+    trainer.store.save = lambda *state: (save(*state), seen.append(sorted(path.name for path in tmp_path.iterdir())))
+    trainer.train()
+    inside = [f"SEQTRACK_ep000{epoch}_step000002.pth.tar" for epoch in (1, 2)]
+    after = [f"SEQTRACK_ep000{epoch}.pth.tar" for epoch in (1, 2)]
+    assert seen == [[inside[0]], [after[0]], [after[0], inside[1]], after]
+
+
+def test_newest_and_every_tenth_are_kept(tmp_path):
+    store = CheckpointStore(tmp_path, keep=10, keep_every=10)
+    for epoch in range(1, 36):
+        store.save({}, epoch)
+    assert list(store.epochs()) == [10, 20, *range(26, 36)]
+
+
+def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
+    trainer.train()
+    before = trainer.store.latest().read_bytes()
+
+    def fill(state, path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint.torch, "save", fill)
+    with pytest.raises(CheckpointError, match=r"ep0001\.pth\.tar: cannot be written: .*No space left.*untouched"):
+        trainer.save()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+def test_code_that_changed_is_said(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
+    trainer.revision = "1234"
+    trainer.train()
+    other = make_trainer(tiny_config(TRAIN__EPOCH=2), tmp_path)
+    other.revision = "5678"
+    other.resume(trainer.store.latest())
+    assert "it was 1234, is 5678" in caplog.text
