@@ -24,5 +24,7 @@ def test_links_and_named_tests_exist(path) -> None:
 def test_every_faithful_mark_has_its_file_in_the_numerics_page() -> None:
     page = (PROJECT_ROOT / "docs/numerics.md").read_text()
     marked = [path for path in (PROJECT_ROOT / "lib").rglob("*.py") if "Faithful" in path.read_text()]
-    missing = [str(path.relative_to(PROJECT_ROOT)) for path in marked if path.relative_to(PROJECT_ROOT).as_posix() not in page]
+    missing = [
+        str(path.relative_to(PROJECT_ROOT)) for path in marked if path.relative_to(PROJECT_ROOT).as_posix() not in page
+    ]
     assert not missing, f"docs/numerics.md has no row for {missing}"

@@ -62,7 +62,7 @@ def test_select(data_dir: Path) -> None:
 
 
 def test_unknown_data_set_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match="got10k_test, got10k_val, .*; did you mean got10k_val"):
+    with pytest.raises(ConfigError, match=r"got10k_test, got10k_val, .*; did you mean got10k_val"):
         get_dataset("got10k_vall")
 
 
