@@ -37,12 +37,15 @@ def encode(network: SeqTrack, template: Tensor, search: Tensor) -> Tensor:
     return body.norm(x)
 
 
-def decode(network: SeqTrack, features: Tensor, tokens: Tensor) -> Tensor:
-    """Logits (B, L, V) of words (B, L): one full pass."""
+def select(network: SeqTrack, features: Tensor) -> Tensor:
+    """The image memory (B, M, C) that the decoder looks at."""
     ns = network.encoder.num_search_tokens
     memory = {"x": features[:, :ns], "xz": features, "token": features.mean(dim=1, keepdim=True)}[network.feature_type]
-    if network.encoder.dim != network.bottleneck.out_features:
-        memory = network.bottleneck(memory)
+    return network.bottleneck(memory) if network.encoder.dim != network.bottleneck.out_features else memory
+
+
+def decode(network: SeqTrack, memory: Tensor, tokens: Tensor) -> Tensor:
+    """Logits (B, V) of the word that follows words (B, L): one full pass."""
     embedding = network.decoder.embedding
     L = tokens.shape[1]
     x = embedding.LayerNorm(embedding.word_embeddings(tokens))
@@ -58,7 +61,7 @@ def decode(network: SeqTrack, features: Tensor, tokens: Tensor) -> Tensor:
         inner = layer.norm3(x) if layer.pre_norm else x
         update = layer.linear2(F.relu(layer.linear1(inner)))
         x = x + update if layer.pre_norm else layer.norm3(x + update)
-    return network.vocab_embed(network.decoder.body.norm(x))
+    return network.vocab_embed(network.decoder.body.norm(x)[:, -1])
 
 
 def _multi_head(
@@ -72,10 +75,11 @@ def _multi_head(
 def generate(network: SeqTrack, features: Tensor, window: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Words and likelihoods, each (B, 4), by four passes over ever longer sequences."""
     vocabulary = network.vocabulary
+    memory = select(network, features)
     tokens = torch.full((features.shape[0], 1), vocabulary.start, dtype=torch.int64, device=features.device)
     likelihoods = []
     for step in range(4):
-        logits = decode(network, features, tokens)[:, -1]
+        logits = decode(network, memory, tokens)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         scores = logits.softmax(dim=-1)[:, : vocabulary.bins]
         if window is not None and step in vocabulary.window_steps():

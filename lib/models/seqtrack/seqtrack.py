@@ -205,10 +205,31 @@ class SeqTrack(nn.Module):
         Raises:
             InputError: if the number of templates or the size of the crops is not the model's.
         """
+        return self.read(self.encode_needed(template_tokens, search), window)
+
+    def encode_needed(self, template_tokens: Tensor, search: Tensor) -> Tensor:
+        """First half of ``read_box``: like ``encode_embedded``, but no more than the decoder looks at.
+
+        Args:
+            template_tokens: (B, T * Nt, Ce), from ``embed_template``.
+            search: (B, 1, 3, Hs, Ws) normalised float.
+
+        Returns:
+            The search tokens (B, Ns, Ce) for FEATURE_TYPE x, else all tokens (B, N, Ce); for ``read``.
+        """
+        return self._encode(template_tokens, search, search_only=self.feature_type == "x")
+
+    @torch.no_grad()
+    def read(self, needed: Tensor, window: Tensor | None = None) -> BoxTokens:
+        """Second half of ``read_box``: say the box.
+
+        Args:
+            needed: from ``encode_needed``.
+            window: as for ``generate``.
+        """
         if self.feature_type != "x":
-            return self.generate(self._encode(template_tokens, search, search_only=False), window)
-        features = self._encode(template_tokens, search, search_only=True)
-        return self._say(self._project_selected(features, self.pos_embed[:, : features.shape[1]]), window)
+            return self.generate(needed, window)
+        return self._say(self._project_selected(needed, self.pos_embed[:, : needed.shape[1]]), window)
 
     def _say(self, memory: list[LayerContext], window: Tensor | None) -> BoxTokens:
         """Generate from the projected memory; see ``generate``."""

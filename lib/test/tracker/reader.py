@@ -70,14 +70,26 @@ class BoxReader:
             ``(tokens, likelihoods)`` on the CPU: (B, 4) int64, and (B, 4) float64 with a float64 window, else float32.
         """
         crops = self.preprocess.upload(crops)
-        packed = self._run(templates, crops) if self._compile or self._capture else self.step(templates, crops)
+        packed = self._run(templates, crops) if self.is_whole else self.step(templates, crops)
         packed = packed.cpu()  # the one synchronisation
         return packed[:, :4].long(), packed[:, 4:]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the step is compiled or captured, so that it cannot be taken apart."""
+        return self._compile or self._capture
+
     def step(self, templates: Tensor, crops: Tensor) -> Tensor:
-        """Do all the work on the device; see ``Step``. Words are whole numbers, exact in float32 below 2**24."""
-        search = self.preprocess.normalise(crops, self.dtype).unsqueeze(1)
-        said = self.network.read_box(templates, search, self.window)
+        """Do all the work on the device; see ``Step``."""
+        return self.decode(self.encode(templates, crops))
+
+    def encode(self, templates: Tensor, crops: Tensor) -> Tensor:
+        """First half of the step: normalise the crops and give what the decoder looks at."""
+        return self.network.encode_needed(templates, self.preprocess.normalise(crops, self.dtype).unsqueeze(1))
+
+    def decode(self, needed: Tensor) -> Tensor:
+        """Second half: (B, 8) words, whole numbers that are exact in float32 below 2**24, and likelihoods."""
+        said = self.network.read(needed, self.window)
         likelihoods = said.likelihoods if said.likelihoods.dtype == torch.float64 else said.likelihoods.float()
         return torch.cat((said.tokens.to(likelihoods.dtype), likelihoods), dim=-1)
 

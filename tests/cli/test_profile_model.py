@@ -1,0 +1,49 @@
+import json
+
+import pytest
+import torch
+
+from lib.config.paths import PROJECT_ROOT
+from lib.utils.errors import ConfigError, InputError
+from tracking.profile_model import main
+
+
+@pytest.fixture
+def tiny_yaml(tmp_path):
+    text = (PROJECT_ROOT / "experiments/seqtrack/seqtrack_demo.yaml").read_text()
+    path = tmp_path / "tiny.yaml"
+    path.write_text(text.replace("vit_demo_patch16", "vit_test_patch16"))
+    return path
+
+
+def test_counts_are_printed_in_both_conventions(capsys):
+    assert main(["--script", "seqtrack", "--config", "seqtrack_b256", "--count_only"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[-2:] == ["65.8", "89.1"]
+    assert lines[2].split()[-2:] == ["76.9", "90.6"]
+    assert lines[3].split()[-2:] == ["73.1", "90.6"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_latency_table_and_json(tiny_yaml, tmp_path, capsys, monkeypatch, dtype):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)  # the setting would outlive the test
+    target = tmp_path / "profile.json"
+    command = ["--config", str(tiny_yaml), "--device", "cpu", "--frames", "3", "--warm_up", "1", "--batch_size", "2"]
+    assert main([*command, "--dtype", dtype, "--json", str(target), "--threads", "1"]) == 0
+    assert chosen == [1]
+    printed = capsys.readouterr().out
+    report = json.loads(target.read_text())
+    latency = report["latency"]
+    assert list(latency["milliseconds"]) == ["crop", "encode", "decode", "post", "total"]
+    assert all(0 < stage["median"] <= stage["p90"] for stage in latency["milliseconds"].values())
+    assert latency["frames_per_second"] == pytest.approx(2000 / latency["milliseconds"]["total"]["median"])
+    assert latency["peak_memory_bytes"] > 1e7
+    assert f"{latency['milliseconds']['encode']['median']:.2f}" in printed
+
+
+def test_mistakes_are_refused(tiny_yaml):
+    with pytest.raises(InputError, match="--batch_size must be at least 1"):
+        main(["--config", str(tiny_yaml), "--batch_size", "0"])
+    with pytest.raises(ConfigError, match="unknown tracker 'seqtrak'"):
+        main(["--script", "seqtrak"])
