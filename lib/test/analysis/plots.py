@@ -169,11 +169,11 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
             axes.plot([*angles, angles[0]], [*values, values[0]], label=label, **styles[tracker.label])
         axes.set_ylim(0, min(100.0, 10.0 * np.ceil(max(highest, 1.0) / 10.0)))
         axes.set_xticks(angles, [f"{name}\n({len(indices)})" for name, indices in groups.items()], fontsize=9)
-        axes.tick_params(axis="x", pad=14)
+        axes.tick_params(axis="x", pad=22)
         axes.tick_params(axis="y", labelsize=8, colors="#777777")
         axes.grid(color="#DDDDDD", linewidth=0.8)
-        axes.set_title(f"{score} by attribute", loc="left", fontsize=13, fontweight="bold", pad=46)
-        axes.text(0, 1.14, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555")
+        axes.set_title(f"{score} by attribute", loc="left", fontsize=13, fontweight="bold", pad=76)
+        axes.text(0, 1.15, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555")
         columns = 1 if len(trackers) <= 6 else 2
         axes.legend(
             title=f"{score} [%]",
