@@ -93,5 +93,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # ``record`` tells torchrun which process failed first, and why.
-    sys.exit(run_script(record(main)))
+    # ``record`` tells torchrun which process failed first, and where; a mistake of the user is one line, no traceback.
+    sys.exit(record(run_script)(main))

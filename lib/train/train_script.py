@@ -18,7 +18,7 @@ from lib.train.admin.tensorboard import TensorboardWriter
 from lib.train.data.frame_choice import FramePolicy
 from lib.train.data.loader import EpochKeys, TrainingLoader, batches_per_step
 from lib.train.data.processing import Augmentation, CropSettings, SeqTrackProcessing
-from lib.train.data.sampler import TrackingSampler
+from lib.train.data.sampler import DamageBudget, TrackingSampler
 from lib.train.dataset.registry import build_dataset
 from lib.train.distributed import decide_on_main, distribute, seed_rank
 from lib.train.optimization import build_optimizer, build_scheduler
@@ -209,6 +209,7 @@ def build_sampler(cfg: EasyDict, paths: Paths, split: str) -> TrackingSampler:
         policy=FramePolicy(data.TEMPLATE.NUMBER, data.SEARCH.NUMBER, gaps),
         processing=build_processing(cfg, Augmentation() if split == "TRAIN" else Augmentation.for_validation()),
         seed=cfg.TRAIN.SEED,
+        damage=DamageBudget(data.BAD_SAMPLES, data.MAX_BAD_SAMPLES),
     )
 
 

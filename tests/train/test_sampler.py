@@ -1,13 +1,16 @@
 """Sample i of epoch e is a function of (seed, e, i); what cannot be drawn is an error, never a loop."""
 
+import itertools
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 
 from lib.train.data.batch import TrainingBatch, collate
 from lib.train.data.frame_choice import FRAME_MODES, FramePolicy, draw_frames, frame_mode
-from lib.train.data.loader import EpochKeys
-from lib.train.data.sampler import SampleKey
+from lib.train.data.loader import EpochKeys, TrainingLoader
+from lib.train.data.sampler import DamageBudget, SampleKey
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.seed import SampleRng
@@ -45,11 +48,36 @@ def test_seed_epoch_and_index_all_matter():
     assert len({crop.tobytes() for crop in crops}) == 4
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_workers_make_the_same_batches(num_workers):
+def test_epoch_3_is_the_same_for_any_number_of_workers_and_ranks():
+    """1 or 2 ranks with 0, 1, 2 or 4 workers each: identical samples, every index once, in the order of the indices."""
+    cfg = tiny_config(DATA__TRAIN__SAMPLE_PER_EPOCH=16)
+    expected = list(make_loader(cfg).epoch(3))
+    assert [key.index for batch in expected for key in batch.keys] == list(range(16))
+    expected = collate_parts(expected)
+    for num_workers, ranks in itertools.product((0, 1, 2, 4), (1, 2)):
+        loaders = [
+            TrainingLoader(make_sampler(cfg), EpochKeys(16, 4 // ranks, rank, ranks), num_workers=num_workers)
+            for rank in range(ranks)
+        ]
+        steps = zip(*(loader.epoch(3) for loader in loaders), strict=True)
+        assert_equal(collate_parts([batch for step in steps for batch in step]), expected)
+
+
+def collate_parts(batches):
+    """Batches one after the other, as one."""
+    tensors = {
+        field.name: torch.cat([getattr(batch, field.name) for batch in batches])
+        for field in fields(TrainingBatch)
+        if field.name not in ("keys", "sources")
+    }
+    names = {name: sum((getattr(batch, name) for batch in batches), ()) for name in ("keys", "sources")}
+    return TrainingBatch(**tensors, **names)
+
+
+def test_workers_outlive_an_epoch():
     cfg = tiny_config()
-    expected, loader = make_loader(cfg), make_loader(cfg, num_workers=num_workers)
-    for epoch in (1, 3):  # the workers outlive an epoch
+    expected, loader = make_loader(cfg), make_loader(cfg, num_workers=1)
+    for epoch in (1, 3):
         pairs = list(zip(expected.epoch(epoch), loader.epoch(epoch), strict=True))
         assert len(pairs) == 18 // 4
         for first, second in pairs:
@@ -87,6 +115,28 @@ def test_damaged_frame_stops_the_epoch_with_one_line(num_workers):
     with pytest.raises(DataError, match=r"sample \d+ of epoch 1: squares/\d/\d+.jpg: damaged image") as caught:
         list(loader.epoch(1))
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_sample_is_replaced_and_named(caplog):
+    """The replacement, too, is a function of the sample's key."""
+    cfg = tiny_config()
+    good, bad = Squares(name="GOOD"), Squares(name="BAD", broken_from=0)
+    first, second = (make_sampler(cfg, datasets=[good, bad], ratios=[3, 1]) for _ in range(2))
+    samples = [first.sample(SampleKey(1, index)) for index in range(20)]
+    assert {sample.source.split("/")[0] for sample in samples} == {"GOOD"}
+    messages = [record.message for record in caplog.records]
+    assert messages and all(text.startswith("damaged sample, another takes its place: squares/") for text in messages)
+    assert second.sample(SampleKey(1, 7)).source == samples[7].source
+
+
+def test_damage_is_bounded():
+    cfg = tiny_config()
+    sampler = make_sampler(cfg, datasets=[Squares(broken_from=0)])
+    with pytest.raises(DataError, match=r"damaged image; 3 others in its place are damaged as well"):
+        sampler.sample(SampleKey(1, 0))
+    sampler.damage = DamageBudget("skip", 5)
+    with pytest.raises(DataError, match=r"more damaged samples than DATA\.MAX_BAD_SAMPLES allows"):
+        sampler.sample(SampleKey(1, 0))
 
 
 class Invisible(Squares):

@@ -73,6 +73,8 @@ _DEFAULTS: dict[str, Any] = {
         "STD": [0.229, 0.224, 0.225],
         "MAX_SAMPLE_INTERVAL": 200,  # frames
         "SAMPLER_MODE": "order",
+        "BAD_SAMPLES": "raise",  # raise: 3 others are tried in place of a damaged sample; skip: as many as it takes
+        "MAX_BAD_SAMPLES": 1000,  # skip: damaged samples that a loader process replaces before it gives up
         "LOADER": "tracking",
         "SEQ_FORMAT": "xywh",
         "TRAIN": {
@@ -154,6 +156,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DATA.SEQ_FORMAT": ("xywh", "whxy", "corner"),
     "DATA.SAMPLER_MODE": ("causal", "order", "trident", "trident_pro", "stark"),
     "DATA.LOADER": ("tracking",),
+    "DATA.BAD_SAMPLES": ("raise", "skip"),
     "DATA.SYNTHETIC.DIFFICULTY": ("easy", "medium", "hard", "mixed"),
 }
 """Allowed values by dotted key; the tables that implement them are tested to hold the same names."""

@@ -4,6 +4,7 @@ A sample is a pure function of ``(seed, epoch, index)``. Workers and ranks there
 a run that starts again in the middle of an epoch meets the samples it would have met.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,12 +17,16 @@ from lib.train.dataset.base import SequenceInfo, TrainingDataset
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.seed import SampleRng, sample_rng
 
+logger = logging.getLogger(__name__)
+
 MIN_SEQUENCE_LENGTH = 20
 """Shorter videos are never drawn."""
 MAX_SEQUENCE_DRAWS = 10_000
 """Sequences drawn in vain before a data set counts as unusable."""
 MAX_SAMPLE_DRAWS = 100
 """Samples with a crop below one pixel drawn in a row before the data counts as unusable."""
+MAX_RETRIES = 3
+"""Other samples tried in place of a damaged one under the policy ``raise``."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,38 @@ class TrainingSample:
     views: ProcessedSample
 
 
+@dataclass
+class DamageBudget:
+    """How many damaged samples are replaced by others before the data counts as unusable; every one is logged.
+
+    Attributes:
+        policy: ``raise`` gives up when ``MAX_RETRIES`` others in place of one sample are damaged as well; ``skip`` goes
+            on until ``left`` is used up.
+        left: damaged samples that this process may still meet under the policy ``skip``.
+    """
+
+    policy: str = "raise"
+    left: int = 1000
+
+    def spend(self, error: DataError, failures: int) -> None:
+        """Take note of a damaged sample.
+
+        Args:
+            error: what is wrong with it.
+            failures: damaged ones in place of the same sample so far, this one included.
+
+        Raises:
+            DataError: if it was one too many.
+        """
+        if self.policy == "raise" and failures > MAX_RETRIES:
+            raise DataError(f"{error}; {MAX_RETRIES} others in its place are damaged as well") from error
+        if self.policy == "skip":
+            self.left -= 1
+            if self.left < 0:
+                raise DataError(f"{error}; more damaged samples than DATA.MAX_BAD_SAMPLES allows") from error
+        logger.warning("damaged sample, another takes its place: %s", error)
+
+
 class TrackingSampler:
     """Draws training samples.
 
@@ -51,6 +88,7 @@ class TrackingSampler:
         policy: how many frames a sample has and how far apart.
         processing: turns frames into crops.
         seed: of the run.
+        damage: what is done about samples that cannot be read.
 
     Raises:
         ConfigError: if the numbers do not fit each other, or the mode is unknown.
@@ -65,6 +103,7 @@ class TrackingSampler:
         policy: FramePolicy,
         processing: SeqTrackProcessing,
         seed: int,
+        damage: DamageBudget | None = None,
     ) -> None:
         if not datasets or len(datasets) != len(ratios):
             raise ConfigError(f"DATASETS_NAME and DATASETS_RATIO: {len(datasets)} names but {len(ratios)} ratios")
@@ -79,26 +118,34 @@ class TrackingSampler:
         self.policy = policy
         self.processing = processing
         self.seed = seed
+        self.damage = damage or DamageBudget()
 
     def sample(self, key: SampleKey) -> TrainingSample:
         """Make one sample.
 
         Raises:
-            DataError: if a frame or annotation cannot be read, or nothing usable can be drawn.
+            DataError: if frames or annotations cannot be read more often than ``damage`` allows, or nothing usable can
+                be drawn.
         """
         return self.draw(key, sample_rng(self.seed, key.epoch, key.index))
 
     def draw(self, key: SampleKey, rng: SampleRng) -> TrainingSample:
         """As ``sample``, with the generators given by the caller."""
-        source = ""
+        source, failures = "", 0
         for _ in range(MAX_SAMPLE_DRAWS):
             dataset = rng.python.choices(self.datasets, self.weights)[0]
             sequence, info = self._draw_sequence(dataset, rng)
             source = dataset.sequence_name(sequence)
-            views = self._process(dataset, sequence, info, self._draw_frames(dataset, info, rng), rng)
+            choice = self._draw_frames(dataset, info, rng)
+            try:
+                views = self._process(dataset, sequence, info, choice, rng)
+            except DataError as error:  # a damaged picture; what is drawn next follows from the same generators
+                failures += 1
+                self.damage.spend(error, failures)
+                continue
             if views is not None:
                 return TrainingSample(key, source, views)
-        raise DataError(f"{MAX_SAMPLE_DRAWS} samples in a row have boxes too small to crop, the last one in {source}")
+        raise DataError(f"{MAX_SAMPLE_DRAWS} samples in a row are damaged or have boxes too small to crop, the last one in {source}")
 
     def _draw_sequence(self, dataset: TrainingDataset, rng: SampleRng) -> tuple[int, SequenceInfo]:
         needed = 2 * (self.policy.num_template + self.policy.num_search)

@@ -27,7 +27,7 @@ def draw_chance(rng: SampleRng, probability: float) -> bool:
 def to_gray(patch: np.ndarray) -> np.ndarray:
     """Grey version of a patch, (H, W, 3) uint8 RGB in and out."""
     gray = cv2.cvtColor(np.ascontiguousarray(patch), cv2.COLOR_RGB2GRAY)
-    return np.broadcast_to(gray[..., None], patch.shape)
+    return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
 
 
 def mirror_view(image: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.utils.lazy_image import DecodedImage, LazyImage
+
 
 @dataclass(frozen=True)
 class SequenceInfo:
@@ -61,6 +63,16 @@ class TrainingDataset(ABC):
         Raises:
             DataError: if a frame is missing or damaged.
         """
+
+    def lazy_frames(self, sequence: int, frame_ids: Sequence[int]) -> list[LazyImage]:
+        """As ``frames``, but pixels are decoded when they are asked for; the same frame is the same object.
+
+        Raises:
+            DataError: if a frame is missing; a damaged one may show only when its size or pixels are asked for.
+        """
+        frames = dict(zip(frame_ids, self.frames(sequence, frame_ids), strict=True))
+        images = {frame: DecodedImage(pixels) for frame, pixels in frames.items()}
+        return [images[frame] for frame in frame_ids]
 
     def sequence_name(self, sequence: int) -> str:
         """Name of a sequence for messages."""

@@ -11,6 +11,7 @@ from lib.train.dataset.base import SequenceInfo, TrainingDataset
 from lib.train.dataset.index import IndexKey, SequenceRecord, open_index
 from lib.utils.box_text import parse_boxes, parse_integers
 from lib.utils.errors import DataError
+from lib.utils.lazy_image import EncodedImage, LazyImage
 from lib.utils.storage import Storage, what_lies_near
 
 logger = logging.getLogger(__name__)
@@ -78,8 +79,17 @@ class DiskDataset(TrainingDataset):
         Raises:
             DataError: if a frame is missing or damaged.
         """
+        return [image.pixels() for image in self.lazy_frames(sequence, frame_ids)]
+
+    def lazy_frames(self, sequence: int, frame_ids: Sequence[int]) -> list[LazyImage]:
+        """The files of frames, read but not decoded; a file that is asked for twice is the same object.
+
+        Raises:
+            DataError: if a file is missing.
+        """
         paths = [self.frame_path(sequence, frame) for frame in frame_ids]
-        images = {path: self.storage.read_image(path) for path in dict.fromkeys(paths)}
+        root, read = self.storage.root, self.storage.read_bytes
+        images = {path: EncodedImage(read(path), str(root / path)) for path in dict.fromkeys(paths)}
         return [images[path] for path in paths]
 
     def sequence_name(self, sequence: int) -> str:

@@ -21,6 +21,8 @@ _NAME = re.compile(r"SEQTRACK_ep(\d{4,})(?:_step(\d{6,}))?\.pth\.tar")
 FREE_OPTIONS = (
     "TEST",
     "DATA.VAL",
+    "DATA.BAD_SAMPLES",
+    "DATA.MAX_BAD_SAMPLES",
     "TRAIN.EPOCH",
     "TRAIN.NUM_WORKER",
     "TRAIN.PRINT_INTERVAL",
