@@ -44,7 +44,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=1, help="sequences a process tracks at once (default: 1)")
     parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs (default: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
-    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16, float16 or int8 (default: float32)")
+    parser.add_argument("--compile", action="store_true", help="compile the network: a slow start, then faster frames")
     parser.add_argument("--checkpoint", type=Path, help="weights (default: those of the experiment below save_dir)")
     parser.add_argument("--data_dir", type=Path, help="folder of the data sets (default: ./data)")
     parser.add_argument("--save_dir", type=Path, help="folder of checkpoints and results (default: .)")
@@ -84,7 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     place = find_place()
     devices = worker_devices(args.device, 0 if args.debug else args.threads, args.num_gpus, place)
     recipe = tracker_recipe(
-        args.tracker, args.config, benchmark.name, checkpoint=args.checkpoint, save_dir=paths.save_dir, dtype=args.dtype
+        args.tracker,
+        args.config,
+        benchmark.name,
+        checkpoint=args.checkpoint,
+        save_dir=paths.save_dir,
+        dtype=args.dtype,
+        compile=args.compile or None,
     )
     params = recipe.parameters(devices[0])  # a wrong name or a missing checkpoint shows before anything is written
     sequences = benchmark.load(paths)

@@ -17,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from external.AR import AlphaRefine, find_checkpoint
 from lib.config.paths import load_paths
 from lib.config.seqtrack.config import experiment_name
+from lib.models.seqtrack.precision import PRECISIONS
 from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.video.masks import MaskedTracker
 from lib.test.video.run import Job, VideoRun, parse_box
 from lib.test.video.screen import has_display
 from lib.test.video.sources import open_source
 from lib.utils.cli import run_script
-from lib.utils.device import DTYPES, resolve_device
+from lib.utils.device import resolve_device
 from lib.utils.errors import InputError
 from lib.utils.log import setup_logging
 
@@ -46,7 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--masks", action="store_true", help="draw the target's mask too, made by Alpha-Refine")
     parser.add_argument("--ar_checkpoint", help="weights of Alpha-Refine; default: where external/AR/README.md says")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
-    parser.add_argument("--dtype", default="float32", choices=list(DTYPES), help="precision (default: float32)")
+    parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
     parser.add_argument("--max_frames", type=int, help="stop after so many frames")
     parser.add_argument("--fps", type=float, help="frames per second of the result; default: those of the video, or 30")
     parser.add_argument("--show", action="store_true", help="watch in a window (q ends)")

@@ -1,7 +1,10 @@
 """The step of the tracker: batch sizes it is made for, fallbacks, one transfer each way."""
 
 import dataclasses
+import gc
 import logging
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +96,32 @@ def test_the_options_reach_the_reader():
     assert engine.dtype == torch.float32
     state = engine.start(fakes.frames(1)[0], fakes.BOX)
     assert state.templates.dtype == torch.float32
+
+
+def live_tensors() -> int:
+    gc.collect()
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+def test_a_thousand_frames_leave_nothing_behind():
+    always = {"TEST__UPDATE_INTERVALS": {"DEFAULT": 1}, "TEST__UPDATE_THRESHOLD": {"DEFAULT": -1.0}}
+    engine = fakes.make_engine(**always)
+    images = fakes.frames(10)
+    state = engine.start(images[0], fakes.BOX)
+    tensors, memory = [], []
+    for number in range(1000):
+        engine.step([state], [images[number % 10]])
+        if number in (300, 999):
+            tensors.append(live_tensors())
+            memory.append(resident_memory())
+    assert tensors[1] == tensors[0]
+    assert memory[1] - memory[0] < 5e6  # bytes; one 32 x 32 template in float32 per frame would be 8.6e6
+
+
+def resident_memory() -> int:
+    """Bytes of this process in memory now; 0 where Linux's /proc does not tell."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * resource.getpagesize() if path.exists() else 0
 
 
 @pytest.mark.slow
