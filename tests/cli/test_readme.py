@@ -21,7 +21,7 @@ COMMANDS = [
     line
     for block in re.findall(r"^```\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
-    if re.match(r"(python|bash|make|conda|source|pip|cd|export|vot) ", line)
+    if re.match(r"(python|torchrun|bash|make|conda|source|pip|cd|export|vot) ", line)
 ]
 
 # Run by `make test` before this test can run, by .ci/run, or by the tests marked `vot`; conda is the user's own.
@@ -73,13 +73,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     words = [re.sub(r"^seqtrack_demo$", "seqtrack_demo.yaml", word) for word in shlex.split(command)]
-    assert words[0] == "python"
-    return subprocess.run([sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, check=False)
+    start = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}[words[0]]
+    return subprocess.run([*start, *words[1:]], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_there_are_commands_and_all_are_of_a_known_kind() -> None:
     assert len(COMMANDS) >= 10
-    unknown = [line for line in COMMANDS if line not in ELSEWHERE and not line.startswith("python ")]
+    unknown = [line for line in COMMANDS if line not in ELSEWHERE and not line.startswith(("python ", "torchrun "))]
     assert not unknown
 
 

@@ -49,7 +49,7 @@ VARIANTS = {
     "vit_huge_patch14": ViTVariant(1280, 32, 16, stride=14, timm_weights={"mae": "vit_huge_patch14_224.mae"}),
     "vit_small_patch16": ViTVariant(384, 12, 6, timm_weights={"default": "vit_small_patch16_384.augreg_in21k_ft_in1k"}),
     "vit_tiny_patch16": ViTVariant(192, 12, 3, timm_weights={"default": "vit_tiny_patch16_384.augreg_in21k_ft_in1k"}),
-    "vit_demo_patch16": ViTVariant(192, 4, 3),
+    "vit_demo_patch16": ViTVariant(96, 4, 3),
     "vit_test_patch16": ViTVariant(32, 2, 2),
 }
 
