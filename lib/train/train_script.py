@@ -195,7 +195,9 @@ def build_processing(cfg: EasyDict, augmentation: Augmentation) -> SeqTrackProce
         CropSettings(part.SIZE, part.FACTOR, part.CENTER_JITTER, part.SCALE_JITTER)
         for part in (cfg.DATA.TEMPLATE, cfg.DATA.SEARCH)
     )
-    return SeqTrackProcessing(template=template, search=search, augmentation=augmentation)
+    return SeqTrackProcessing(
+        template=template, search=search, augmentation=augmentation, reduced_decode=cfg.DATA.REDUCED_DECODE
+    )
 
 
 def build_sampler(cfg: EasyDict, paths: Paths, split: str) -> TrackingSampler:

@@ -1,20 +1,23 @@
 """From frames and boxes to the crops of one training sample: jitter, crop, augmentation.
 
 The order of random draws, the arithmetic of boxes and every pixel agree with the published SeqTrack (the processing it
-inherits from STARK). What differs is the work: frames are mirrored as views, greyed inside the crop only, and leave as
-uint8; brightness and normalisation are numbers that the device applies (``normalize_crops``).
+inherits from STARK). What differs is the work: all random numbers are drawn before a pixel is decoded, frames are
+mirrored as views, greyed inside the crop only, and leave as uint8; brightness and normalisation are numbers that the
+device applies (``normalize_crops``).
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from lib.train.data.transforms import draw_brightness, draw_chance, mirror_box, mirror_view, to_gray
-from lib.utils.crop import sample_target, transform_image_to_crop
+from lib.utils.crop import crop_side, sample_reduced, sample_target, transform_image_to_crop
+from lib.utils.lazy_image import REDUCTIONS, DecodedImage, LazyImage
 from lib.utils.seed import SampleRng
 
 
@@ -80,6 +83,33 @@ class ProcessedSample:
     search: CropSet
 
 
+@dataclass(frozen=True)
+class CropPlan:
+    """All that is drawn for one crop, before a pixel is looked at.
+
+    Attributes:
+        frame: the whole frame.
+        settings: how it is cropped.
+        box_xywh: (4,) float32, the target in pixels of the frame, mirrored with it.
+        centre_xywh: (4,) float32, the box that the crop is taken around.
+        gain: brightness / 255.
+        flip: mirror the crop.
+    """
+
+    frame: LazyImage
+    settings: CropSettings
+    box_xywh: Tensor
+    centre_xywh: Tensor
+    gain: float
+    flip: bool
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller the frame may be decoded: the crop is shrunk at least as much."""
+        shrink = crop_side(self.centre_xywh, self.settings.factor) / self.settings.size
+        return next((reduction for reduction in REDUCTIONS if reduction <= shrink), 1)
+
+
 BoxJitter = Callable[[Tensor, CropSettings, SampleRng], Tensor]
 
 
@@ -108,6 +138,8 @@ class SeqTrackProcessing:
         search: how search frames are cropped.
         augmentation: strengths of the augmentations.
         jitter: draws the box that a crop is taken around (replaced in tests).
+        reduced_decode: decode JPEGs 2, 4 or 8 times smaller where all crops of a frame are shrunk at least as much.
+            Crops are anti-aliased then, which published weights have not seen.
     """
 
     def __init__(
@@ -117,24 +149,26 @@ class SeqTrackProcessing:
         search: CropSettings,
         augmentation: Augmentation,
         jitter: BoxJitter = jitter_box,
+        reduced_decode: bool = False,
     ) -> None:
         self.template = template
         self.search = search
         self.augmentation = augmentation
         self.jitter = jitter
+        self.reduced_decode = reduced_decode
 
     def __call__(
         self,
-        template_frames: Sequence[np.ndarray],
+        template_frames: Sequence[np.ndarray | LazyImage],
         template_boxes_xywh: Tensor,
-        search_frames: Sequence[np.ndarray],
+        search_frames: Sequence[np.ndarray | LazyImage],
         search_boxes_xywh: Tensor,
         rng: SampleRng,
     ) -> ProcessedSample | None:
         """Process the frames of one sample.
 
         Args:
-            template_frames: T frames (H, W, 3) uint8 RGB, only read.
+            template_frames: T frames (H, W, 3) uint8 RGB, only read, or images that are decoded here.
             template_boxes_xywh: (T, 4) float32, pixels.
             search_frames: S frames, likewise.
             search_boxes_xywh: (S, 4) float32, pixels.
@@ -142,44 +176,71 @@ class SeqTrackProcessing:
 
         Returns:
             The sample, or ``None`` if a crop would be smaller than one pixel; another sample has to be drawn then.
+
+        Raises:
+            DataError: if a frame cannot be decoded.
         """
         gray = draw_chance(rng, self.augmentation.gray)
         mirrored = draw_chance(rng, self.augmentation.joint_flip)
-        template = self._crops(template_frames, template_boxes_xywh, self.template, gray, mirrored, rng)
+        template = self._plan(template_frames, template_boxes_xywh, self.template, mirrored, rng)
         if template is None:
             return None
-        search = self._crops(search_frames, search_boxes_xywh, self.search, gray, mirrored, rng)
-        return ProcessedSample(template, search) if search is not None else None
+        search = self._plan(search_frames, search_boxes_xywh, self.search, mirrored, rng)
+        if search is None:
+            return None
+        reductions = self._reductions(template + search)
+        template_crops, search_crops = (self._cut(plans, reductions, gray, mirrored) for plans in (template, search))
+        return ProcessedSample(template_crops, search_crops)
 
-    def _crops(
+    def _plan(
         self,
-        frames: Sequence[np.ndarray],
+        frames: Sequence[np.ndarray | LazyImage],
         boxes_xywh: Tensor,
         settings: CropSettings,
-        gray: bool,
         mirrored: bool,
         rng: SampleRng,
-    ) -> CropSet | None:
-        boxes = [mirror_box(box, mirrored, frame.shape[1] - 1) for frame, box in zip(frames, boxes_xywh, strict=True)]
+    ) -> list[CropPlan] | None:
+        """Draw all that is random about the crops of one kind; ``None`` if one of them is too small."""
+        images = [DecodedImage(frame) if isinstance(frame, np.ndarray) else frame for frame in frames]
+        boxes = [mirror_box(box, mirrored, image.size[0] - 1) for image, box in zip(images, boxes_xywh, strict=True)]
         centres = [self.jitter(box, settings, rng) for box in boxes]
         if any(_is_too_small(centre, settings.factor) for centre in centres):
             return None
-        crops, crop_boxes = [], []
-        for frame, box, centre in zip(frames, boxes, centres, strict=True):
-            view = mirror_view(frame) if mirrored else frame
-            crop, resize_factor = sample_target(
-                view, centre.tolist(), settings.factor, settings.size, prepare=to_gray if gray else None
-            )
-            crops.append(crop)
-            crop_boxes.append(transform_image_to_crop(box, centre, resize_factor, settings.size))
         # Brightness and the second flip are drawn for each frame by itself, so that template and search region may be
         # mirrored with respect to each other.
-        gain = [draw_brightness(rng, self.augmentation.brightness) / 255.0 for _ in crops]
-        flips = [draw_chance(rng, self.augmentation.frame_flip) for _ in crops]
-        crops = [mirror_view(crop) if flip else crop for crop, flip in zip(crops, flips, strict=True)]
-        if self.augmentation.frame_flip:
-            crop_boxes = [mirror_box(box, flip, 1.0) for box, flip in zip(crop_boxes, flips, strict=True)]
-        return CropSet(np.stack(crops), torch.stack(crop_boxes), torch.tensor(gain))
+        gain = [draw_brightness(rng, self.augmentation.brightness) / 255.0 for _ in images]
+        flips = [draw_chance(rng, self.augmentation.frame_flip) for _ in images]
+        return [
+            CropPlan(image, settings, *drawn) for image, *drawn in zip(images, boxes, centres, gain, flips, strict=True)
+        ]
+
+    def _reductions(self, plans: Sequence[CropPlan]) -> dict[int, int]:
+        """How many times smaller each frame (by identity) is decoded: once, for all the crops that are cut from it."""
+        reductions: dict[int, int] = {}
+        for plan in plans:
+            reduction = plan.reduction if self.reduced_decode else 1
+            reductions[id(plan.frame)] = min(reduction, reductions.get(id(plan.frame), reduction))
+        return reductions
+
+    def _cut(self, plans: Sequence[CropPlan], reductions: dict[int, int], gray: bool, mirrored: bool) -> CropSet:
+        crops, boxes = [], []
+        for plan in plans:
+            crop, resize_factor = _cut_crop(plan, reductions[id(plan.frame)], gray, mirrored)
+            crops.append(cv2.flip(crop, 1) if plan.flip else crop)
+            box = transform_image_to_crop(plan.box_xywh, plan.centre_xywh, resize_factor, plan.settings.size)
+            boxes.append(mirror_box(box, plan.flip, 1.0) if self.augmentation.frame_flip else box)
+        return CropSet(np.stack(crops), torch.stack(boxes), torch.tensor([plan.gain for plan in plans]))
+
+
+def _cut_crop(plan: CropPlan, reduction: int, gray: bool, mirrored: bool) -> tuple[np.ndarray, float]:
+    image, settings, centre = plan.frame.pixels(reduction), plan.settings, plan.centre_xywh.tolist()
+    if image.shape[1] == plan.frame.size[0]:  # whole, whatever was asked for
+        view = mirror_view(image) if mirrored else image
+        return sample_target(view, centre, settings.factor, settings.size, prepare=to_gray if gray else None)
+    crop, resize_factor = sample_reduced(
+        image, reduction, plan.frame.size, centre, settings.factor, settings.size, mirrored=mirrored
+    )
+    return to_gray(crop) if gray else crop, resize_factor
 
 
 def _is_too_small(box_xywh: Tensor, factor: float) -> bool:

@@ -145,7 +145,9 @@ class TrackingSampler:
                 continue
             if views is not None:
                 return TrainingSample(key, source, views)
-        raise DataError(f"{MAX_SAMPLE_DRAWS} samples in a row are damaged or have boxes too small to crop, the last one in {source}")
+        raise DataError(
+            f"{MAX_SAMPLE_DRAWS} samples in a row are damaged or have boxes too small to crop, the last one in {source}"
+        )
 
     def _draw_sequence(self, dataset: TrainingDataset, rng: SampleRng) -> tuple[int, SequenceInfo]:
         needed = 2 * (self.policy.num_template + self.policy.num_search)
@@ -169,7 +171,7 @@ class TrackingSampler:
         self, dataset: TrainingDataset, sequence: int, info: SequenceInfo, choice: FrameChoice, rng: SampleRng
     ) -> ProcessedSample | None:
         ids = choice.template + choice.search
-        frames = dataset.frames(sequence, ids)
+        frames = dataset.lazy_frames(sequence, ids)
         boxes: Tensor = torch.from_numpy(info.boxes_xywh[ids])
         split = len(choice.template)
         return self.processing(frames[:split], boxes[:split], frames[split:], boxes[split:], rng)
