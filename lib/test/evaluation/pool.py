@@ -171,6 +171,9 @@ class WorkerPool:
         report: hears, in this process, of frames and of outcomes.
         on_ready: called once in this process, when the first tracker is made and before anything is written.
         idle: called often while there is nothing else to do.
+
+    Attributes:
+        is_ready: whether a worker has made its tracker.
     """
 
     def __init__(
@@ -189,7 +192,7 @@ class WorkerPool:
         self._report = report
         self._on_ready = on_ready
         self._idle = idle
-        self._ready = False
+        self.is_ready = False
         self._live: dict[Connection, _Worker] = {}
         self._started: list[_Worker] = []
 
@@ -241,9 +244,9 @@ class WorkerPool:
                 raise SeqTrackError(message.error)
             logger.error("worker %d cannot make its tracker: %s\n%s", worker.number, message.error, message.details)
             self._dismiss(worker)
-        elif not self._ready:
+        elif not self.is_ready:
             self._on_ready()
-            self._ready = True
+            self.is_ready = True
 
     def _assign(self, worker: _Worker, live: int) -> None:
         """Answer a worker that has room for a sequence; one that comes back waits for a worker that has no other."""

@@ -13,6 +13,7 @@ from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, Tracke
 from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores, settle
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.shared import POLL_SECONDS, MemoryStore, News, Place, SharedQueue, decide
+from lib.utils.errors import SeqTrackError
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +198,8 @@ class _Run:
             self._sequences, self._queue, self._settings, self._report, on_ready=self._begin, idle=self._listen
         )
         pool.run(self._devices[: len(self._sequences)])
+        if self._place.world > 1 and self._place.rank == 0 and not pool.is_ready:
+            raise SeqTrackError("no worker of rank 0 could make its tracker; its messages stand above")
 
     def _run_here(self) -> None:
         tracker = self._settings.factory(self._devices[0])
