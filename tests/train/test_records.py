@@ -1,0 +1,121 @@
+"""What a run leaves behind can be read back and compared: manifest, log, curves, a picture."""
+
+import json
+import logging
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from lib.train.admin.curves import compare, newest_manifest, parse_log, read_curves
+from lib.train.admin.manifest import git_revision, write_manifest
+from lib.train.admin.picture import draw_batch
+from lib.train.admin.tensorboard import TensorboardWriter
+from lib.train.trainers.checkpoints import plain_config
+from lib.utils.errors import InputError
+from tests.train.world import CPU, make_loader, make_trainer, tiny_config
+from tracking import compare_runs
+
+
+def record_run(folder, **changes):
+    """Train with a log, a manifest and curves; returns the log's path."""
+    log = folder / "logs" / "seqtrack-tiny.log"
+    log.parent.mkdir(parents=True)
+    handler = logging.FileHandler(log)
+    logger = logging.getLogger("lib.train")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    cfg = tiny_config(TRAIN__EPOCH=2, **changes)
+    trainer = make_trainer(cfg, folder / "checkpoints", val_loader=make_loader(cfg))
+    trainer.writer = TensorboardWriter(folder / "events")
+    write_manifest(
+        folder / "logs" / "seqtrack-tiny-20240101-120000-000001.json",
+        config=plain_config(cfg),
+        device=CPU,
+        world_size=1,
+        revision="abc",
+        resumed_from="",
+    )
+    trainer.train()
+    trainer.writer.close()
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    return log
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    torch.set_num_threads(1)
+    return record_run(folder / "first"), record_run(folder / "second", TRAIN__LR=1e-3)
+
+
+def test_log_and_events_say_the_same(two_runs):
+    log, events = read_curves(two_runs[0]), read_curves(two_runs[0].parents[1] / "events")
+    assert set(log) < set(events) and {"train/GradNorm", "train/Speed/io_wait"} <= set(events)
+    assert sorted(log["train/Loss/total"]) == [2, 4, 6, 8] and sorted(log["val/IoU"]) == [4, 8]
+    for name in ("train/Loss/total", "train/IoU", "val/Loss/total", "val/IoU", "train/LearningRate/group1"):
+        assert log[name] == pytest.approx(events[name], abs=1e-3), name
+
+
+def test_two_runs_compared(two_runs, tmp_path, capsys):
+    first, second = map(str, two_runs)
+    assert compare_runs.main([first, first, "--tolerance", "0"]) == 0
+    assert "equal throughout" in capsys.readouterr().out
+    plot = tmp_path / "plot.png"
+    assert compare_runs.main([first, second, "--tolerance", "1e-3", "--plot", str(plot)]) == 1
+    out = capsys.readouterr().out
+    assert "TRAIN.LR was 0.002, is 0.001" in out and "train/Loss/total" in out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_numbers_of_a_comparison():
+    nan = float("nan")
+    (row,) = compare({"a": {1: 1.0, 2: 2.0, 3: nan, 9: 7.0}, "b": {1: 0.0}}, {"a": {1: 1.0, 2: 2.5, 3: nan}, "c": {}})
+    assert row == ("a", 3, row.last, pytest.approx(0.5 / 3), 0.5, 2, 2)
+
+
+def test_steps_done_again_count_once():
+    text = "\n".join(
+        f"[train: 2, {step}/10] loss {loss}, IoU 0.5, lr 1e-4/1e-5, 9.0 samples/s, io"
+        for step, loss in ((5, 3), (5, 2))
+    )
+    assert parse_log(text)["train/Loss/total"] == {15: 2.0}
+
+
+def test_what_is_no_run(tmp_path):
+    (tmp_path / "empty.log").write_text("nothing\n")
+    for name, message in (("none.log", "no such log"), ("empty.log", "holds no curves")):
+        with pytest.raises(InputError, match=message):
+            read_curves(tmp_path / name)
+    with pytest.raises(InputError, match="expected a name that ends in"):
+        compare_runs.main(["a", "b", "--plot", "x.gif"])
+
+
+def test_manifest(two_runs):
+    manifest = newest_manifest(two_runs[0])
+    assert manifest["config"]["MODEL"]["BINS"] == 50 and manifest["seed"] == 42 and manifest["revision"] == "abc"
+    assert "torch" in manifest["versions"] and manifest["versions"]["cuda"]
+    assert json.dumps(manifest)
+
+
+def test_revision(tmp_path):
+    assert git_revision(tmp_path) == ""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (tmp_path / "file").write_text("1")
+    for arguments in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    clean = git_revision(tmp_path)
+    assert len(clean) == 40
+    (tmp_path / "file").write_text("2")
+    assert git_revision(tmp_path) == f"{clean}-dirty"
+
+
+def test_picture_of_a_batch():
+    batch = next(make_loader(tiny_config()).epoch(1))
+    picture = draw_batch(batch, max_samples=3)
+    assert picture.shape == (32 + 64, 3 * 64, 3) and picture.dtype == np.uint8
+    x, y, w, _ = (round(value * 64) for value in batch.search_boxes_xywh[1, 0].tolist())
+    line = picture[32:, 64:128][min(max(y, 0), 63), max(x, 0) + 1 : min(x + w, 63)]
+    assert (line == (80, 255, 80)).all()
