@@ -147,6 +147,10 @@ def process_group(launch: Launch, device: torch.device) -> Iterator[None]:
         failure = _failure_of_another(store, launch.rank)
         if failure and not isinstance(error, SeqTrackError):
             raise RankFailure(failure) from error
+        if re.search(r"onnection (closed|reset) by peer", str(error)):
+            raise RankFailure(
+                "another process ended without a word (killed, or out of memory?): see what the launcher says"
+            ) from error
         _tell(store, f"rank {launch.rank}: {type(error).__name__}: {error}")
         raise
     dist.destroy_process_group()

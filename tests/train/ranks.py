@@ -40,7 +40,7 @@ def _rank_main(function, rank, world_size, port, folder):
 
 
 def run_ranks(function, folder, world_size=2, timeout=120):
-    """What ``function(rank)`` returned in each process, or the text of its error."""
+    """What ``function(rank)`` returned in each process, the text of its error, or its exit code."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.result"):
         old.unlink()
@@ -57,5 +57,7 @@ def run_ranks(function, folder, world_size=2, timeout=120):
             child.kill()
             raise AssertionError(f"rank {rank} did not end")
         error = folder / f"{rank}.error"
-        results.append(error.read_text() if error.exists() else torch.load(folder / f"{rank}.result"))
+        result = folder / f"{rank}.result"
+        text = error.read_text() if error.exists() else f"exit code {child.exitcode}"
+        results.append(torch.load(result) if result.exists() else text)
     return results

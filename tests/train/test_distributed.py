@@ -119,8 +119,20 @@ def test_the_error_of_one_rank_ends_all(tmp_path):
         make_trainer(tiny_config(), tmp_path / "out", loader=loader).train()
 
     survivor, failed = run_ranks(rank_trains, tmp_path / "results")
-    assert failed.startswith("DataError: sample ") and failed.endswith("damaged image")
+    assert failed.startswith("DataError: sample ") and "damaged image; 3 others" in failed
     assert survivor == f"RankFailure: rank 1: {failed}"
+
+
+def test_a_killed_rank_ends_all(tmp_path):
+    def rank_trains(rank):
+        trainer = make_trainer(tiny_config(), tmp_path / "out")
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        trainer.train()
+
+    survivor, killed = run_ranks(rank_trains, tmp_path / "results")
+    assert killed == "exit code -9"
+    assert survivor.startswith("RankFailure: another process ended without a word")
 
 
 def test_ranks_that_drift_apart_are_found(tmp_path):

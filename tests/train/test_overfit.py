@@ -17,7 +17,7 @@ STEPS = 36
 
 @pytest.mark.slow
 def test_eight_sequences_by_heart(tmp_path):
-    """Two samples of each of eight sequences, with the jitter and the augmentation of training; words are said right."""
+    """Two samples of each of eight sequences, jittered and augmented as in training, are said right."""
     torch.manual_seed(0)
     cfg = load_config("seqtrack_demo", {"TRAIN.LR": 1e-3, "TRAIN.BATCH_SIZE": 16, "TRAIN.NUM_WORKER": 0})
     worlds = Synthetic(num_sequences=8, num_frames=30, size=(160, 120), difficulty="easy")
