@@ -13,11 +13,14 @@ install:  ## make .venv and install everything into it
 demo: install  ## render videos, train a small tracker, test it, plot it: output/demo (about 10 minutes)
 	$(PYTHON) tracking/demo.py $(DEMO_FLAGS)
 
+# Two processes with one thread each: most tests wait for a process to import torch.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
+
 test: install  ## run all tests
-	$(PYTHON) -m pytest
+	$(PYTEST)
 
 test-fast: install  ## run the tests that are not marked slow
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-vot: install  ## run the tests that need the VOT toolkit, which gets an environment of its own (.venv-vot)
 	@test -x .venv-vot/bin/vot || .venv/bin/python -m venv .venv-vot
