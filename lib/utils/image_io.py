@@ -31,11 +31,7 @@ def decode_image(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
     Raises:
         DataError: if the data is empty, truncated, or no image.
     """
-    if not data:
-        raise DataError(f"{name}: the image file is empty")
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
-        # OpenCV fills what is missing of a truncated JPEG with grey and says nothing.
-        raise DataError(f"{name}: the image file is truncated")
+    check_complete(data, name)
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _FLAGS[reduction])
     except cv2.error as error:
@@ -43,6 +39,15 @@ def decode_image(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
     if image is None:
         raise DataError(f"{name}: cannot decode the image (truncated, or not an image)")
     return image if _DECODES_RGB and reduction == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def check_complete(data: bytes, name: str) -> None:
+    """Raise DataError if an image file held in memory is empty, or a JPEG that has lost its end."""
+    if not data:
+        raise DataError(f"{name}: the image file is empty")
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
+        # OpenCV fills what is missing of a truncated JPEG with grey and says nothing.
+        raise DataError(f"{name}: the image file is truncated")
 
 
 def read_image(path: Path | str) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lib.train.data.transforms import draw_brightness, draw_chance, mirror_box, mirror_view, to_gray
-from lib.utils.crop import crop_side, sample_reduced, sample_target, transform_image_to_crop
+from lib.utils.crop import crop_side, crop_window, sample_reduced, sample_target, transform_image_to_crop
 from lib.utils.lazy_image import REDUCTIONS, DecodedImage, LazyImage
 from lib.utils.seed import SampleRng
 
@@ -109,6 +109,15 @@ class CropPlan:
         shrink = crop_side(self.centre_xywh, self.settings.factor) / self.settings.size
         return next((reduction for reduction in REDUCTIONS if reduction <= shrink), 1)
 
+    @property
+    def rows(self) -> int:
+        """How many rows of the frame, from the top, the crop reaches down to; may be more than there are."""
+        side = crop_side(self.centre_xywh, self.settings.factor)
+        return crop_window(self.centre_xywh, side)[1] + side
+
+
+Needs = dict[int, tuple[int, int]]
+"""By identity of the frame: how many times smaller it may be decoded, and down to which row."""
 
 BoxJitter = Callable[[Tensor, CropSettings, SampleRng], Tensor]
 
@@ -188,8 +197,8 @@ class SeqTrackProcessing:
         search = self._plan(search_frames, search_boxes_xywh, self.search, mirrored, rng)
         if search is None:
             return None
-        reductions = self._reductions(template + search)
-        template_crops, search_crops = (self._cut(plans, reductions, gray, mirrored) for plans in (template, search))
+        needs = self._needs(template + search)
+        template_crops, search_crops = (self._cut(plans, needs, gray, mirrored) for plans in (template, search))
         return ProcessedSample(template_crops, search_crops)
 
     def _plan(
@@ -214,27 +223,28 @@ class SeqTrackProcessing:
             CropPlan(image, settings, *drawn) for image, *drawn in zip(images, boxes, centres, gain, flips, strict=True)
         ]
 
-    def _reductions(self, plans: Sequence[CropPlan]) -> dict[int, int]:
-        """How many times smaller each frame (by identity) is decoded: once, for all the crops that are cut from it."""
-        reductions: dict[int, int] = {}
+    def _needs(self, plans: Sequence[CropPlan]) -> Needs:
+        """What each frame is decoded to, once, for all the crops that are cut from it."""
+        needs: Needs = {}
         for plan in plans:
             reduction = plan.reduction if self.reduced_decode else 1
-            reductions[id(plan.frame)] = min(reduction, reductions.get(id(plan.frame), reduction))
-        return reductions
+            finest, lowest = needs.get(id(plan.frame), (reduction, 0))
+            needs[id(plan.frame)] = min(reduction, finest), max(plan.rows, lowest)
+        return needs
 
-    def _cut(self, plans: Sequence[CropPlan], reductions: dict[int, int], gray: bool, mirrored: bool) -> CropSet:
+    def _cut(self, plans: Sequence[CropPlan], needs: Needs, gray: bool, mirrored: bool) -> CropSet:
         crops, boxes = [], []
         for plan in plans:
-            crop, resize_factor = _cut_crop(plan, reductions[id(plan.frame)], gray, mirrored)
+            crop, resize_factor = _cut_crop(plan, *needs[id(plan.frame)], gray, mirrored)
             crops.append(cv2.flip(crop, 1) if plan.flip else crop)
             box = transform_image_to_crop(plan.box_xywh, plan.centre_xywh, resize_factor, plan.settings.size)
             boxes.append(mirror_box(box, plan.flip, 1.0) if self.augmentation.frame_flip else box)
         return CropSet(np.stack(crops), torch.stack(boxes), torch.tensor([plan.gain for plan in plans]))
 
 
-def _cut_crop(plan: CropPlan, reduction: int, gray: bool, mirrored: bool) -> tuple[np.ndarray, float]:
-    image, settings, centre = plan.frame.pixels(reduction), plan.settings, plan.centre_xywh.tolist()
-    if image.shape[1] == plan.frame.size[0]:  # whole, whatever was asked for
+def _cut_crop(plan: CropPlan, reduction: int, rows: int, gray: bool, mirrored: bool) -> tuple[np.ndarray, float]:
+    image, settings, centre = plan.frame.pixels(reduction, rows), plan.settings, plan.centre_xywh.tolist()
+    if image.shape[1] == plan.frame.size[0]:  # not reduced, whatever was asked for
         view = mirror_view(image) if mirrored else image
         return sample_target(view, centre, settings.factor, settings.size, prepare=to_gray if gray else None)
     crop, resize_factor = sample_reduced(
