@@ -52,6 +52,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"free port there (default: {DEFAULT_PORT}; one machine alone: any free one)",
     )
     parser.add_argument("--rdzv_id", help="name of the job: machines join by it, in any order, and may come and go")
+    parser.add_argument("--track_dataset", help="benchmark to track on while training, such as got10k_val")
+    parser.add_argument("--track_every", type=int, default=10, help="epochs between such checks (default: 10)")
+    parser.add_argument("--track_sequences", type=int, default=20, help="sequences of a check (default: 20)")
     parser.add_argument("--max_restarts", type=int, default=0, help="how often to start again after a process died")
     return parser.parse_args(argv)
 
@@ -77,6 +80,9 @@ def launcher_command(args: argparse.Namespace) -> list[str]:
             check_port(port)
         command += [f"--nnodes={args.nnodes}", f"--node_rank={args.node_rank}"]
         command += [f"--master_addr={args.master_addr}", f"--master_port={port}"]
+    if args.track_dataset:  # only this script knows how to track
+        track = [f"--{name}={getattr(args, name)}" for name in ("track_dataset", "track_every", "track_sequences")]
+        return [*command, str(Path(__file__).resolve()), *run_arguments(args), *track]
     return [*command, str(RUN_TRAINING), *run_arguments(args)]
 
 
@@ -112,15 +118,26 @@ def run_arguments(args: argparse.Namespace) -> list[str]:
     return [*flags, *(["--override", *args.override] if args.override else [])]
 
 
+def train_here(args: argparse.Namespace) -> int:
+    """Train in this process, which a launcher may have started."""
+    if not args.track_dataset:
+        return train(args)
+    from tracking.track_check import TrackCheck  # knows all of testing; most trainings do not need it
+
+    return train(args, track=TrackCheck(args.track_dataset, args.track_sequences), track_every=args.track_every)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     args = parse_args(argv)
     if args.nproc_per_node < 1:
         raise InputError(f"--nproc_per_node: expected a number from 1 on, got {args.nproc_per_node}")
+    if min(args.track_every, args.track_sequences) < 1:
+        raise InputError("--track_every and --track_sequences: expected numbers from 1 on")
     if args.mode == "single":
         if args.nproc_per_node != 1:
             raise InputError(f"--nproc_per_node {args.nproc_per_node}: use --mode multiple")
-        return train(args)
+        return train_here(args)
     check_processes_per_node(args.device, args.nproc_per_node)
     return run_child(launcher_command(args))
 

@@ -23,7 +23,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from lib.config.paths import load_paths, log_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_override
 from lib.train.distributed import choose_device, process_group, read_launch
-from lib.train.train_script import RunSettings, run
+from lib.train.train_script import RunSettings, TrackHook, run
 from lib.utils.cli import run_script
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
@@ -59,12 +59,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def train(args: argparse.Namespace, local_rank: int | None = None) -> int:
+def train(
+    args: argparse.Namespace, local_rank: int | None = None, *, track: TrackHook | None = None, track_every: int = 10
+) -> int:
     """Run a training with the flags of ``add_run_arguments``.
 
     Args:
         args: the flags.
         local_rank: number of this process on its machine, where the launcher gives it as a flag.
+        track: as in ``RunSettings``.
+        track_every: likewise.
 
     Returns:
         Exit code: 0, or 128 + the number of the signal that ended the run early.
@@ -83,7 +87,8 @@ def train(args: argparse.Namespace, local_rank: int | None = None) -> int:
     device = choose_device(args.device, launch)
     with process_group(launch, device):
         setup_logging(log_path(paths.save_dir, name))
-        return script(cfg, RunSettings(name, paths, device, args.resume, launch.local_world_size))
+        settings = RunSettings(name, paths, device, args.resume, launch.local_world_size, track, track_every)
+        return script(cfg, settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

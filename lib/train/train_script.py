@@ -2,8 +2,10 @@
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,6 +35,10 @@ from lib.utils.seed import seed_everything
 logger = logging.getLogger(__name__)
 
 
+TrackHook = Callable[[EasyDict, SeqTrack], dict[str, float]]
+"""Given from outside, since training does not know how testing is done."""
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """What the command line says about a run; everything else is in the configuration.
@@ -43,6 +49,8 @@ class RunSettings:
         device: of this process.
         resume: ``auto``, ``never`` or the path of a checkpoint.
         local_world_size: processes that share this machine.
+        track: tracks real sequences with a network and gives scores; ``None`` for no such check.
+        track_every: epochs between these checks.
     """
 
     config_name: str
@@ -50,6 +58,8 @@ class RunSettings:
     device: torch.device
     resume: str = "auto"
     local_world_size: int = 1
+    track: TrackHook | None = None
+    track_every: int = 10
 
 
 def run(cfg: EasyDict, settings: RunSettings) -> int:
@@ -76,6 +86,8 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
     # Only rank 0 may download weights; the others take them over from it.
     network = build_seqtrack(cfg, pretrained=resume_from is None and is_main_process()).to(device)
     trainer = build_trainer(cfg, network, train_loader, val_loader, store, settings.config_name, device)
+    if settings.track is not None:
+        trainer.track, trainer.track_interval = partial(settings.track, cfg, network), settings.track_every
     seed_rank(cfg.TRAIN.SEED)
     if resume_from is not None:
         trainer.resume(resume_from)

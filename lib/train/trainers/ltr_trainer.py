@@ -1,6 +1,7 @@
 """One epoch: steps, statistics, a line on the screen now and then."""
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,11 @@ from lib.train.admin.picture import draw_batch
 from lib.train.admin.stats import EpochStats
 from lib.train.data.batch import TrainingBatch
 from lib.train.data.loader import TrainingLoader
+from lib.train.distributed import decide_on_main
 from lib.train.trainers.base_trainer import BaseTrainer
 from lib.train.trainers.interrupt import TrainingStopped
 from lib.train.trainers.step import StepReport
-from lib.utils.dist import get_rank
+from lib.utils.dist import get_rank, is_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,9 @@ class LTRTrainer(BaseTrainer):
         super().__init__(**arguments)
         self.train_loader = train_loader
         self.val_loader = val_loader
+        self.track: Callable[[], dict[str, float]] | None = None
+        """Tracks real sequences with the weights of the moment and gives scores; rank 0 calls it."""
+        self.track_interval = 1
         self._run_seconds = 0.0
         self._run_steps = 0
         self._first_steps_done = 0
@@ -58,6 +63,8 @@ class LTRTrainer(BaseTrainer):
         is_last = epoch == self.settings.epochs
         if self.val_loader is not None and (epoch % self.settings.val_interval == 0 or is_last):
             results["val"] = self._validate(epoch)
+        if self.track is not None and (epoch % self.track_interval == 0 or is_last):
+            results["track"] = self._track(epoch)
         return results
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
@@ -104,6 +111,13 @@ class LTRTrainer(BaseTrainer):
         logger.info("[val: %d] loss %.4f, IoU %.4f", epoch, means["Loss/total"], means["IoU"])
         self.writer.write("val", means, epoch * len(self.train_loader))
         return means
+
+    def _track(self, epoch: int) -> dict[str, float]:
+        self.step.actor.eval()
+        scores = decide_on_main(self.track() if is_main_process() else None)
+        logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
+        self.writer.write("track", scores, epoch * len(self.train_loader))
+        return scores
 
     def learning_rates(self) -> list[float]:
         """Learning rates in use, by parameter group."""
