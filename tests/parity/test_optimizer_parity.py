@@ -2,35 +2,29 @@
 
 import pytest
 import torch
-from torch import nn
 
-from lib.config.seqtrack.config import default_config
+from lib.config.seqtrack.config import default_config, load_config
+from lib.models.seqtrack import build_seqtrack
 from lib.train.optimization import build_optimizer, build_scheduler, freeze_encoder
 from lib.utils.errors import ConfigError
 from tests.golden import load_json
 
 GOLDEN = load_json("optimizer_and_config.json")
-KEYS = load_json("state_dict_keys.json")
 
 
-class Named(nn.Module):
-    """Parameters with the names and shapes of a state dict, on the meta device."""
-
-    def __init__(self, entries):
-        super().__init__()
-        self.values = {name: nn.Parameter(torch.empty(shape, device="meta")) for name, shape, _ in entries}
-
-    def named_parameters(self):
-        return iter(self.values.items())
+def named():
+    """SeqTrack-B256 without memory: the names and shapes are all that the optimiser looks at."""
+    with torch.device("meta"):
+        return build_seqtrack(load_config("seqtrack_b256"))
 
 
 def build(overrides=None):
-    network, cfg = Named(KEYS["seqtrack_b256"]), default_config(overrides)
+    network, cfg = named(), default_config(overrides)
     return network, cfg, build_optimizer(network, cfg)
 
 
 def names_of(network, group):
-    by_id = {id(parameter): name for name, parameter in network.values.items()}
+    by_id = {id(parameter): name for name, parameter in network.named_parameters()}
     return [by_id[id(parameter)] for parameter in group["params"]]
 
 
@@ -83,7 +77,7 @@ def test_milestones_are_used():
 def test_freezing(case):
     expected = GOLDEN["freezing"][case]
     network, _, optimizer = build(expected["overrides"])
-    trained = [name for name, parameter in network.values.items() if parameter.requires_grad and "encoder" in name]
+    trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad and "encoder" in name]
     assert set(trained) == set(expected["trainable_encoder_params"])
     assert [len(group["params"]) for group in optimizer.param_groups] == expected["group_sizes"]
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(expected["lrs"])
@@ -92,7 +86,7 @@ def test_freezing(case):
 def test_open_parts_match_whole_components():
     """Published: the first two entries are whole names (nothing opens here); later "blocks.1" opens 10 and 11 too."""
     assert GOLDEN["freezing"]["freeze_open_only2"]["trainable_encoder_params"] == []
-    network = Named(KEYS["seqtrack_b256"])
+    network = named()
     trained = freeze_encoder(network, frozen=True, open_parts=["blocks.1", "blocks.2"])
     assert {name.split(".")[3] for name in trained} == {"1", "2"}
     assert len(trained) == 24
