@@ -37,7 +37,7 @@ ELSEWHERE = {
     "vot evaluate --workspace . seqtrack_b256_ar",
     "vot analysis --workspace .",
 }
-# Needs data or weights that are not here, or eight GPUs: the exit code (None: any but 0) and the reason, by what it holds.
+# Needs data, weights or eight GPUs: the exit code (None: any but 0) and the reason it gives, by what it holds.
 NEEDS = (
     ("lib/train/run_training.py", None, "no such data folder"),
     ("tracking/train.py --script seqtrack --config seqtrack_b256", 2, "no such data folder"),
