@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +38,8 @@ class Int8Linear(nn.Module):
             warnings.simplefilter("ignore", UserWarning)
             quantised = torch.quantize_per_channel(weight, scales, zeros, axis=0, dtype=torch.qint8)
         bias = None if linear.bias is None else linear.bias.detach().float()
-        self._packed = torch.ops.quantized.linear_prepack(quantised, bias)
+        with _best_quantised_engine():
+            self._packed = torch.ops.quantized.linear_prepack(quantised, bias)
         # Without VNNI instructions pairs of 8 bit products can overflow; 7 bit inputs cannot.
         self._narrow = not _cpu_has("_is_avx512_vnni_supported", "_is_vnni_supported")
 
@@ -81,6 +84,18 @@ def _quantise(network: SeqTrack, device: torch.device) -> SeqTrack:
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         raise InputError(f"this build of PyTorch cannot quantise: {error}") from error
     return network
+
+
+@contextmanager
+def _best_quantised_engine() -> Iterator[None]:
+    """Choose the library that multiplies; packed weights stay with the one they were packed for."""
+    before = torch.backends.quantized.engine
+    if "onednn" in torch.backends.quantized.supported_engines:
+        torch.backends.quantized.engine = "onednn"  # a fifth faster than the default of x86
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
 
 
 def _cpu_has(*names: str) -> bool:
