@@ -1,13 +1,15 @@
 """Training samples per second and core against a plain pipeline (benchmarks/plain_training.py), in one run.
 
-Sequences of 1280 x 720 JPEG frames are fabricated in the layout of LaSOT. Both pipelines take turns on the same batches,
-one process, one thread, so that a busy machine slows all of them; the ratio is the median over batches. With the same
-keys both make the same samples, which is checked, except that the pixels of reduced decoding differ a little: by how
-much is shown below the table.
+Sequences of 1280 x 720 JPEG frames are fabricated in the layout of LaSOT. The pipelines take turns on the same
+batches, in one process with one thread, so that a busy machine slows all of them; ratios are medians over batches, of
+processor time. All make the same samples, which is checked, except that reduced decoding changes pixels a little: by
+how much is shown below the table.
 
     python benchmarks/loader.py
     python benchmarks/loader.py --config seqtrack_b384 --batches 24
     python benchmarks/loader.py --noise 0                      # smoother frames, smaller files
+    python benchmarks/loader.py --target_sides 160 220 300     # larger targets: more frames can be reduced
+    python benchmarks/loader.py --decoders                     # the decoders alone
 
 Exit code 1 if a sample differs from the plain one.
 """
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 from easydict import EasyDict
 from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -42,12 +45,12 @@ from lib.train.train_script import build_processing
 from lib.utils.cli import run_script
 from lib.utils.crop import sample_reduced, sample_target
 from lib.utils.image_io import decode_image, write_image
+from lib.utils.lazy_image import EncodedImage
 from lib.utils.storage import DirectoryStorage
 
 WIDTH, HEIGHT = 1280, 720
 NUM_FRAMES = 24
 TARGET_SIDES = (48, 80, 120, 160, 220, 300)
-"""sqrt(w * h) of the target of each sequence, pixels."""
 TOLERANCE = 1e-4
 
 
@@ -75,17 +78,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--noise", type=float, default=6.0, help="standard deviation of the noise on the frames")
+    parser.add_argument(
+        "--target_sides", type=float, nargs="+", default=TARGET_SIDES, help="sqrt(w h) of the target of each sequence"
+    )
+    parser.add_argument("--decoders", action="store_true", help="also time the decoders alone")
     return parser.parse_args(argv)
 
 
-def fabricate(root: Path, noise: float) -> float:
+def fabricate(root: Path, noise: float, target_sides: Sequence[float] = TARGET_SIDES) -> float:
     """Write sequences in the layout of LaSOT: a rendered picture that drifts, with new noise in every frame.
 
     Returns:
         Mean size of a file in KiB.
     """
     sizes = []
-    for number, side in enumerate(TARGET_SIDES):
+    for number, side in enumerate(target_sides):
         folder = root / "bird" / f"bird-{number + 1}"
         (folder / "img").mkdir(parents=True)
         scene = SyntheticSequence(number, num_frames=1, size=(WIDTH, HEIGHT), difficulty="hard").frame(0)
@@ -103,7 +110,7 @@ def fabricate(root: Path, noise: float) -> float:
         (folder / "groundtruth.txt").write_text("".join(boxes))
         for flag in ("full_occlusion.txt", "out_of_view.txt"):
             (folder / flag).write_text(",".join("0" * NUM_FRAMES))
-    split = "".join(f"bird-{number + 1}\n" for number in range(len(TARGET_SIDES)))
+    split = "".join(f"bird-{number + 1}\n" for number in range(len(target_sides)))
     (root / "split.txt").write_text(split)
     return statistics.mean(sizes) / 1024
 
@@ -184,6 +191,35 @@ def effect_of_reduction(root: Path, size: int, reduction: int) -> tuple[float, f
     return float(np.mean(changed)), float(np.mean(aliased))
 
 
+def time_decoders(root: Path, repeats: int = 6) -> dict[str, float]:
+    """Milliseconds of processor time for a whole frame, by decoder; all give the same pixels, except the reduced ones."""
+
+    def read(flags: int) -> Callable[[bytes], object]:
+        return lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+
+    def torchvision(data: bytes) -> object:
+        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+
+    decoders = {
+        "OpenCV, then BGR to RGB": lambda data: cv2.cvtColor(read(cv2.IMREAD_COLOR)(data), cv2.COLOR_BGR2RGB),
+        "OpenCV, RGB": lambda data: decode_image(data, ""),
+        "torchvision": torchvision,
+        "ours (simplejpeg, if it is installed)": lambda data: EncodedImage(data, "").pixels(),
+        "ours, 560 of 720 rows": lambda data: EncodedImage(data, "").pixels(1, 560),
+        "OpenCV, 1/2": lambda data: decode_image(data, "", 2),
+        "ours, 1/2": lambda data: EncodedImage(data, "").pixels(2),
+        "ours, 1/4": lambda data: EncodedImage(data, "").pixels(4),
+    }
+    files = [path.read_bytes() for path in sorted(root.glob("bird/*/img/0000000[12].jpg"))]
+    seconds: dict[str, list[float]] = {name: [] for name in decoders}
+    for data in files * repeats:
+        for name, decode in decoders.items():
+            before = time.process_time()
+            decode(data)
+            seconds[name].append(time.process_time() - before)
+    return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return 1 if a sample differs from the plain one."""
     args = parse_args(argv)
@@ -193,10 +229,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg.name = args.config
     with tempfile.TemporaryDirectory(prefix="seqtrack-loader-") as folder:
         root = Path(folder)
-        kib = fabricate(root, args.noise)
+        kib = fabricate(root, args.noise, args.target_sides)
         pipelines = make_pipelines(cfg, root)
         worst = measure(pipelines, args.batches, args.batch_size, cfg)
         effects = {reduction: effect_of_reduction(root, cfg.DATA.SEARCH.SIZE, reduction) for reduction in (2, 4)}
+        decoders = time_decoders(root) if args.decoders else {}
     frames = cfg.DATA.TEMPLATE.NUMBER + cfg.DATA.SEARCH.NUMBER
     print(f"{args.config}: {frames} frames a sample, {WIDTH} x {HEIGHT}, {kib:.0f} KiB each, one thread\n")
     print("| pipeline | ms a sample (processor) | ms (wall) | samples/s per core | times plain |")
@@ -209,6 +246,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("|---|---|---|")
     for reduction, (changed, aliased) in effects.items():
         print(f"| 1/{reduction} | {changed:.2f} | {aliased:.2f} |")
+    if decoders:
+        print("\n| decoder | ms a frame |\n|---|---|")
+        print("\n".join(f"| {name} | {milliseconds:.2f} |" for name, milliseconds in decoders.items()))
     print(f"\nlargest difference to the plain samples at full decode: {worst:.1e}")
     return int(not worst <= TOLERANCE)
 
