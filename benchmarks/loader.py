@@ -192,7 +192,7 @@ def effect_of_reduction(root: Path, size: int, reduction: int) -> tuple[float, f
 
 
 def time_decoders(root: Path, repeats: int = 6) -> dict[str, float]:
-    """Milliseconds of processor time for a whole frame, by decoder; all give the same pixels, except the reduced ones."""
+    """Milliseconds of processor time for a whole frame, by decoder; all but the reduced ones give the same pixels."""
 
     def read(flags: int) -> Callable[[bytes], object]:
         return lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), flags)
