@@ -15,6 +15,7 @@ setup(
         "torchvision>=0.19",
         "timm>=1.0",
         "opencv-python>=4.8",
+        "simplejpeg>=1.7",
         "numpy>=1.26",
         "pandas>=2.0",
         "tqdm>=4.66",

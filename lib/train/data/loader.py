@@ -4,6 +4,7 @@ The parent sends each worker the keys ``(epoch, index)`` of a batch and the work
 the samples do not depend on the number of workers, and workers stay alive from epoch to epoch.
 """
 
+import contextlib
 import signal
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +14,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lib.train.data.batch import TrainingBatch, collate
 from lib.train.data.sampler import SampleKey, TrackingSampler, TrainingSample
-from lib.utils.errors import ConfigError, SeqTrackError
+from lib.utils.errors import ConfigError, DataError, SeqTrackError
+
+BATCH_TIMEOUT = 600
+"""Seconds without a batch after which the workers count as stuck, on a disk that does not answer for example."""
 
 
 class EpochKeys(Sampler[list[SampleKey]]):
@@ -146,6 +150,7 @@ class TrainingLoader:
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
             persistent_workers=num_workers > 0,
+            timeout=BATCH_TIMEOUT if num_workers else 0,
             # Iterating draws a number; it must not be one of the dropout's, or results depend on the number of workers.
             generator=torch.Generator(),
         )
@@ -162,10 +167,31 @@ class TrainingLoader:
             first_step: steps to leave out at its start.
 
         Raises:
-            DataError: if a sample cannot be made; the message names the sample and the cause.
+            DataError: if a sample cannot be made (the message names the sample and the cause), or if a worker is killed
+                or gives no batch for ``BATCH_TIMEOUT`` seconds.
         """
         self.keys.start_at(epoch, first_step)
-        for batch in self._loader:
+        batches = iter(self._loader)
+        while True:
+            try:
+                batch = next(batches, None)
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader "):
+                    raise
+                self._kill_workers()
+                raise DataError(
+                    f"loading of epoch {epoch} broke off: {' '.join(str(error).split())} (a worker that is killed has "
+                    "often run out of memory: take fewer with TRAIN.NUM_WORKER; one that is stuck waits for the disk)"
+                ) from error
+            if batch is None:
+                return
             if isinstance(batch, SeqTrackError):
                 raise batch
             yield batch
+
+    def _kill_workers(self) -> None:
+        # One that is stuck would not let this process end. The DataLoader has no public way, and complains of each.
+        for worker in getattr(getattr(self._loader, "_iterator", None), "_workers", ()):
+            with contextlib.suppress(RuntimeError):
+                worker.kill()
+                worker.join(timeout=5)

@@ -90,16 +90,16 @@ class CropPlan:
     Attributes:
         frame: the whole frame.
         settings: how it is cropped.
-        box_xywh: (4,) float32, the target in pixels of the frame, mirrored with it.
-        centre_xywh: (4,) float32, the box that the crop is taken around.
+        centre_xywh: the box that the crop is taken around, pixels of the frame, mirrored with it.
+        box_xywh: (4,) float32, the target in the crop, normalised.
         gain: brightness / 255.
         flip: mirror the crop.
     """
 
     frame: LazyImage
     settings: CropSettings
+    centre_xywh: list[float]
     box_xywh: Tensor
-    centre_xywh: Tensor
     gain: float
     flip: bool
 
@@ -219,9 +219,15 @@ class SeqTrackProcessing:
         # mirrored with respect to each other.
         gain = [draw_brightness(rng, self.augmentation.brightness) / 255.0 for _ in images]
         flips = [draw_chance(rng, self.augmentation.frame_flip) for _ in images]
-        return [
-            CropPlan(image, settings, *drawn) for image, *drawn in zip(images, boxes, centres, gain, flips, strict=True)
-        ]
+        # Boxes in the crops are computed here, not after decoding, which would have pushed everything out of the cache.
+        inside = [self._box_in_crop(*item, settings) for item in zip(boxes, centres, flips, strict=True)]
+        around = [centre.tolist() for centre in centres]
+        return [CropPlan(i, settings, *drawn) for i, *drawn in zip(images, around, inside, gain, flips, strict=True)]
+
+    def _box_in_crop(self, box: Tensor, centre: Tensor, flip: bool, settings: CropSettings) -> Tensor:
+        resize_factor = settings.size / crop_side(centre, settings.factor)
+        inside = transform_image_to_crop(box, centre, resize_factor, settings.size)
+        return mirror_box(inside, flip, 1.0) if self.augmentation.frame_flip else inside
 
     def _needs(self, plans: Sequence[CropPlan]) -> Needs:
         """What each frame is decoded to, once, for all the crops that are cut from it."""
@@ -232,25 +238,26 @@ class SeqTrackProcessing:
             needs[id(plan.frame)] = min(reduction, finest), max(plan.rows, lowest)
         return needs
 
-    def _cut(self, plans: Sequence[CropPlan], needs: Needs, gray: bool, mirrored: bool) -> CropSet:
-        crops, boxes = [], []
+    @staticmethod
+    def _cut(plans: Sequence[CropPlan], needs: Needs, gray: bool, mirrored: bool) -> CropSet:
+        crops = []
         for plan in plans:
-            crop, resize_factor = _cut_crop(plan, *needs[id(plan.frame)], gray, mirrored)
+            crop = _cut_crop(plan, *needs[id(plan.frame)], gray, mirrored)
             crops.append(cv2.flip(crop, 1) if plan.flip else crop)
-            box = transform_image_to_crop(plan.box_xywh, plan.centre_xywh, resize_factor, plan.settings.size)
-            boxes.append(mirror_box(box, plan.flip, 1.0) if self.augmentation.frame_flip else box)
-        return CropSet(np.stack(crops), torch.stack(boxes), torch.tensor([plan.gain for plan in plans]))
+        boxes, gain = [plan.box_xywh for plan in plans], [plan.gain for plan in plans]
+        return CropSet(np.stack(crops), torch.stack(boxes), torch.tensor(gain))
 
 
-def _cut_crop(plan: CropPlan, reduction: int, rows: int, gray: bool, mirrored: bool) -> tuple[np.ndarray, float]:
-    image, settings, centre = plan.frame.pixels(reduction, rows), plan.settings, plan.centre_xywh.tolist()
-    if image.shape[1] == plan.frame.size[0]:  # not reduced, whatever was asked for
+def _cut_crop(plan: CropPlan, reduction: int, rows: int, gray: bool, mirrored: bool) -> np.ndarray:
+    image, settings, size = plan.frame.pixels(reduction, rows), plan.settings, plan.frame.size
+    if image.shape[1] == size[0]:  # not reduced, whatever was asked for
         view = mirror_view(image) if mirrored else image
-        return sample_target(view, centre, settings.factor, settings.size, prepare=to_gray if gray else None)
-    crop, resize_factor = sample_reduced(
-        image, reduction, plan.frame.size, centre, settings.factor, settings.size, mirrored=mirrored
+        prepare = to_gray if gray else None
+        return sample_target(view, plan.centre_xywh, settings.factor, settings.size, prepare=prepare)[0]
+    crop, _ = sample_reduced(
+        image, reduction, size, plan.centre_xywh, settings.factor, settings.size, mirrored=mirrored
     )
-    return to_gray(crop) if gray else crop, resize_factor
+    return to_gray(crop) if gray else crop
 
 
 def _is_too_small(box_xywh: Tensor, factor: float) -> bool:
