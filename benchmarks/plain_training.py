@@ -1,9 +1,8 @@
 """The making of a training sample written out plainly, as the family of STARK does it: the baseline of the benchmark.
 
-Whole frames are decoded, turned to RGB, greyed and mirrored as copies; a mask of the target and an attention mask,
-which SeqTrack never looks at, go through every step; crops become floating point and are brightened and normalised
-one by one on the processor. Random numbers are drawn in the order of ``lib.train.data``, so that the samples are the
-same.
+Whole frames are decoded, turned to RGB, greyed and mirrored as copies; a mask of the target and an attention mask, at
+which SeqTrack never looks, go through every step; crops become floating point and are brightened and normalised one by
+one on the processor. Random numbers are drawn in the order of ``lib.train.data``, so that the samples are the same.
 """
 
 import math
