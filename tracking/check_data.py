@@ -10,7 +10,7 @@ from tqdm import tqdm
 from lib.config.paths import Paths, load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.datasets import Benchmark
-from lib.test.evaluation.doctor import check_names, check_sequences
+from lib.test.evaluation.doctor import check_attributes, check_names, check_sequences
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError, InputError
 from lib.utils.storage import DirectoryStorage
@@ -62,14 +62,15 @@ def examine(benchmark: Benchmark, paths: Paths, args: argparse.Namespace) -> boo
             entries, decode=args.decode, threads=args.threads, on_sequence=bar.update, on_frames=frames.update
         )
     problems = check_names(benchmark, entries) + found.problems
+    remarks = found.remarks + check_attributes(benchmark, found)
     expected = "" if benchmark.sequences is None else f" of {benchmark.sequences}"
     print(f"{found.sequences}{expected} sequences can be read, {found.frames} frames")
-    for title, lines in (("problems", problems), ("remarks", found.remarks)):
+    for title, lines in (("problems", problems), ("remarks", remarks)):
         print(f"{title}: {len(lines) or 'none'}")
         print("".join(f"  {line}\n" for line in lines[: args.show]), end="")
         if len(lines) > args.show:
             print(f"  ... and {len(lines) - args.show} more (--show {len(lines)})")
-    return not problems and not (args.strict and found.remarks)
+    return not problems and not (args.strict and remarks)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 No display and no TeX is needed.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 BASELINE_STYLE = {"color": "#888888", "linestyle": (0, (2, 2)), "linewidth": 1.5}
 STYLE = {"font.size": 11, "pdf.fonttype": 42, "axes.spines.top": False, "axes.spines.right": False}
 LONGEST_LABEL = 44
+FEWEST_SPOKES = 3
+"""Attributes that a radar needs to have an area."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
 
     Args:
         trackers: at least one.
-        groups: positions of sequences by attribute, at least three.
+        groups: positions of sequences by attribute, at least ``FEWEST_SPOKES``.
         subtitle: the data set and the protocol.
     """
     angles = np.linspace(0, 2 * np.pi, len(groups), endpoint=False)
@@ -199,7 +204,7 @@ def write_plots(
         trackers: at least one.
         subtitle: the data set and the protocol.
         folder: where they go.
-        groups: positions of sequences by attribute, for the radar; with less than three there is none.
+        groups: positions of sequences by attribute, for the radar; with less than ``FEWEST_SPOKES`` there is none.
         suffix: goes behind the names of the files.
 
     Returns:
@@ -208,8 +213,10 @@ def write_plots(
     protocol = PROTOCOLS[trackers[0].scores[0].protocol]
     kinds = PLOTS[:1] if protocol.counts_frames else PLOTS  # got10k knows no precision
     figures = {kind.name: draw_plot(kind, trackers, subtitle) for kind in kinds}
-    if groups and len(groups) >= 3:
+    if groups and len(groups) >= FEWEST_SPOKES:
         figures["attributes"] = draw_radar(trackers, groups, subtitle)
+    elif groups:
+        logger.warning("no radar of attributes: it needs %d, there are %d", FEWEST_SPOKES, len(groups))
     written = []
     for name, figure in figures.items():
         for form, options in ((".png", {"dpi": 160}), (".pdf", {"metadata": {"CreationDate": None}})):

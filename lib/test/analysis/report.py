@@ -1,5 +1,6 @@
 """The analysis of one benchmark: its scores, and the files that show them."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,13 @@ from lib.test.analysis.collect import (
 )
 from lib.test.analysis.selection import Selection, choose_candidates, without_missing
 from lib.test.analysis.tables import FORMATS, Table, group_table, score_table, sequence_table
+from lib.test.evaluation.attributes import unexpected_counts
 from lib.test.evaluation.data import SequenceList
-from lib.test.evaluation.datasets import find_benchmark, get_dataset
+from lib.test.evaluation.datasets import BENCHMARKS, PACKED_SUFFIX, find_benchmark, get_dataset
 from lib.utils.errors import DataError
 from lib.utils.files import write_text_atomic
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,36 @@ class Report:
         return sequence_table(self.trackers, self.title, self._facts())
 
     def attributes(self) -> dict[str, list[int]]:
-        """Positions of the sequences by attribute. Raises DataError if the data set ships none."""
+        """Positions of the sequences by attribute.
+
+        Raises:
+            DataError: if the data set names none, or leaves some sequences out: their scores would be missing silently.
+        """
+        unknown = [sequence.name for sequence in self.sequences if sequence.attributes is None]
+        if unknown and len(unknown) < len(self.sequences):
+            raise DataError(
+                f"{self.benchmark}: {len(unknown)} of {len(self.sequences)} sequences have no attribute file, "
+                f"the first is {unknown[0]}"
+            )
         groups: dict[str, list[int]] = {}
         for index, sequence in enumerate(self.sequences):
-            for name in sequence.attributes:
+            for name in sequence.attributes or ():
                 groups.setdefault(name, []).append(index)
         if not groups:
-            raise DataError(f"{self.benchmark}: the data set as it lies there ships no attributes of its sequences")
+            raise DataError(
+                f"{self.benchmark}: the data set as it lies there ships no attributes of its sequences (see "
+                "docs/benchmarks.md)"
+            )
         return dict(sorted(groups.items()))
 
     def per_attribute(self) -> Table:
         """The headline score by attribute."""
-        return group_table(self.trackers, self.attributes(), "attribute", self.title, self._facts())
+        groups = self.attributes()
+        benchmark = BENCHMARKS.get(self.benchmark.removesuffix(PACKED_SUFFIX))
+        if benchmark is not None and benchmark.sequences == len(self.sequences):
+            for line in unexpected_counts(benchmark.tag, {name: len(indices) for name, indices in groups.items()}):
+                logger.warning("%s: %s", self.benchmark, line)
+        return group_table(self.trackers, groups, "attribute", self.title, self._facts())
 
     def per_class(self) -> Table:
         """The headline score by class of target. Raises DataError if the data set names none."""

@@ -23,7 +23,8 @@ class Sequence:
         target_visible: (F,) bool, or None where the data set does not say.
         object_class: kind of target, if known.
         storage: where the frames lie.
-        attributes: challenges of the sequence as its data set names them, such as ``Fast Motion``.
+        attributes: challenges of the sequence as its data set names them, such as ``Fast Motion``; None where it does
+            not say.
         resolution: width and height of the frames in pixels, if an annotation says so (protocol ``got10k`` uses it).
         target_present: (F,) bool, frames that the protocol ``got10k`` counts (``cover.label`` above 0), if known. Apart
             from ``target_visible``, which other protocols score by and the published numbers of GOT-10k do not.
@@ -39,7 +40,7 @@ class Sequence:
     target_visible: np.ndarray | None = None
     object_class: str | None = None
     storage: Storage | None = field(default=None, repr=False)
-    attributes: tuple[str, ...] = ()
+    attributes: tuple[str, ...] | None = None
     resolution: tuple[int, int] | None = None
     target_present: np.ndarray | None = None
 

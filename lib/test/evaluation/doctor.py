@@ -1,11 +1,13 @@
 """What is wrong with a data set, found before a sweep of twelve hours finds it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from lib.test.evaluation.attributes import unexpected_counts
 from lib.test.evaluation.boxes import has_area, image_size, looks_like_corners, outside
 from lib.test.evaluation.data import Entry, Sequence
 from lib.test.evaluation.datasets import Benchmark
@@ -25,12 +27,14 @@ class Diagnosis:
         frames: how many frames these have.
         problems: what makes a sequence fail, or scores wrong or incomplete; one line each.
         remarks: what is odd and need not be wrong.
+        attributes: how many sequences show each attribute; None counts those whose attributes are not known.
     """
 
     sequences: int = 0
     frames: int = 0
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    attributes: Counter[str | None] = field(default_factory=Counter)
 
 
 def check_names(benchmark: Benchmark, entries: list[Entry]) -> list[str]:
@@ -50,6 +54,16 @@ def check_names(benchmark: Benchmark, entries: list[Entry]) -> list[str]:
     if twice:
         problems.append(f"sequences that are listed twice: {_some(twice)}")
     return problems
+
+
+def check_attributes(benchmark: Benchmark, found: Diagnosis) -> list[str]:
+    """Compare the attributes of a whole benchmark with what is published; one line for each difference."""
+    remarks = []
+    if 0 < found.attributes[None] < found.sequences:
+        remarks.append(f"{found.attributes[None]} of {found.sequences} sequences have no attribute file")
+    elif found.sequences == benchmark.sequences:
+        remarks += unexpected_counts(benchmark.tag, found.attributes)
+    return remarks
 
 
 def check_sequences(
@@ -80,6 +94,7 @@ def check_sequences(
                 continue
             diagnosis.sequences += 1
             diagnosis.frames += len(sequence.frames)
+            diagnosis.attributes.update((None,) if sequence.attributes is None else sequence.attributes)
             sizes, problems = _image_sizes(sequence, listings)
             if decode:
                 sizes, problems = _decode(sequence, pool, on_frames)

@@ -2,9 +2,12 @@
 
 Official layout: ``<class>/<class>-<n>/`` with ``groundtruth.txt``, ``full_occlusion.txt``, ``out_of_view.txt`` and
 ``img/00000001.jpg``, ... Also found: without the folders of the classes, and one folder deeper, as the archives unpack.
+The 14 attributes come from ``att/<sequence>.txt`` of the evaluation toolkit, if that is there; without it, full
+occlusion and out of view are known, from the flags of the frames.
 Sources: Fan et al., CVPR 2019; Fan et al., IJCV 2021.
 """
 
+from lib.test.evaluation.attributes import AttributeFiles
 from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.box_text import parse_integers
@@ -12,7 +15,9 @@ from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 
 ARCHIVES = {"lasot": ("LaSOTBenchmark", "LaSOTTest"), "lasot_extension_subset": ("LaSOT_extension_subset",)}
-FLAGS = ("full_occlusion.txt", "out_of_view.txt")
+FLAGS = {"full_occlusion.txt": "Full Occlusion", "out_of_view.txt": "Out-of-View"}
+"""Files of flags, and the attribute of a sequence that has one set."""
+ATTRIBUTE_FOLDERS = ("att", "annos/att", "LaSOT_Evaluation_Toolkit/annos/att")
 
 
 def lasot_entries(storage: Storage, tag: str = "lasot") -> list[Entry]:
@@ -34,20 +39,27 @@ def lasot_entries(storage: Storage, tag: str = "lasot") -> list[Entry]:
         lambda layout: (f"{layout.format(kind=kind, name=name)}/img/00000001.jpg" for kind, name in names),
     )
 
+    folders = [prefix + folder for prefix in prefixes for folder in ATTRIBUTE_FOLDERS]
+    attributes = AttributeFiles(storage, folders, "lasot")  # those of the extension are the same
+
     def entry(kind: str, name: str) -> Entry:
-        return Entry(name, lambda: _load(storage, layout.format(kind=kind, name=name), tag, kind, name))
+        return Entry(name, lambda: _load(storage, layout.format(kind=kind, name=name), tag, kind, name, attributes))
 
     return [entry(kind, name) for kind, name in names]
 
 
-def _load(storage: Storage, folder: str, tag: str, kind: str, name: str) -> Sequence:
+def _load(storage: Storage, folder: str, tag: str, kind: str, name: str, attributes: AttributeFiles) -> Sequence:
     truth = read_truth(storage, require_file(storage, folder, "groundtruth.txt"))
     frames = numbered_frames(storage, f"{folder}/img", 1, len(truth), 8, ends=True)
-    absent = False
-    for file in FLAGS:
+    absent, flagged = False, []
+    for file, attribute in FLAGS.items():
         path = require_file(storage, folder, file)
         flags = parse_integers(storage.read_text(path), str(storage.root / path))
         if len(flags) != len(truth):
             raise DataError(f"{storage.root / path}: {len(flags)} flags for {len(truth)} boxes")
         absent = absent | (flags != 0)
-    return Sequence(name, frames, tag, truth, target_visible=~absent, object_class=kind, storage=storage)
+        flagged += [attribute] if flags.any() else []
+    shown = attributes.read(name) if attributes else tuple(flagged)
+    return Sequence(
+        name, frames, tag, truth, target_visible=~absent, object_class=kind, storage=storage, attributes=shown
+    )

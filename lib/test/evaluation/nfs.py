@@ -8,7 +8,7 @@ Three layouts are known, and told apart by where the annotation of a sequence li
 * ``<video>/30/<video>/00001.jpg``, ... and ``<video>/30/<video>.txt``: the official release, whose rows are ``id x1 y1
   x2 y2 frame lost occluded generated "class"``, for each frame, or for each at 240 frames/s (then each eighth counts).
 
-Source: Kiani Galoogahi et al., ICCV 2017.
+The only attribute that is known is occlusion, from the table of sequences. Source: Kiani Galoogahi et al., ICCV 2017.
 """
 
 import numpy as np
@@ -71,7 +71,8 @@ def _load(storage: Storage, row: dict[str, str]) -> Sequence:
             truth = corners_to_xywh(truth)
     if len(truth) != last:
         raise DataError(f"{storage.root / file}: {len(truth)} boxes for {last} frames")
-    return Sequence(row["name"], frames, TAG, truth, object_class=row["object_class"], storage=storage)
+    shown, kind = ("Occlusion",) if row["occlusion"] == "1" else (), row["object_class"]
+    return Sequence(row["name"], frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
 
 
 def parse_official(text: str, name: str, frames: int) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 Official layout: ``data_seq/UAV123/<video>/000001.jpg``, ... and ``anno/UAV123/<sequence>.txt``, with NaN where the
 target is out of view. Long videos are cut into sequences that share a folder of frames (91 folders, 123 sequences).
+``anno/UAV123/att/<sequence>.txt`` names the attributes.
 Also found: in a folder ``UAV123``, and without the inner folders ``UAV123``. Source: Mueller et al., ECCV 2016.
 """
 
+from lib.test.evaluation.attributes import AttributeFiles
 from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.storage import Storage
@@ -32,8 +34,10 @@ def uav_entries(storage: Storage) -> list[Entry]:
         lambda layout: (f"{layout.format(part='data_seq')}/{_video(row)}/000001.jpg" for row in rows),
     )
 
+    attributes = AttributeFiles(storage, [f"{layout.format(part='anno')}/att"], TAG)
+
     def entry(row: dict[str, str]) -> Entry:
-        return Entry(row["name"], lambda: _load(storage, layout, row))
+        return Entry(row["name"], lambda: _load(storage, layout, row, attributes))
 
     return [entry(row) for row in rows]
 
@@ -42,10 +46,12 @@ def _video(row: dict[str, str]) -> str:
     return row["frames_dir"].rpartition("/")[2]
 
 
-def _load(storage: Storage, layout: str, row: dict[str, str]) -> Sequence:
+def _load(storage: Storage, layout: str, row: dict[str, str], attributes: AttributeFiles) -> Sequence:
     first, last = int(row["first_frame"]), int(row["last_frame"])
-    truth_file = require_file(storage, layout.format(part="anno"), row["annotation"].rpartition("/")[2])
+    file = row["annotation"].rpartition("/")[2]
+    truth_file = require_file(storage, layout.format(part="anno"), file)
     truth = read_truth(storage, truth_file, last - first + 1, allow_nan=True)
     folder = f"{layout.format(part='data_seq')}/{_video(row)}"
     frames = numbered_frames(storage, folder, first, last, int(row["digits"]))
-    return Sequence(row["name"], frames, TAG, truth, object_class=row["object_class"], storage=storage)
+    shown, kind = attributes.read(file.removesuffix(".txt")), row["object_class"]
+    return Sequence(row["name"], frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
