@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from lib.train.data.frame_choice import FrameChoice
-from lib.train.data.processing import CropSettings, jitter_box
+from lib.train.data.processing import CropSettings
 from lib.train.data.sampler import TrackingSampler
 from lib.train.dataset.base import SequenceInfo
 from lib.train.dataset.disk import DiskDataset
@@ -45,7 +45,10 @@ class PlainSampler(TrackingSampler):
     ) -> tuple[Crops, Crops] | None:
         ids = choice.template + choice.search
         frames = [read(dataset, sequence, frame) for frame in ids]
-        masks = [torch.zeros(frame.shape[:2]) for frame in frames]
+        n = len(choice.template)
+        # One empty mask for the frames of a kind, as the published sampler makes them for data sets without masks.
+        template_mask, search_mask = torch.zeros(frames[0].shape[:2]), torch.zeros(frames[n].shape[:2])
+        masks = [template_mask] * n + [search_mask] * len(choice.search)
         boxes = [torch.from_numpy(info.boxes_xywh[frame]) for frame in ids]
         augmentation = self.processing.augmentation
         if rng.python.random() < augmentation.gray:
@@ -55,7 +58,6 @@ class PlainSampler(TrackingSampler):
         if flip:
             frames = [np.fliplr(frame).copy() for frame in frames]
             masks = [mask.flip((1,)) for mask in masks]
-        n = len(choice.template)
         template = self._crops(frames[:n], boxes[:n], masks[:n], self.processing.template, rng)
         search = self._crops(frames[n:], boxes[n:], masks[n:], self.processing.search, rng)
         return template, search
@@ -68,7 +70,7 @@ class PlainSampler(TrackingSampler):
         settings: CropSettings,
         rng: SampleRng,
     ) -> Crops:
-        centres = [jitter_box(box, settings, rng) for box in boxes]
+        centres = [jittered(box, settings, rng) for box in boxes]
         cut = [crop(*item, settings) for item in zip(frames, boxes, centres, masks, strict=True)]
         brightness = [rng.numpy.uniform(0.8, 1.2) for _ in cut]
         flips = [rng.python.random() < self.processing.augmentation.frame_flip for _ in cut]
@@ -86,6 +88,14 @@ def read(dataset: Lasot, sequence: int, frame: int) -> np.ndarray:
     """A whole frame."""
     path = dataset.storage.root / dataset.frame_path(sequence, frame)
     return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def jittered(box: Tensor, settings: CropSettings, rng: SampleRng) -> Tensor:
+    """The box that a crop is taken around."""
+    size = box[2:] * torch.exp(torch.randn(2, generator=rng.torch) * settings.scale_jitter)
+    reach = size.prod().sqrt() * torch.tensor(settings.center_jitter).float()
+    centre = box[:2] + 0.5 * box[2:] + reach * (torch.rand(2, generator=rng.torch) - 0.5)
+    return torch.cat((centre - 0.5 * size, size))
 
 
 def mirrored(box: Tensor, flip: bool, last: float) -> Tensor:
