@@ -1,4 +1,4 @@
-"""Pack a data set into LMDB. Training finds it as ``<data set>_lmdb`` beside the original, which may then go."""
+"""Pack a data set into LMDB. Training and testing find it as ``<data set>_lmdb`` beside the original, which may go."""
 
 import argparse
 import sys
@@ -8,12 +8,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lib.config.paths import load_paths
+from lib.test.evaluation import BENCHMARKS
+from lib.test.evaluation.packing import PACKABLE_BENCHMARKS, pack_benchmark
 from lib.train.dataset.packing import PACKABLE, pack_dataset
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 from lib.utils.registry import lookup
 from lib.utils.storage import DirectoryStorage
 from lib.utils.storage_lmdb import PART_SUFFIX
+
+SETTINGS = {name: packable.setting for name, packable in PACKABLE.items()}
+SETTINGS |= {name: BENCHMARKS[benchmark].setting for name, benchmark in PACKABLE_BENCHMARKS.items()}
+"""Path setting of every data set that can be packed; empty where there is none."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -22,7 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Pack a data set into LMDB, in the layout that STARK and its relatives read. What was written is "
         "read back and compared. A run that was cut off goes on where it stopped; the original is never touched."
     )
-    parser.add_argument("dataset", help=f"one of {', '.join(PACKABLE)}")
+    parser.add_argument("dataset", help=f"one of {', '.join(SETTINGS)}")
     parser.add_argument("--source", type=Path, help="folder of the data set (default: as in the path settings)")
     parser.add_argument("--target", type=Path, help="folder to write (default: <source>_lmdb)")
     parser.add_argument("--data_dir", type=Path, help="folder of the data sets")
@@ -32,14 +38,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack one data set."""
     args = parse_args(argv)
-    setting = lookup(PACKABLE, args.dataset, "data set to pack").setting
+    setting = lookup(SETTINGS, args.dataset, "data set to pack")
     if args.source is None and not setting:
         raise InputError(f"{args.dataset}: say where it lies with --source")
-    source = args.source or load_paths("train", data_dir=args.data_dir).dataset_dir(setting)
+    kind, pack = ("train", pack_dataset) if args.dataset in PACKABLE else ("test", pack_benchmark)
+    source = args.source or load_paths(kind, data_dir=args.data_dir).dataset_dir(setting)
     target = args.target or source.with_name(source.name + PART_SUFFIX)
     if target.resolve() == source.resolve() or source.resolve() in target.resolve().parents:
         raise InputError(f"--target {target} lies in the data set itself")
-    report = pack_dataset(
+    report = pack(
         args.dataset,
         DirectoryStorage(source),
         target,
