@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from easydict import EasyDict
 from torch import nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 
 from lib.utils.errors import ConfigError
 from lib.utils.registry import lookup
@@ -100,4 +100,6 @@ def build_scheduler(optimizer: Optimizer, cfg: EasyDict) -> LRScheduler:
         if not schedule.MILESTONES:
             raise ConfigError("TRAIN.SCHEDULER.MILESTONES: the schedule Mstep needs at least one epoch")
         return MultiStepLR(optimizer, schedule.MILESTONES, gamma=schedule.GAMMA)
-    raise ConfigError(f"unknown TRAIN.SCHEDULER.TYPE {schedule.TYPE!r}; known: step, Mstep")
+    if schedule.TYPE == "cosine":
+        return CosineAnnealingLR(optimizer, train.EPOCH)
+    raise ConfigError(f"unknown TRAIN.SCHEDULER.TYPE {schedule.TYPE!r}; known: step, Mstep, cosine")

@@ -171,6 +171,8 @@ def build_trainer(
         mean=cfg.DATA.MEAN,
         std=cfg.DATA.STD,
         ce_weight=train.CE_WEIGHT,
+        label_sigma=train.LABEL_SIGMA,
+        guide_weight=train.GUIDE_WEIGHT,
     ).to(device)
     step = OptimizationStep(
         actor,

@@ -51,6 +51,8 @@ _DEFAULTS: dict[str, Any] = {
         "FREEZE_ENCODER": False,
         "ENCODER_OPEN": [],  # parts of parameter names that stay trainable in a frozen encoder
         "CE_WEIGHT": 1.0,
+        "GUIDE_WEIGHT": 0.0,  # weight of a loss that tells the encoder where the target is; 0: none, as published
+        "LABEL_SIGMA": 0.0,  # width in words of the curve that targets are spread over; 0: one word, as published
         "PRINT_INTERVAL": 50,  # steps
         "VAL_EPOCH_INTERVAL": 1,
         "SAVE_EVERY": 1,  # epochs
@@ -62,7 +64,7 @@ _DEFAULTS: dict[str, Any] = {
         "AMP_DTYPE": "bfloat16",
         "COMPILE": False,  # torch.compile the network
         "SCHEDULER": {
-            "TYPE": "step",  # step: one drop at LR_DROP_EPOCH; Mstep: drops at MILESTONES
+            "TYPE": "step",  # step: one drop at LR_DROP_EPOCH; Mstep: drops at MILESTONES; cosine: to 0 over EPOCH
             "DECAY_RATE": 0.1,  # factor of the one drop
             "MILESTONES": [],
             "GAMMA": 0.1,  # factor of each milestone
@@ -92,6 +94,7 @@ _DEFAULTS: dict[str, Any] = {
         "TEMPLATE": {"NUMBER": 1, "SIZE": 256, "FACTOR": 4.0, "CENTER_JITTER": 0.0, "SCALE_JITTER": 0.0},
         "SYNTHETIC": {  # the rendered data set SYNTHETIC
             "SEQUENCES": 1000,
+            "CACHE": 256,  # worlds kept ready in each worker, about 1.4 MB each
             "FRAMES": 60,
             "WIDTH": 320,
             "HEIGHT": 240,
@@ -152,7 +155,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
         "vit_test_patch16",
     ),
     "TRAIN.OPTIMIZER": ("ADAMW",),
-    "TRAIN.SCHEDULER.TYPE": ("step", "Mstep"),
+    "TRAIN.SCHEDULER.TYPE": ("step", "Mstep", "cosine"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
     "DATA.SEQ_FORMAT": ("xywh", "whxy", "corner"),
     "DATA.SAMPLER_MODE": ("causal", "order", "trident", "trident_pro", "stark"),
@@ -288,7 +291,7 @@ def _validate(cfg: EasyDict, source: str) -> None:
     for dotted in _POSITIVE:
         if get_option(cfg, dotted) <= 0:
             refuse(f"{dotted}: must be greater than 0, got {get_option(cfg, dotted)}")
-    for name in ("GLOBAL_BATCH", "SAVE_EVERY_STEPS", "KEEP_CHECKPOINTS", "KEEP_EVERY"):
+    for name in ("GLOBAL_BATCH", "SAVE_EVERY_STEPS", "KEEP_CHECKPOINTS", "KEEP_EVERY", "LABEL_SIGMA", "GUIDE_WEIGHT"):
         if cfg.TRAIN[name] < 0:
             refuse(f"TRAIN.{name}: must not be negative, got {cfg.TRAIN[name]}")
     for split in ("TRAIN", "VAL"):

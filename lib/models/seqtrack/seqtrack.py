@@ -254,21 +254,26 @@ class SeqTrack(nn.Module):
         # Faithful: the softmax runs over START and END too, so the coordinates need not sum to 1.
         return logits.softmax(dim=-1)[..., : self.vocabulary.bins]
 
-    def forward(self, template: Tensor, search: Tensor, tokens: Tensor) -> Tensor:
+    def forward(
+        self, template: Tensor, search: Tensor, tokens: Tensor, *, with_features: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Encode, then decode with teacher forcing.
 
         Args:
             template: (B, T, 3, Ht, Wt) normalised float.
             search: (B, S, 3, Hs, Ws) normalised float.
             tokens: (B, L) int, words that start with START, L at most 5 * S.
+            with_features: return the encoded search tokens, too.
 
         Returns:
-            (B, L, V) logits.
+            (B, L, V) logits; with ``with_features`` also (B, S * Ns, Ce).
 
         Raises:
             InputError: if a shape is not the model's.
         """
-        return self.decode(self.encode(template, search), tokens)
+        features = self.encode(template, search)
+        logits = self.decode(features, tokens)
+        return (logits, features[:, : search.shape[1] * self.encoder.num_search_tokens]) if with_features else logits
 
     def _project_memory(self, features: Tensor) -> list[LayerContext]:
         """Choose what the decoder looks at, narrow it, and project it for every layer."""

@@ -76,12 +76,37 @@ class CoordinateVocabulary:
         Returns:
             (..., 4) int64 tokens in the order of ``seq_format``.
         """
+        tokens = self.positions(boxes_xywh).long()  # Faithful: truncates, as the published models were trained.
+        # A box of negative size has swapped corners; it is read as an empty box rather than as a word that is no word.
+        return tokens.clamp(0, self.bins - 1)
+
+    def positions(self, boxes_xywh: Tensor) -> Tensor:
+        """Where the coordinates of boxes lie among the words, before they are rounded to one.
+
+        Args:
+            boxes_xywh: (..., 4) float, as for ``encode``.
+
+        Returns:
+            (..., 4) float in [0, bins - 1] in the order of ``seq_format``; negative for a size with swapped corners.
+        """
         # Faithful: cut as corners, before the conversion: the target of a partly outside object is its visible part.
         corners = box_xywh_to_xyxy(boxes_xywh).clamp(0, 1)
         values = corners if self.seq_format == "corner" else box_xyxy_to_cxcywh(corners)
-        tokens = (values * (self.bins - 1)).long()  # Faithful: truncates, as the published models were trained.
-        # A box of negative size has swapped corners; it is read as an empty box rather than as a word that is no word.
-        return tokens.clamp(0, self.bins - 1)[..., self._order]
+        return (values * (self.bins - 1))[..., self._order]
+
+    def soft_targets(self, positions: Tensor, sigma: float) -> Tensor:
+        """A normal curve over the coordinate words around each coordinate, for training that is told what is near.
+
+        Args:
+            positions: (..., 4), from ``positions``.
+            sigma: its width in words, greater than 0.
+
+        Returns:
+            (..., 4, bins) probabilities.
+        """
+        words = torch.arange(self.bins, device=positions.device, dtype=torch.float32)
+        distance = (words - positions.float().clamp(0, self.bins - 1).unsqueeze(-1)) / sigma
+        return (-0.5 * distance**2).softmax(dim=-1)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Turn words back into boxes.

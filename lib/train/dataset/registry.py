@@ -30,6 +30,7 @@ def _synthetic(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
         split="val" if name.endswith("_val") else "train",
         backgrounds=_folder(options.BACKGROUNDS, "BACKGROUNDS"),
         cutouts=_folder(options.CUTOUTS, "CUTOUTS"),
+        cache_sequences=options.CACHE,
         name=name,
     )
 
