@@ -73,10 +73,10 @@ def sample_target(
     patch = image[y0:y1, x0:x1]
     if patch.size == 0:
         return np.zeros((output_size, output_size, image.shape[2]), dtype=image.dtype), resize_factor
+    patch = _packed_rows(patch)
     if prepare is not None:
         patch = prepare(patch)
     padding = y0 - top, top + side - y1, x0 - left, left + side - x1
-    patch = _packed_rows(patch)
     if any(padding):
         patch = cv2.copyMakeBorder(patch, *padding, cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED, value=0)
     # Faithful: bilinear without anti-aliasing, as the published models were trained.
@@ -154,13 +154,15 @@ def transform_image_to_crop(
     Returns:
         (4,) xywh in crop pixels, or normalised so that the crop spans 0 to 1.
     """
-    crop_centre = crop_box_xywh[:2] + 0.5 * crop_box_xywh[2:]
-    centre = box_xywh[:2] + 0.5 * box_xywh[2:]
+    box, around = box_xywh.numpy(), crop_box_xywh.numpy()  # for so few numbers torch takes several times as long
+    resize_factor, last = float(resize_factor), int(crop_size) - 1
+    centre = box[:2] + 0.5 * box[2:]
+    crop_centre = around[:2] + 0.5 * around[2:]
     # Faithful: training maps around (S - 1) / 2 and divides by S - 1, tracking uses S (see map_box_back).
-    out_centre = (crop_size - 1) / 2 + (centre - crop_centre) * resize_factor
-    out_size = box_xywh[2:] * resize_factor
-    out = torch.cat((out_centre - 0.5 * out_size, out_size))
-    return out / (crop_size - 1) if normalize else out
+    out_centre = last / 2 + (centre - crop_centre) * resize_factor
+    out_size = box[2:] * resize_factor
+    out = np.concatenate((out_centre - 0.5 * out_size, out_size))
+    return torch.from_numpy(out / last if normalize else out)
 
 
 def map_box_back(
