@@ -14,8 +14,6 @@ except ImportError:  # pixels are the same without it, they only take longer
 REDUCTIONS = (8, 4, 2)
 """How many times smaller, in width and height, a JPEG can be decoded; coarsest first."""
 
-_ROW_BLOCK = 16
-"""Rows that a JPEG codes together, at most."""
 _BASELINE = 0xC0
 _START_OF_FRAME = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended and progressive; others are exotic
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
@@ -144,8 +142,8 @@ def _decode_jpeg(data: bytes, header: JpegHeader, reduction: int, rows: int | No
     """Decode by libjpeg-turbo, as OpenCV does, but no further down than needed; ``None`` if it refuses."""
     height = header.height
     if rows is not None and header.is_baseline:
-        # The last row that is decoded lacks its neighbour below, hence one block more than needed.
-        needed = (max(rows, 0) // _ROW_BLOCK + 2) * _ROW_BLOCK
+        # The last rows that are decoded lack their neighbours below, from which colours are interpolated.
+        needed = max(rows, 0) + 2 * reduction
         if needed < height:
             height = needed
             data = data[: header.height_at] + height.to_bytes(2, "big") + data[header.height_at + 2 :]

@@ -73,6 +73,22 @@ def test_reduced_pixels_are_averages(reduction, decoder):
     np.testing.assert_array_equal(upper[: 100 // reduction], small[: 100 // reduction])
 
 
+@pytest.mark.skipif(lazy_image.simplejpeg is None, reason="none")
+@pytest.mark.parametrize("reduction", (1, *REDUCTIONS))
+@pytest.mark.parametrize("sampling", ["411", "420", "422", "440", "444"])
+def test_few_rows_more_than_needed_are_decoded(sampling, reduction):
+    """Every row that a crop touches is whole, colours included, whatever the number of rows."""
+    flag = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")
+    data = encode(picture(), ".jpg", cv2.IMWRITE_JPEG_SAMPLING_FACTOR, flag)
+    image = EncodedImage(data, "a.jpg")
+    full = image.pixels(reduction)
+    for rows in range(0, 180, 7):
+        part = image.pixels(reduction, rows)
+        needed = rows // reduction + 1
+        assert needed <= len(part) <= needed + 2
+        np.testing.assert_array_equal(part[:needed], full[:needed])
+
+
 def test_other_formats_are_never_reduced(decoder):
     assert EncodedImage(KINDS["png"], "a.png").pixels(4, 10).shape == (205, 333, 3)
     pixels = picture()
