@@ -40,7 +40,7 @@ def test_from_seed_equals_the_global_generators() -> None:
     np.random.seed(7)
     torch.manual_seed(7)
     assert [rng.python.randint(0, 99) for _ in range(5)] == [random.randint(0, 99) for _ in range(5)]
-    assert rng.numpy.uniform() == np.random.uniform()
+    assert rng.numpy.uniform(size=700).tolist() == np.random.uniform(size=700).tolist()
     assert torch.equal(torch.randn(4, generator=rng.torch), torch.randn(4))
 
 
