@@ -1,6 +1,7 @@
 """What all data sets on disk share: annotations in an index, frames in a storage, and checks of what lies there."""
 
 import logging
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -89,7 +90,7 @@ class DiskDataset(TrainingDataset):
         """
         paths = [self.frame_path(sequence, frame) for frame in frame_ids]
         root, read = self.storage.root, self.storage.read_bytes
-        images = {path: EncodedImage(read(path), str(root / path)) for path in dict.fromkeys(paths)}
+        images = {path: EncodedImage(read(path), os.path.join(root, path)) for path in dict.fromkeys(paths)}
         return [images[path] for path in paths]
 
     def sequence_name(self, sequence: int) -> str:
