@@ -174,7 +174,11 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
             axes.plot([*angles, angles[0]], [*values, values[0]], label=label, **styles[tracker.label])
         axes.set_ylim(0, min(100.0, 10.0 * np.ceil(max(highest, 1.0) / 10.0)))
         axes.set_xticks(angles, [f"{name}\n({len(indices)})" for name, indices in groups.items()], fontsize=9)
-        axes.tick_params(axis="x", pad=22)
+        axes.tick_params(axis="x", pad=8)
+        for label, angle in zip(axes.get_xticklabels(), angles, strict=True):  # long names grow away from the circle
+            side = round(float(np.sin(angle)), 1)
+            label.set(horizontalalignment="left" if side > 0 else "right" if side < 0 else "center")
+            label.set_verticalalignment("center" if side else "bottom" if np.cos(angle) > 0 else "top")
         axes.tick_params(axis="y", labelsize=8, colors="#777777")
         axes.grid(color="#DDDDDD", linewidth=0.8)
         axes.set_title(f"{score} by attribute", loc="left", fontsize=13, fontweight="bold", pad=76)
