@@ -1,0 +1,49 @@
+"""Run one of OpenCV's trackers over folders of frames; called by ``against_opencv.py``, maybe by another Python.
+
+    python benchmarks/opencv_tracker.py CSRT 2 FOLDER [FOLDER ...]
+
+Needs OpenCV and NumPy only, so that it runs where the package opencv-contrib-python is. Each folder holds numbered JPEG
+frames and ``groundtruth.txt``, whose first line is the box to start from. Prints one JSON object: for each folder the
+boxes of all frames, and the seconds spent in the tracker.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import cv2
+
+
+def make_tracker(name):
+    """A fresh tracker; newer releases have some of them in a module of their own."""
+    for module in (cv2, getattr(cv2, "legacy", None)):
+        factory = getattr(module, f"Tracker{name}_create", None)
+        if factory is not None:
+            return factory()
+    sys.exit(f"OpenCV {cv2.__version__} has no tracker {name}: install opencv-contrib-python")
+
+
+def track(name, folder):
+    """Boxes [x, y, w, h] of all frames, and the seconds that the tracker took."""
+    frames = [cv2.imread(str(path)) for path in sorted(folder.glob("*.jpg"))]
+    box = tuple(round(float(value)) for value in (folder / "groundtruth.txt").read_text().split()[0].split(","))
+    boxes = [list(box)]
+    start = time.perf_counter()
+    tracker = make_tracker(name)
+    tracker.init(frames[0], box)
+    for frame in frames[1:]:
+        found, update = tracker.update(frame)
+        boxes.append([float(value) for value in update] if found else boxes[-1])  # a lost target stays where it was
+    return {"boxes": boxes, "seconds": time.perf_counter() - start}
+
+
+def main():
+    """Read the command line, track, print."""
+    name, threads, *folders = sys.argv[1:]
+    cv2.setNumThreads(int(threads))
+    json.dump({folder: track(name, Path(folder)) for folder in folders}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
