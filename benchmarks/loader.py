@@ -7,8 +7,8 @@ how much is shown below the table.
 
 Decoding takes most of the time, and the longer the larger the files are, so a ratio belongs to a size of files. The
 first two sizes are those of real frames of 1280 x 720 (60 to 150 KiB; the 3.5 million frames of LaSOT fill 227 GB, 63
-KiB each over all its frame sizes); the last is that of textured frames at JPEG quality 90, the hard case. The quality of
-the fabricated files is chosen so that they have the size.
+KiB each over all its frame sizes); the last is that of textured frames at JPEG quality 90, the hard case. The quality
+of the fabricated files is chosen so that they have the size.
 
     python benchmarks/loader.py
     python benchmarks/loader.py --kib 100 --config seqtrack_b384 --batches 24
