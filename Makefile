@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo test test-fast test-vot lint bench clean
+.PHONY: help install demo demo-train test test-fast test-vot lint bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -10,8 +10,11 @@ help:  ## list the targets
 install:  ## make .venv and install everything into it
 	@bash install.sh --venv
 
-demo: install  ## render videos, train a small tracker, test it, plot it: output/demo (about 10 minutes)
+demo: install  ## render videos, train a little, track with the bundled weights, plot: output/demo (3 minutes)
 	$(PYTHON) tracking/demo.py $(DEMO_FLAGS)
+
+demo-train: install  ## train the bundled weights again: output/demo_train (90 minutes on two cores)
+	$(PYTHON) tracking/train_demo.py $(DEMO_FLAGS)
 
 # Two processes with one thread each: most tests wait for a process to import torch.
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile

@@ -29,6 +29,7 @@ setup(
     extras_require={
         "vot": ["vot-toolkit==0.7.4", "attributee==0.1.9", "vot-trax>=4.0.2"],
         "profile": ["thop>=0.1.1"],
-        "dev": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.9", "setuptools>=64", "vot-trax>=4.0.2"],
+        "demo": ["onnx>=1.16"],
+        "dev": ["onnx>=1.16", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.9", "setuptools>=64", "vot-trax>=4.0.2"],
     },
 )

@@ -1,4 +1,4 @@
-"""The whole path in one command: render a benchmark, train a small tracker, test it, analyse it, make a video."""
+"""The whole path in one command: render a benchmark, train a little, track with the bundled weights, analyse, film."""
 
 import argparse
 import subprocess
@@ -7,27 +7,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.config.paths import PROJECT_ROOT, checkpoint_path
-from lib.config.seqtrack.config import load_config
+from lib.config.paths import PROJECT_ROOT
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 
 CONFIG = "seqtrack_demo"
 BENCHMARK_SEED = 2023
+MEDIA = Path("data/demo_media/val")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description="Render a held-out benchmark of short videos, train seqtrack_demo on other rendered videos, "
-        "test it, write the table, the plots and an annotated MP4. Everything lands in --output."
+        description="Render a held-out benchmark of short videos (of photos and cut-outs, if prepare_demo_data.py has "
+        "gathered them), train seqtrack_demo for a few steps on other videos, track the benchmark with the bundled "
+        "weights, write the table, the plots and an annotated MP4. Everything lands in --output."
     )
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="where everything is written")
-    parser.add_argument("--sequences", type=int, default=None, help="videos of the benchmark (default: 12; quick: 4)")
+    parser.add_argument("--sequences", type=int, default=None, help="videos of the benchmark (default: 12; quick: 3)")
     parser.add_argument("--frames", type=int, default=None, help="frames of each video (default: 80; quick: 20)")
     parser.add_argument("--threads", type=int, default=2, help="worker processes that render and track")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--quick", action="store_true", help="train for a few steps only: shows the path, tracks badly")
+    parser.add_argument("--quick", action="store_true", help="fewer videos, frames and steps: shows the path")
     return parser.parse_args(argv)
 
 
@@ -51,26 +52,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     start = time.perf_counter()
     out = args.output
-    data, videos = out / "data", out / "video"
-    sequences = args.sequences or (4 if args.quick else 12)
+    data, training, videos = out / "data", out / "training", out / "video"
+    sequences = args.sequences or (3 if args.quick else 12)
     frames = args.frames or (20 if args.quick else 80)
     places = ("--data_dir", data, "--save_dir", out)
+    pictures = [f"--{kind}={MEDIA / kind}" for kind in ("backgrounds", "cutouts") if (MEDIA / kind).is_dir()]
     run_step(
         "1/5 render a held-out benchmark",
         "make_synthetic.py",
         *("--layout", "got10k", "--split", "val", "--output", data / "got10k", "--seed", BENCHMARK_SEED),
-        *("--num_sequences", sequences, "--num_frames", frames, "--difficulty", "medium", "--workers", args.threads),
-    )
-    cfg = load_config(CONFIG)
-    quick = ("--override", "DATA.TRAIN.SAMPLE_PER_EPOCH=64") if args.quick else ()
-    run_step(
-        "2/5 train on other rendered videos",
-        "train.py",
-        *("--script", "seqtrack", "--config", CONFIG, "--save_dir", out, "--mode", "single", "--device", args.device),
-        *quick,
+        *("--num_sequences", sequences, "--num_frames", frames, "--difficulty", "mixed", "--workers", args.threads),
+        *pictures,
     )
     run_step(
-        "3/5 track the benchmark",
+        "2/5 a few steps of training, to see that it works (the weights below were trained before)",
+        "train_demo.py",
+        *("--save_dir", training, "--device", args.device, "--override", "TRAIN.EPOCH=1", "TRAIN.PRINT_INTERVAL=2"),
+        *(f"DATA.TRAIN.SAMPLE_PER_EPOCH={64 if args.quick else 320}", "DATA.SYNTHETIC.SEQUENCES=64"),
+    )
+    run_step(
+        "3/5 track the benchmark with the bundled weights",
         "test.py",
         *("seqtrack", CONFIG, "--dataset", "got10k_val", "--threads", args.threads, "--device", args.device, *places),
         "--overwrite",
@@ -90,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\nThe demo took {(time.perf_counter() - start) / 60:.1f} minutes. What it wrote:")
     for what, where in (
         ("benchmark", data / "got10k" / "val"),
-        ("checkpoint", checkpoint_path(out, CONFIG, cfg.TRAIN.EPOCH)),
-        ("TensorBoard", out / "tensorboard"),
+        ("short training", training),
         ("raw boxes", out / "test" / "tracking_results" / "seqtrack" / CONFIG),
         ("table and plots", out / "test" / "result_plots"),
         ("annotated MP4", videos),

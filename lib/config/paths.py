@@ -155,14 +155,21 @@ def checkpoint_path(save_dir: Path, config: str, epoch: int) -> Path:
     return checkpoint_dir(save_dir, config) / f"SEQTRACK_ep{epoch:04d}.pth.tar"
 
 
+def bundled_checkpoint(config: str) -> Path:
+    """File of the weights that come with this project, whether there are such weights or not."""
+    return PROJECT_ROOT / "data" / "demo" / f"{config}.pth.tar"
+
+
 def find_checkpoint(save_dir: Path, config: str, epoch: int) -> Path:
     """Checkpoint to test: that of ``epoch``, or ``SEQTRACK.pth.tar`` as the model zoo names its files.
 
+    Where there is neither, the weights that come with this project, which are those of ``seqtrack_demo``.
+
     Raises:
-        CheckpointError: if there is neither; the message names both places.
+        CheckpointError: if there is none; the message names the places.
     """
     candidates = (checkpoint_path(save_dir, config, epoch), checkpoint_dir(save_dir, config) / "SEQTRACK.pth.tar")
-    for path in candidates:
+    for path in (*candidates, bundled_checkpoint(config)):
         if path.is_file():
             return path
     raise CheckpointError(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from lib.train.data.sampler import SampleKey
+from lib.train.dataset.registry import build_dataset
 from lib.train.dataset.synthetic import MIN_VISIBLE_FRACTION, Synthetic
+from lib.utils.image_io import write_image
 from tests.train.world import make_sampler, tiny_config
 
 
@@ -45,3 +47,14 @@ def test_samples_can_be_drawn(difficulty):
     sampler = make_sampler(tiny_config(), datasets=[make(difficulty=difficulty)])
     sample = sampler.sample(SampleKey(1, 0))
     assert sample.views.search.crops.std() > 1
+
+
+def test_painted_worlds_leave_the_pictures_alone(tmp_path):
+    """Folders of pictures may be given for one data set and not for the other of the same training."""
+    write_image(tmp_path / "photo.png", np.full((300, 400, 3), 77, dtype=np.uint8))
+    cfg = tiny_config(DATA__SYNTHETIC__BACKGROUNDS=str(tmp_path), DATA__SYNTHETIC__CACHE=3)
+    photos, painted = (build_dataset(name, cfg, None) for name in ("SYNTHETIC", "SYNTHETIC_painted"))
+    assert photos.cache_sequences == painted.cache_sequences == 3
+    assert not np.array_equal(photos.frames(0, [0])[0], painted.frames(0, [0])[0])
+    plain = build_dataset("SYNTHETIC", tiny_config(), None)
+    np.testing.assert_array_equal(plain.frames(0, [0])[0], painted.frames(0, [0])[0])

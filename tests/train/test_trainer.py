@@ -220,6 +220,19 @@ def test_options_that_may_change():
     assert config_differences(saved, tiny_config(DATA__SEQ_FORMAT="corner")) == ["DATA.SEQ_FORMAT was xywh, is corner"]
 
 
+def test_a_cosine_ends_with_the_last_epoch():
+    saved = plain_config(tiny_config(TRAIN__SCHEDULER__TYPE="cosine", TRAIN__EPOCH=5))
+    longer = tiny_config(TRAIN__SCHEDULER__TYPE="cosine", TRAIN__EPOCH=9)
+    assert config_differences(saved, longer) == ["TRAIN.EPOCH was 5, is 9"]
+
+
+def test_options_younger_than_a_checkpoint():
+    saved = plain_config(tiny_config())
+    del saved["TRAIN"]["GUIDE_WEIGHT"]
+    assert config_differences(saved, tiny_config()) == []
+    assert config_differences(saved, tiny_config(TRAIN__GUIDE_WEIGHT=1.0)) == ["TRAIN.GUIDE_WEIGHT was 0.0, is 1.0"]
+
+
 def test_finished_run_has_nothing_to_do(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)

@@ -22,14 +22,15 @@ def _folder(text: str, key: str) -> Path | None:
 
 def _synthetic(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
     options = cfg.DATA.SYNTHETIC
+    painted = name.endswith("_painted")
     return Synthetic(
         num_sequences=options.SEQUENCES,
         num_frames=options.FRAMES,
         size=(options.WIDTH, options.HEIGHT),
         difficulty=options.DIFFICULTY,
         split="val" if name.endswith("_val") else "train",
-        backgrounds=_folder(options.BACKGROUNDS, "BACKGROUNDS"),
-        cutouts=_folder(options.CUTOUTS, "CUTOUTS"),
+        backgrounds=None if painted else _folder(options.BACKGROUNDS, "BACKGROUNDS"),
+        cutouts=None if painted else _folder(options.CUTOUTS, "CUTOUTS"),
         cache_sequences=options.CACHE,
         name=name,
     )
@@ -37,6 +38,7 @@ def _synthetic(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
 
 DATASETS: dict[str, Builder] = {
     "SYNTHETIC": _synthetic,
+    "SYNTHETIC_painted": _synthetic,  # no photos and cut-outs even where folders of them are given
     "SYNTHETIC_val": _synthetic,
     **DISK_DATASETS,
 }

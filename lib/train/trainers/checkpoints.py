@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
+from lib.config.seqtrack.config import default_config
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError
 
@@ -23,7 +24,8 @@ FREE_OPTIONS = (
     "DATA.VAL",
     "DATA.BAD_SAMPLES",
     "DATA.MAX_BAD_SAMPLES",
-    "TRAIN.EPOCH",
+    "DATA.SYNTHETIC.CACHE",
+    "TRAIN.EPOCH",  # but for a cosine, which ends with the last one
     "TRAIN.NUM_WORKER",
     "TRAIN.PRINT_INTERVAL",
     "TRAIN.VAL_EPOCH_INTERVAL",
@@ -185,14 +187,20 @@ def load_resume_state(path: Path, config: Mapping[str, Any], samples_per_step: i
 
 
 def config_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """Options that differ in a way that matters, each as ``KEY: saved value, now value``."""
-    before, after = _flatten(saved), _flatten(current)
+    """Options that differ in a way that matters, each as ``KEY was saved value, is value``.
+
+    An option that the checkpoint does not know is younger than it; it was made as the default says.
+    """
+    before, after = _flatten(default_config()) | _flatten(saved), _flatten(current)
+    free = set(FREE_OPTIONS)
+    if after.get("TRAIN.SCHEDULER.TYPE") == "cosine":
+        free.remove("TRAIN.EPOCH")
     absent = "absent"
     return [
         f"{key} was {before.get(key, absent)}, is {after.get(key, absent)}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key, absent) != after.get(key, absent)
-        and not any(f"{key}.".startswith(f"{free}.") for free in FREE_OPTIONS)
+        and not any(f"{key}.".startswith(f"{option}.") for option in free)
     ]
 
 

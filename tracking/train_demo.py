@@ -1,0 +1,79 @@
+"""Train the demo tracker again and write its weights as they are bundled: half precision, nothing else.
+
+    python tracking/train_demo.py            # what `make demo-train` runs: 90 minutes on two CPU cores
+
+Uses what tracking/prepare_demo_data.py gathers (photos, cut-outs, a pretrained encoder); what is missing of it is
+replaced by painted videos and an encoder that starts from nothing, which tracks worse. An interrupted run goes on where
+it stopped.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.config.paths import PROJECT_ROOT, checkpoint_path
+from lib.config.seqtrack.config import experiment_name, load_config, parse_override
+from lib.config.seqtrack.fallback import overrides_without_files
+from lib.utils.checkpoint import load_checkpoint, save_checkpoint
+from lib.utils.cli import run_script
+from lib.utils.errors import InputError
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="seqtrack_demo", help="experiment (default: seqtrack_demo)")
+    parser.add_argument(
+        "--save_dir", type=Path, default=Path("output/demo_train"), help="checkpoints and logs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--export", type=Path, default=None, help="file of the weights (default: SAVE_DIR/<config>.pth.tar)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="options that win over the file")
+    return parser.parse_args(argv)
+
+
+def export_weights(checkpoint: Path, target: Path) -> int:
+    """Write the network's weights in half precision and return the size of the file in bytes.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be read, or the file cannot be written.
+    """
+    state = load_checkpoint(checkpoint)
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in state["net"].items()}
+    kept = {key: state[key] for key in ("epoch", "net_type", "config_name", "config") if key in state}
+    save_checkpoint({"net": weights, **kept}, target)
+    return target.stat().st_size
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, export, say what was written."""
+    args = parse_args(argv)
+    given = dict(map(parse_override, args.override))
+    missing = overrides_without_files(load_config(args.config, given))
+    if missing:
+        print("not everything is there that tracking/prepare_demo_data.py gathers; without it:", flush=True)
+    overrides = [*args.override]
+    for key, value in missing.items():
+        overrides.append(f"{key}={value!r}" if value == "" else f"{key}={value}")
+        print(f"  {overrides[-1]}", flush=True)
+    command = [sys.executable, str(PROJECT_ROOT / "tracking" / "train.py"), "--script", "seqtrack"]
+    command += ["--config", args.config, "--save_dir", str(args.save_dir), "--mode", "single", "--device", args.device]
+    command += ["--override", *overrides] if overrides else []
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise InputError(f"the training stopped with exit code {code}; its message stands above")
+    name = experiment_name(args.config)
+    epochs = load_config(args.config, given).TRAIN.EPOCH
+    target = args.export or args.save_dir / f"{name}.pth.tar"
+    size = export_weights(checkpoint_path(args.save_dir, name, epochs), target)
+    print(f"weights in half precision: {target} ({size / 2**20:.1f} MiB)")
+    print(f"use them: python tracking/video_demo.py seqtrack {args.config} CLIP --checkpoint {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
