@@ -15,7 +15,6 @@ from pathlib import Path
 
 from lib.config.paths import PROJECT_ROOT, checkpoint_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_override
-from lib.config.seqtrack.fallback import overrides_without_files
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
@@ -53,16 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, export, say what was written."""
     args = parse_args(argv)
     given = dict(map(parse_override, args.override))
-    missing = overrides_without_files(load_config(args.config, given))
-    if missing:
-        print("not everything is there that tracking/prepare_demo_data.py gathers; without it:", flush=True)
-    overrides = [*args.override]
-    for key, value in missing.items():
-        overrides.append(f"{key}={value!r}" if value == "" else f"{key}={value}")
-        print(f"  {overrides[-1]}", flush=True)
     command = [sys.executable, str(PROJECT_ROOT / "tracking" / "train.py"), "--script", "seqtrack"]
     command += ["--config", args.config, "--save_dir", str(args.save_dir), "--mode", "single", "--device", args.device]
-    command += ["--override", *overrides] if overrides else []
+    command += ["--override", *args.override] if args.override else []
     code = subprocess.run(command, check=False).returncode
     if code:
         raise InputError(f"the training stopped with exit code {code}; its message stands above")

@@ -10,6 +10,7 @@ Ctrl-C and SIGTERM write a checkpoint after the step in hand; the exit code is t
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -22,11 +23,14 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from lib.config.paths import load_paths, log_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_override
+from lib.config.seqtrack.fallback import overrides_without_files
 from lib.train.distributed import choose_device, process_group, read_launch
 from lib.train.train_script import RunSettings, TrackHook, run
 from lib.utils.cli import run_script
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
+
+logger = logging.getLogger(__name__)
 
 SCRIPTS = {"seqtrack": run}
 """What can be trained, by the name given to ``--script``."""
@@ -81,12 +85,17 @@ def train(
     if args.seed is not None:
         overrides["TRAIN.SEED"] = args.seed
     cfg = load_config(args.config, overrides)
+    missing = overrides_without_files(cfg)
+    if missing:
+        cfg = load_config(args.config, overrides | missing)
     paths = load_paths("train", save_dir=args.save_dir, data_dir=args.data_dir)
     name = experiment_name(args.config)
     launch = read_launch(os.environ, local_rank)
     device = choose_device(args.device, launch)
     with process_group(launch, device):
         setup_logging(log_path(paths.save_dir, name))
+        for key, value in missing.items():
+            logger.warning("doing without a file that is not there: %s is now %r", key, value)
         settings = RunSettings(name, paths, device, args.resume, launch.local_world_size, track, track_every)
         return script(cfg, settings)
 

@@ -63,6 +63,7 @@ _DEFAULTS: dict[str, Any] = {
         "AMP": False,
         "AMP_DTYPE": "bfloat16",
         "COMPILE": False,  # torch.compile the network
+        "WITHOUT_FILES": False,  # do without pictures and encoder weights that are missing, and say so in the log
         "SCHEDULER": {
             "TYPE": "step",  # step: one drop at LR_DROP_EPOCH; Mstep: drops at MILESTONES; cosine: to 0 over EPOCH
             "DECAY_RATE": 0.1,  # factor of the one drop

@@ -14,9 +14,12 @@ def overrides_without_files(cfg: EasyDict) -> dict[str, Any]:
 
     Returns:
         Values by dotted key: painted videos where a folder of pictures is missing, and an encoder that starts from
-        nothing (at the learning rate of the rest) where the file of its weights is. Empty if all is there.
+        nothing (at the learning rate of the rest) where the file of its weights is. Empty if all is there, or the
+        experiment does not allow it (TRAIN.WITHOUT_FILES): then the missing file is an error where it is needed.
     """
     overrides: dict[str, Any] = {}
+    if not cfg.TRAIN.WITHOUT_FILES:
+        return overrides
     for name in ("BACKGROUNDS", "CUTOUTS"):
         folder = cfg.DATA.SYNTHETIC[name]
         if folder and not Path(folder).is_dir():

@@ -34,6 +34,7 @@ FREE_OPTIONS = (
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.KEEP_EVERY",
     "TRAIN.COMPILE",
+    "TRAIN.WITHOUT_FILES",
     # How a step's samples are shared out; their number is compared by itself.
     "TRAIN.BATCH_SIZE",
     "TRAIN.GLOBAL_BATCH",
