@@ -27,6 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.config.paths import PROJECT_ROOT
+from lib.config.seqtrack.config import experiment_name
 from lib.synthetic import SyntheticSequence, write_got10k
 from lib.synthetic.presets import PRESETS
 from lib.test.analysis.metrics import score_sequence, summarise
@@ -143,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     everything = [folder for part in folders.values() for folder in part]
     kind = "held-out photos and cut-outs" if args.media.is_dir() else f"painted: there is no {args.media}"
     print(f"{len(everything)} videos of {args.frames} frames ({kind}), {args.threads} threads")
-    tracked = {args.config: track_ours(args, everything)}
+    tracked = {experiment_name(args.config): track_ours(args, everything)}
     tracked |= {name: track_opencv(args, name, everything) for name in args.opencv}
     tables = {}
     for title, part in (*folders.items(), ("all", everything)):

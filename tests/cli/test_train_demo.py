@@ -1,0 +1,121 @@
+"""``tracking/train_demo.py``, its weights, and the bundled ones."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import against_opencv
+from lib.config.paths import PROJECT_ROOT, bundled_checkpoint, find_checkpoint
+from lib.config.seqtrack.config import load_config
+from lib.models.seqtrack import build_seqtrack
+from lib.synthetic import SyntheticSequence
+from lib.test.parameter.seqtrack import parameters
+from lib.test.tracker.engine import SeqTrackEngine
+from lib.utils.checkpoint import load_checkpoint, load_model_weights
+from lib.utils.errors import InputError
+from tests.cli.test_readme import TINY
+
+MAX_MIB = 40
+
+
+@pytest.fixture
+def tiny_yaml(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.mark.slow
+def test_trains_exports_and_the_export_tracks(tmp_path: Path, tiny_yaml: Path) -> None:
+    """Pictures that are missing are done without, and said."""
+    missing = ["TRAIN.WITHOUT_FILES=true", f"DATA.SYNTHETIC.CUTOUTS={tmp_path / 'nowhere'}", "TRAIN.EPOCH=1"]
+    command = [
+        sys.executable,
+        PROJECT_ROOT / "tracking" / "train_demo.py",
+        "--config",
+        tiny_yaml,
+        "--save_dir",
+        tmp_path,
+    ]
+    done = subprocess.run(
+        [*map(str, command), "--device", "cpu", "--override", *missing], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "doing without a file that is not there: DATA.SYNTHETIC.CUTOUTS is now ''" in done.stderr + done.stdout
+    target = tmp_path / "tiny.pth.tar"
+    assert f"weights in half precision: {target}" in done.stdout
+    state = load_checkpoint(target)
+    assert {value.dtype for value in state["net"].values() if value.is_floating_point()} == {torch.float16}
+    assert "optimizer" not in state
+    engine = SeqTrackEngine(parameters(tiny_yaml, checkpoint=target, device="cpu"))
+    frame = np.zeros((120, 160, 3), dtype=np.uint8)
+    engine.step([engine.start(frame, [50, 40, 20, 20])], [frame])
+
+
+def test_bundled_weights_are_found_where_nothing_was_trained(tmp_path: Path) -> None:
+    assert find_checkpoint(tmp_path, "seqtrack_demo", 7) == bundled_checkpoint("seqtrack_demo")
+    own = tmp_path / "checkpoints" / "train" / "seqtrack" / "seqtrack_demo" / "SEQTRACK_ep0007.pth.tar"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert find_checkpoint(tmp_path, "seqtrack_demo", 7) == own
+
+
+def test_bundled_weights_are_small_and_fit() -> None:
+    path = bundled_checkpoint("seqtrack_demo")
+    assert path.stat().st_size < MAX_MIB * 2**20
+    state = load_checkpoint(path)
+    assert set(state) == {"net", "epoch", "net_type", "config_name", "config"}
+    assert {value.dtype for value in state["net"].values() if value.is_floating_point()} == {torch.float16}
+    load_model_weights(build_seqtrack(load_config("seqtrack_demo")), state, path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bundled_weights_track(seed: int) -> None:
+    """Painted things on painted ground, which were a fifth of the training; these worlds were not among them."""
+    world = SyntheticSequence(seed, num_frames=30, size=(320, 240), difficulty="easy", split="val")
+    engine = SeqTrackEngine(parameters("seqtrack_demo", checkpoint=bundled_checkpoint("seqtrack_demo"), device="cpu"))
+    state = engine.start(world.frame(0), world.boxes_xywh[0])
+    x, y, w, h = engine.step([state], [world.frame(0)])[0].box_xywh
+    for number in range(1, 30):
+        x, y, w, h = engine.step([state], [world.frame(number)])[0].box_xywh
+    tx, ty, tw, th = world.boxes_xywh[-1]
+    shared = max(0, min(x + w, tx + tw) - max(x, tx)) * max(0, min(y + h, ty + th) - max(y, ty))
+    assert shared / (w * h + tw * th - shared) > 0.4
+
+
+@pytest.mark.slow
+def test_comparison_with_opencv(tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tracker MIL is in every OpenCV; one painted video of a few frames for each difficulty."""
+    engine = build_seqtrack(load_config(tiny_yaml))
+    checkpoint = tmp_path / "weights.pth.tar"
+    torch.save({"net": engine.state_dict()}, checkpoint)
+    flags = [
+        "--config",
+        tiny_yaml,
+        "--checkpoint",
+        checkpoint,
+        "--media",
+        tmp_path / "none",
+        "--output",
+        tmp_path / "out",
+    ]
+    small = ["--sequences", 1, "--frames", 4, "--threads", 1, "--opencv", "MIL"]
+    assert against_opencv.main([str(flag) for flag in (*flags, *small)]) == 0
+    printed = capsys.readouterr().out
+    assert "3 videos of 4 frames (painted: there is no" in printed and "all (3 videos)" in printed
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert set(scores) == {"easy", "medium", "hard", "all"}
+    assert set(scores["all"]) == {"tiny", "MIL"}
+    assert scores["all"]["MIL"]["frames/s"] > 0 and 0 <= scores["easy"]["MIL"]["AUC"] <= 100
+
+
+def test_comparison_without_the_trackers(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--opencv_python .*nowhere: No such file"):
+        against_opencv.track_opencv(
+            against_opencv.parse_args(["--opencv_python", str(tmp_path / "nowhere")]), "CSRT", [tmp_path]
+        )
