@@ -14,8 +14,9 @@ from lib.train.data.batch import TrainingBatch
 from lib.train.optimization import build_scheduler
 from lib.utils.box_ops import box_xywh_to_cxcywh
 from lib.utils.errors import ConfigError
-from tests.models.tiny import tiny_config, tiny_images, tiny_model
-from tests.train.world import make_loader
+from tests.models import tiny
+from tests.models.tiny import tiny_images, tiny_model
+from tests.train.world import make_loader, make_trainer, tiny_config
 
 BOXES = torch.tensor([[[0.1, 0.3, 0.4, 0.3]], [[0.55, 0.0, 0.2, 0.9]]])  # (B, S, 4) xywh
 
@@ -114,7 +115,7 @@ def test_a_box_between_the_tokens_has_one():
 def test_all_losses_reach_the_encoder(options):
     network = tiny_model().float()
     actor = SeqTrackActor(network, network.vocabulary, mean=[0.0] * 3, std=[1.0] * 3, **options)
-    batch = next(iter(make_loader(tiny_config()).epoch(1)))
+    batch = next(iter(make_loader(tiny.tiny_config()).epoch(1)))
     output = actor(batch)
     assert isinstance(batch, TrainingBatch) and 0 <= output.iou <= 1
     output.loss.backward()
@@ -142,7 +143,34 @@ def test_cosine_falls_to_zero_over_all_epochs():
     assert rates == pytest.approx([(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)])
 
 
-@pytest.mark.parametrize("key", ["LABEL_SIGMA", "GUIDE_WEIGHT"])
+def test_smoothing_averages_neighbouring_words_and_leaves_the_rest():
+    network = tiny_model().float()
+    layer, bins = network.vocab_embed.layers[-1], network.vocabulary.bins
+    with torch.no_grad():
+        layer.bias.zero_()
+        layer.bias[10] = 1.0
+    before = layer.weight[bins:].clone()
+    network.smooth_words(2.0)
+    distance = torch.arange(bins) - 10.0
+    expected = torch.exp(-(distance**2) / 8) / (2 * math.sqrt(2 * math.pi))
+    torch.testing.assert_close(layer.bias[3:20], expected[3:20], atol=1e-3, rtol=0.05)
+    assert torch.equal(layer.weight[bins:], before)
+    constant = tiny_model().float()
+    with torch.no_grad():
+        constant.vocab_embed.layers[-1].weight[:bins] = 3.0
+    constant.smooth_words(2.0)
+    torch.testing.assert_close(constant.vocab_embed.layers[-1].weight[:bins], torch.full((bins, 16), 3.0))
+
+
+def test_words_are_smoothed_after_each_epoch(tmp_path, monkeypatch):
+    widths = []
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, TRAIN__SMOOTH_WORDS=1.5), tmp_path)
+    monkeypatch.setattr(trainer.network, "smooth_words", widths.append)
+    trainer.train()
+    assert widths == [1.5, 1.5]
+
+
+@pytest.mark.parametrize("key", ["LABEL_SIGMA", "GUIDE_WEIGHT", "SMOOTH_WORDS"])
 def test_negative_weights_are_refused(key):
     with pytest.raises(ConfigError, match=f"TRAIN.{key}: must not be negative"):
         default_config({f"TRAIN.{key}": -1.0})

@@ -53,6 +53,7 @@ _DEFAULTS: dict[str, Any] = {
         "CE_WEIGHT": 1.0,
         "GUIDE_WEIGHT": 0.0,  # weight of a loss that tells the encoder where the target is; 0: none, as published
         "LABEL_SIGMA": 0.0,  # width in words of the curve that targets are spread over; 0: one word, as published
+        "SMOOTH_WORDS": 0.0,  # words over which scores are averaged after each epoch; 0: none, as published
         "PRINT_INTERVAL": 50,  # steps
         "VAL_EPOCH_INTERVAL": 1,
         "SAVE_EVERY": 1,  # epochs
@@ -165,6 +166,12 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "DATA.SYNTHETIC.DIFFICULTY": ("easy", "medium", "hard", "mixed"),
 }
 """Allowed values by dotted key; the tables that implement them are tested to hold the same names."""
+
+# Options of TRAIN.
+_NOT_NEGATIVE = (
+    *("GLOBAL_BATCH", "SAVE_EVERY_STEPS", "KEEP_CHECKPOINTS", "KEEP_EVERY"),
+    *("LABEL_SIGMA", "GUIDE_WEIGHT", "SMOOTH_WORDS"),
+)
 
 _POSITIVE = (
     *("MODEL.HIDDEN_DIM", "MODEL.BINS", "MODEL.ENCODER.STRIDE"),
@@ -292,7 +299,7 @@ def _validate(cfg: EasyDict, source: str) -> None:
     for dotted in _POSITIVE:
         if get_option(cfg, dotted) <= 0:
             refuse(f"{dotted}: must be greater than 0, got {get_option(cfg, dotted)}")
-    for name in ("GLOBAL_BATCH", "SAVE_EVERY_STEPS", "KEEP_CHECKPOINTS", "KEEP_EVERY", "LABEL_SIGMA", "GUIDE_WEIGHT"):
+    for name in _NOT_NEGATIVE:
         if cfg.TRAIN[name] < 0:
             refuse(f"TRAIN.{name}: must not be negative, got {cfg.TRAIN[name]}")
     for split in ("TRAIN", "VAL"):

@@ -254,6 +254,22 @@ class SeqTrack(nn.Module):
         # Faithful: the softmax runs over START and END too, so the coordinates need not sum to 1.
         return logits.softmax(dim=-1)[..., : self.vocabulary.bins]
 
+    @torch.no_grad()
+    def smooth_words(self, sigma: float) -> None:
+        """Average the scores of neighbouring coordinate words: the last layer's rows, under a normal curve.
+
+        In a short training each word has been the target a few times only, and the likeliest of all words is chosen by
+        the noise of its own row. Ours; not in the paper.
+
+        Args:
+            sigma: width of the curve in words, greater than 0.
+        """
+        layer, bins = self.vocab_embed.layers[-1], self.vocabulary.bins
+        words = torch.arange(bins, device=layer.weight.device, dtype=torch.float32)
+        curve = (-0.5 * ((words[:, None] - words) / sigma) ** 2).softmax(dim=-1)
+        for parameter in (layer.weight, layer.bias):
+            parameter[:bins] = (curve @ parameter[:bins].float()).to(parameter.dtype)
+
     def forward(
         self, template: Tensor, search: Tensor, tokens: Tensor, *, with_features: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:

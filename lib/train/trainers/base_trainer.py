@@ -40,6 +40,7 @@ class TrainerSettings:
         save_every_steps: steps between checkpoints inside an epoch; 0 writes none there.
         print_interval: steps between log lines.
         val_interval: epochs between validations.
+        smooth_words: sigma of ``SeqTrack.smooth_words``, applied after each epoch; 0 leaves it out.
     """
 
     epochs: int
@@ -47,6 +48,7 @@ class TrainerSettings:
     save_every_steps: int = 0
     print_interval: int = 50
     val_interval: int = 1
+    smooth_words: float = 0.0
 
 
 class BaseTrainer(ABC):

@@ -60,6 +60,8 @@ class LTRTrainer(BaseTrainer):
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
         """Train for one epoch from ``steps_done`` on, validate if it is time, and return the means by split."""
         results = {"train": self._train_epoch(epoch)}
+        if self.settings.smooth_words > 0:
+            self.network.smooth_words(self.settings.smooth_words)
         is_last = epoch == self.settings.epochs
         if self.val_loader is not None and (epoch % self.settings.val_interval == 0 or is_last):
             results["val"] = self._validate(epoch)
