@@ -50,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="our experiment (default: seqtrack_demo)")
     parser.add_argument("--checkpoint", type=Path, default=None, help="our weights (default: the bundled ones)")
+    parser.add_argument("--dtype", nargs="+", default=["float32"], help="of ours; several are several rows")
     parser.add_argument("--media", type=Path, default=Path("data/demo_media/val"), help="folder of held-out pictures")
     parser.add_argument("--sequences", type=int, default=15, help="videos of each difficulty (default: 15)")
     parser.add_argument("--frames", type=int, default=120, help="of each video (default: 120)")
@@ -81,11 +82,11 @@ def read_truth(folder: Path) -> np.ndarray:
     return parse_boxes(path.read_text(), str(path))
 
 
-def track_ours(args: argparse.Namespace, folders: list[Path]) -> dict[str, dict]:
+def track_ours(args: argparse.Namespace, dtype: str, folders: list[Path]) -> dict[str, dict]:
     """Boxes and seconds of our tracker, in the form that ``opencv_tracker.py`` prints."""
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    engine = SeqTrackEngine(parameters(args.config, checkpoint=args.checkpoint, device="cpu"))
+    engine = SeqTrackEngine(parameters(args.config, checkpoint=args.checkpoint, device="cpu", dtype=dtype))
     result = {}
     for number, folder in enumerate([folders[0], *folders]):  # the first one warms up
         frames = [read_image(path) for path in sorted(folder.glob("*.jpg"))]
@@ -130,9 +131,9 @@ def score(tracked: dict[str, dict]) -> dict[str, float]:
 def show(title: str, rows: dict[str, dict[str, float]]) -> None:
     """Print one table."""
     columns = (*COLUMNS, "frames/s")
-    print(f"\n{title}\n{'tracker':<14}" + "".join(f"{name:>9}" for name in columns))
+    print(f"\n{title}\n{'tracker':<24}" + "".join(f"{name:>9}" for name in columns))
     for tracker, values in rows.items():
-        print(f"{tracker:<14}" + "".join(f"{values[name]:9.1f}" for name in columns), flush=True)
+        print(f"{tracker:<24}" + "".join(f"{values[name]:9.1f}" for name in columns), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     everything = [folder for part in folders.values() for folder in part]
     kind = "held-out photos and cut-outs" if args.media.is_dir() else f"painted: there is no {args.media}"
     print(f"{len(everything)} videos of {args.frames} frames ({kind}), {args.threads} threads")
-    tracked = {experiment_name(args.config): track_ours(args, everything)}
+    ours = experiment_name(args.config)
+    tracked = {f"{ours} {dtype}": track_ours(args, dtype, everything) for dtype in args.dtype}
     tracked |= {name: track_opencv(args, name, everything) for name in args.opencv}
     tables = {}
     for title, part in (*folders.items(), ("all", everything)):

@@ -110,7 +110,7 @@ def test_comparison_with_opencv(tmp_path: Path, tiny_yaml: Path, capsys: pytest.
     assert "3 videos of 4 frames (painted: there is no" in printed and "all (3 videos)" in printed
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert set(scores) == {"easy", "medium", "hard", "all"}
-    assert set(scores["all"]) == {"tiny", "MIL"}
+    assert set(scores["all"]) == {"tiny float32", "MIL"}
     assert scores["all"]["MIL"]["frames/s"] > 0 and 0 <= scores["easy"]["MIL"]["AUC"] <= 100
 
 
