@@ -29,6 +29,10 @@ ELSEWHERE = {
     "bash install.sh",
     "source .venv/bin/activate",
     "make demo",
+    "make demo-train",  # see test_train_demo.py
+    "python tracking/prepare_demo_data.py",  # see tests/synthetic/test_demo_media.py
+    "python -m venv .venv-opencv",
+    "python benchmarks/against_opencv.py --opencv_python .venv-opencv/bin/python --dtype float32 bfloat16",  # likewise
     "conda create -n seqtrack python=3.12",
     "conda activate seqtrack",
     'pip install -e ".[vot]"',

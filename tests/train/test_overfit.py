@@ -12,14 +12,21 @@ from lib.train.train_script import build_trainer
 from lib.train.trainers.checkpoints import CheckpointStore
 from tests.train.world import CPU, make_loader, make_sampler
 
-STEPS = 36
+STEPS = 64
+FROM_NOTHING = {
+    "MODEL.ENCODER.PRETRAIN_TYPE": "sincos",
+    "TRAIN.LR": 1e-3,
+    "TRAIN.ENCODER_MULTIPLIER": 0.3,
+    "TRAIN.LABEL_SIGMA": 1.0,
+    "TRAIN.NUM_WORKER": 0,
+}
 
 
 @pytest.mark.slow
 def test_eight_sequences_by_heart(tmp_path):
     """Two samples of each of eight sequences, jittered and augmented as in training, are said right."""
     torch.manual_seed(0)
-    cfg = load_config("seqtrack_demo", {"TRAIN.LR": 1e-3, "TRAIN.BATCH_SIZE": 16, "TRAIN.NUM_WORKER": 0})
+    cfg = load_config("seqtrack_demo", FROM_NOTHING)
     worlds = Synthetic(num_sequences=8, num_frames=30, size=(160, 120), difficulty="easy")
     sampler = make_sampler(cfg, datasets=[worlds])
     by_sequence = {}
@@ -35,7 +42,7 @@ def test_eight_sequences_by_heart(tmp_path):
 
     store = CheckpointStore(tmp_path)
     loader = make_loader(cfg, datasets=[worlds])
-    trainer = build_trainer(cfg, build_seqtrack(cfg), loader, None, store, "demo", CPU)
+    trainer = build_trainer(cfg, build_seqtrack(cfg, pretrained=True), loader, None, store, "demo", CPU)
     for _ in range(STEPS):
         trainer.step.train(batch)
     trainer.step.actor.eval()
