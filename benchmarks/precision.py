@@ -1,6 +1,6 @@
 """What a precision costs in accuracy, on rendered sequences that the network was not trained on.
 
-    make demo; python benchmarks/precision.py                             # the network that the demo trained
+    python benchmarks/precision.py                                        # the bundled demo tracker
     python benchmarks/precision.py --config seqtrack_demo --checkpoint SEQTRACK_ep0004.pth.tar
 
 Every precision tracks every sequence on its own, from the first box on, as in one-pass evaluation. Average overlap is
@@ -17,8 +17,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.config.paths import PROJECT_ROOT, checkpoint_path
-from lib.config.seqtrack.config import load_config
+from lib.config.paths import PROJECT_ROOT, find_checkpoint
+from lib.config.seqtrack.config import experiment_name, load_config
 from lib.models.seqtrack.precision import PRECISIONS
 from lib.synthetic import SyntheticSequence
 from lib.test.parameter.seqtrack import parameters_from_config
@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="name of the experiment, or path of its YAML file")
-    parser.add_argument("--checkpoint", type=Path, help="trained weights (default: those of `make demo`)")
+    parser.add_argument("--checkpoint", type=Path, help="trained weights (default: the bundled ones)")
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "int8"], choices=PRECISIONS)
     parser.add_argument("--sequences", type=int, default=20, help="rendered sequences of 60 frames (default: 20)")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:<index> or mps (default: cpu)")
@@ -60,10 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = load_config(args.config)
     checkpoint = args.checkpoint
     if checkpoint is None:
-        checkpoint = checkpoint_path(PROJECT_ROOT / "output/demo", args.config, cfg.TEST.EPOCH)
-        if not checkpoint.exists():
-            print(f"nothing measured: no trained weights at {checkpoint} (`make demo` makes them)")
-            return 0
+        checkpoint = find_checkpoint(PROJECT_ROOT, experiment_name(args.config), cfg.TEST.EPOCH)
     engines = {
         name: SeqTrackEngine(
             parameters_from_config(cfg, checkpoint=checkpoint, dataset="default", device=args.device, dtype=name)
