@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo demo-train test test-fast test-vot lint bench clean
+.PHONY: help install demo demo-train test test-fast test-endurance test-vot lint bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ test: install  ## run all tests
 
 test-fast: install  ## run the tests that are not marked slow
 	$(PYTEST) -m "not slow"
+
+test-endurance: install  ## run the few tests that `make test` leaves out, since they take long
+	$(PYTEST) -m endurance
 
 test-vot: install  ## run the tests that need the VOT toolkit, which gets an environment of its own (.venv-vot)
 	@test -x .venv-vot/bin/vot || .venv/bin/python -m venv .venv-vot

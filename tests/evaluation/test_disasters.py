@@ -116,7 +116,7 @@ class Sweep:
     whole: dict[str, bytes]
 
 
-@pytest.fixture(params=["fake", pytest.param("network", marks=pytest.mark.slow)])
+@pytest.fixture(params=["fake", pytest.param("network", marks=[pytest.mark.slow, pytest.mark.endurance])])
 def sweep(request: pytest.FixtureRequest) -> Sweep:
     """By a tracker without a network, also in fractions; and by tracking/test.py with the smallest network."""
     if request.param == "fake":
