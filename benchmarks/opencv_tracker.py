@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 
 
-def make_tracker(name):
+def make_tracker(name: str) -> "cv2.Tracker":
     """A fresh tracker; newer releases have some of them in a module of their own."""
     for module in (cv2, getattr(cv2, "legacy", None)):
         factory = getattr(module, f"Tracker{name}_create", None)
@@ -24,7 +24,7 @@ def make_tracker(name):
     sys.exit(f"OpenCV {cv2.__version__} has no tracker {name}: install opencv-contrib-python")
 
 
-def track(name, folder):
+def track(name: str, folder: Path) -> dict:
     """Boxes [x, y, w, h] of all frames, and the seconds that the tracker took."""
     frames = [cv2.imread(str(path)) for path in sorted(folder.glob("*.jpg"))]
     box = tuple(round(float(value)) for value in (folder / "groundtruth.txt").read_text().split()[0].split(","))
@@ -38,7 +38,7 @@ def track(name, folder):
     return {"boxes": boxes, "seconds": time.perf_counter() - start}
 
 
-def main():
+def main() -> None:
     """Read the command line, track, print."""
     name, threads, *folders = sys.argv[1:]
     cv2.setNumThreads(int(threads))

@@ -13,7 +13,7 @@ from pathlib import Path
 from lib.config.paths import PROJECT_ROOT
 from lib.test.vot20.toolkit import Score, find_toolkit, read_scores, run_toolkit
 from lib.test.vot20.workspace import check_sequences, sequences_folder
-from lib.utils.cli import run_script
+from lib.utils.cli import run_script, show
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,12 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_sequences(sequences_folder(args.workspace_dir))
     options = ["--force"] if args.force else []
     options += ["--experiments", args.experiments] if args.experiments else []
-    run_toolkit(toolkit, "evaluate", ["--workspace", ".", *options, *args.tracker], args.workspace_dir)
+    run_toolkit(toolkit, "evaluate", ["--workspace", ".", *options, *args.tracker], args.workspace_dir, show=show)
     run_toolkit(
         toolkit,
         "analysis",
         ["--workspace", ".", "--name", "seqtrack", "--format", "json", *args.tracker],
         args.workspace_dir,
+        show=show,
     )
     print(scores_text(read_scores(args.workspace_dir / "analysis" / "seqtrack.json")))
     return 0

@@ -25,7 +25,7 @@ from lib.test.vot20.in_process import converse
 from lib.test.vot20.toolkit import find_toolkit, read_scores, run_toolkit
 from lib.test.vot20.trax_client import import_trax
 from lib.test.vot20.workspace import COMPAT, TrackerEntry, config_text, registry_text, write_workspace
-from lib.utils.cli import run_script
+from lib.utils.cli import run_script, show
 from lib.utils.errors import InputError, SeqTrackError
 
 NAME = "selftest"
@@ -67,13 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Every command asks GitHub for a newer version; a proxy that refuses at once spares the 5 s wait offline.
         offline = {"HTTPS_PROXY": "http://127.0.0.1:9"}
         with Advice("the tracker works in this process but not for the toolkit: compare `python` and `paths` above"):
-            run_toolkit(toolkit, "test", ["-s", str(first), NAME], folder, offline)
+            run_toolkit(toolkit, "test", ["-s", str(first), NAME], folder, offline, show)
         if args.evaluate:
             step("vot evaluate and vot analysis")
             with Advice("`vot test` passed, so look at the last lines above, and at docs/vot.md, pitfalls"):
-                run_toolkit(toolkit, "evaluate", ["--workspace", ".", NAME], folder, offline)
+                run_toolkit(toolkit, "evaluate", ["--workspace", ".", NAME], folder, offline, show)
                 analysis = ["--workspace", ".", "--name", NAME, "--format", "json", NAME]
-                run_toolkit(toolkit, "analysis", analysis, folder, offline)
+                run_toolkit(toolkit, "analysis", analysis, folder, offline, show)
             for score in read_scores(folder / "analysis" / f"{NAME}.json"):
                 values = "  ".join(f"{measure} {value:.4f}" for measure, value in score.values.items())
                 print(

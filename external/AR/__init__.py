@@ -1,7 +1,6 @@
 """Alpha-Refine (CVPR 2021): from the box of a tracker to the mask of the target, in plain PyTorch."""
 
-from external.AR.geometry import mask_to_box
 from external.AR.network import AlphaRefineNetwork
 from external.AR.predictor import AlphaRefine, find_checkpoint, load_network
 
-__all__ = ["AlphaRefine", "AlphaRefineNetwork", "find_checkpoint", "load_network", "mask_to_box"]
+__all__ = ["AlphaRefine", "AlphaRefineNetwork", "find_checkpoint", "load_network"]

@@ -104,19 +104,3 @@ def paste_mask(mask: np.ndarray, window: CropWindow, image_height: int, image_wi
         region = cv2.resize(mask, (window.width, window.height))
         canvas[y0:y1, x0:x1] = region[y0 - window.top : y1 - window.top, x0 - window.left : x1 - window.left]
     return canvas
-
-
-def mask_to_box(mask: np.ndarray) -> list[float]:
-    """Tight box of the non-zero pixels, ``[x, y, width, height]``, as SeqTrack+AR starts from a VOT mask.
-
-    Args:
-        mask: (H, W), any type.
-
-    Raises:
-        InputError: if the mask is empty.
-    """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if rows.size == 0:
-        raise InputError("the mask of the target is empty")
-    x0, y0 = float(columns[0]), float(rows[0])
-    return [x0, y0, float(columns[-1]) - x0 + 1, float(rows[-1]) - y0 + 1]

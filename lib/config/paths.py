@@ -5,6 +5,7 @@ file that ``tracking/create_default_local_file.py`` writes, the default. Reading
 """
 
 import json
+import logging
 import os
 import runpy
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from typing import Any
 
 from lib.utils.errors import CheckpointError, ConfigError
 from lib.utils.registry import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS_DIR = PROJECT_ROOT / "experiments" / "seqtrack"
@@ -169,9 +172,13 @@ def find_checkpoint(save_dir: Path, config: str, epoch: int) -> Path:
         CheckpointError: if there is none; the message names the places.
     """
     candidates = (checkpoint_path(save_dir, config, epoch), checkpoint_dir(save_dir, config) / "SEQTRACK.pth.tar")
-    for path in (*candidates, bundled_checkpoint(config)):
+    for path in candidates:
         if path.is_file():
             return path
+    bundled = bundled_checkpoint(config)
+    if bundled.is_file():
+        logger.info("nothing was trained in %s: using the weights that come with the project, %s", save_dir, bundled)
+        return bundled
     raise CheckpointError(
         f"no checkpoint for {config}: neither {candidates[0]} nor {candidates[1].name} beside it exists"
     )

@@ -50,8 +50,9 @@ def load_cutout(path: Path, side: int) -> np.ndarray:
     Raises:
         DataError: if the file is no image, has no alpha channel, or is transparent all over.
     """
-    read_image(path)  # gives the clear message for a missing or broken file
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        read_image(path)  # says what is wrong with the file
     if image is None or image.ndim != 3 or image.shape[2] != 4:
         raise DataError(f"{path}: a cut-out needs an alpha channel (an RGBA PNG)")
     if image.dtype != np.uint8:

@@ -22,3 +22,9 @@ def run_script(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
+
+
+def show(text: str) -> None:
+    """Pass on to the user, at once, what another program prints."""
+    sys.stdout.write(text)
+    sys.stdout.flush()

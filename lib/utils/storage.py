@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -45,7 +46,28 @@ class Storage(Protocol):
         """
 
 
-class DirectoryStorage:
+class FileReading(ABC):
+    """What every storage does with the bytes of a file."""
+
+    root: Path
+
+    @abstractmethod
+    def read_bytes(self, name: str) -> bytes:
+        """Contents of a file. Raises DataError naming it."""
+
+    def read_text(self, name: str) -> str:
+        """Contents of a UTF-8 text file. Raises DataError naming it."""
+        try:
+            return self.read_bytes(name).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.root / name}: not a UTF-8 text file") from error
+
+    def read_image(self, name: str) -> np.ndarray:
+        """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
+        return decode_image(self.read_bytes(name), str(self.root / name))
+
+
+class DirectoryStorage(FileReading):
     """A data set as plain files below a folder.
 
     Raises:
@@ -68,17 +90,6 @@ class DirectoryStorage:
                 return file.read()
         except OSError as error:
             raise DataError(f"{self.root / name}: cannot read the file: {error.strerror}") from error
-
-    def read_text(self, name: str) -> str:
-        """Contents of a UTF-8 text file. Raises DataError naming it."""
-        try:
-            return self.read_bytes(name).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.root / name}: not a UTF-8 text file") from error
-
-    def read_image(self, name: str) -> np.ndarray:
-        """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
-        return decode_image(self.read_bytes(name), str(self.root / name))
 
     def _list(self, name: str) -> list[os.DirEntry]:
         try:

@@ -14,11 +14,9 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 import lmdb
-import numpy as np
 
 from lib.utils.errors import DataError
-from lib.utils.image_io import decode_image
-from lib.utils.storage import Storage, has_suffix, stat_fingerprint
+from lib.utils.storage import FileReading, Storage, has_suffix, stat_fingerprint
 
 DATABASE_FILE = "data.mdb"
 PART_SUFFIX = "_lmdb"
@@ -67,7 +65,7 @@ def _databases_of_this_process() -> _OpenDatabases:
     return _open_databases
 
 
-class LmdbStorage:
+class LmdbStorage(FileReading):
     """A data set packed into one database, or into one for each of its top folders.
 
     Databases are opened on first use and again in each process, so that the object can be pickled and forked.
@@ -142,17 +140,6 @@ class LmdbStorage:
     def size(self, name: str) -> int:
         """Length of a file in bytes. Raises DataError naming it."""
         return self._value(name, len)
-
-    def read_text(self, name: str) -> str:
-        """Contents of a UTF-8 text file. Raises DataError naming it."""
-        try:
-            return self.read_bytes(name).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.root / name}: not a UTF-8 text file") from error
-
-    def read_image(self, name: str) -> np.ndarray:
-        """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
-        return decode_image(self.read_bytes(name), str(self.root / name))
 
     def list_dirs(self, name: str = "") -> list[str]:
         """Names of the folders in ``name``, sorted."""

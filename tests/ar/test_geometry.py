@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
-from external.AR.geometry import CropWindow, box_in_patch, crop_patch, crop_window, mask_to_box, paste_mask
+from external.AR.geometry import CropWindow, box_in_patch, crop_patch, crop_window, paste_mask
 from lib.utils.errors import InputError
 from tests.ar.numbers import golden, stats
 from tests.golden.ar.recipe import make_frame
@@ -98,12 +98,3 @@ def test_useless_boxes_are_refused(box: list[float]) -> None:
 def test_things_that_are_no_box_are_refused(box) -> None:
     with pytest.raises(InputError, match="four numbers"):
         crop_window(box)
-
-
-def test_tight_box_of_a_mask() -> None:
-    mask = np.zeros((40, 50), dtype=np.uint8)
-    mask[7:12, 20:33] = 1
-    mask[9, 35] = 1
-    assert mask_to_box(mask) == [20.0, 7.0, 16.0, 5.0]
-    with pytest.raises(InputError, match="empty"):
-        mask_to_box(np.zeros((4, 5), dtype=bool))

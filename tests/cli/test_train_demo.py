@@ -91,9 +91,9 @@ def test_bundled_weights_track(seed: int) -> None:
 @pytest.mark.slow
 def test_comparison_with_opencv(tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The tracker MIL is in every OpenCV; one painted video of a few frames for each difficulty."""
-    engine = build_seqtrack(load_config(tiny_yaml))
+    network = build_seqtrack(load_config(tiny_yaml))
     checkpoint = tmp_path / "weights.pth.tar"
-    torch.save({"net": engine.state_dict()}, checkpoint)
+    torch.save({"net": network.state_dict()}, checkpoint)
     flags = [
         "--config",
         tiny_yaml,

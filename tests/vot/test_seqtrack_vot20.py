@@ -7,7 +7,7 @@ import pytest
 
 from external.vot20 import rehearsal, run_tracker
 from lib.test.vot20 import seqtrack_vot20
-from lib.test.vot20.seqtrack_vot20 import VotTracker, box_to_mask, mask_to_box, run_vot
+from lib.test.vot20.seqtrack_vot20 import VotTracker, run_vot
 from lib.test.vot20.trax_client import Request
 from lib.utils.errors import CheckpointError, InputError
 from tests.vot.conftest import HEIGHT, WIDTH, ScriptedSession, StillTracker, TransposedSegmenter
@@ -59,14 +59,6 @@ def test_a_model_that_does_not_load_ends_before_the_handshake(
     assert str(tmp_path) in capsys.readouterr().err
     assert run_vot(lambda: run_tracker.load("seqtrack_b265")) == 2
     assert "seqtrack_b265" in capsys.readouterr().err
-
-
-def test_box_and_mask() -> None:
-    mask = box_to_mask([3, 4, 5, 2], 10, 12)
-    assert mask.sum() == 10 and mask_to_box(mask) == [3, 4, 5, 2]
-    assert mask_to_box(box_to_mask([-3, -2, 5, 4], 10, 12)) == [0, 0, 2, 2]
-    with pytest.raises(InputError, match="empty"):
-        mask_to_box(np.zeros((3, 3)))
 
 
 def test_the_stand_in_tracker_holds_still(frames: list[Path], tmp_path: Path) -> None:

@@ -62,13 +62,13 @@ def test_the_running_interpreter_can_be_asked() -> None:
 
 def test_success_is_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = program(tmp_path / "good", 'echo "Processing frame 1"; echo "Evaluation concluded successfuly"')
-    text = run_toolkit(Toolkit(good, "0.7.4", tmp_path), "evaluate", [], tmp_path)
+    text = run_toolkit(Toolkit(good, "0.7.4", tmp_path), "evaluate", [], tmp_path, show=sys.stdout.write)
     assert "Processing frame 1" in text
     assert capsys.readouterr().out == "Evaluation concluded successfuly\n"
     crash = 'mkdir -p logs; printf "Traceback\\nRuntimeError: boom\\n" > logs/t_1.log; echo interrupted; exit 0'
     bad = Toolkit(program(tmp_path / "bad", crash), "0.7.4", tmp_path)
     with pytest.raises(SeqTrackError, match=r"`vot evaluate` failed \(its exit code was 0\)"):
-        run_toolkit(bad, "evaluate", [], tmp_path)
+        run_toolkit(bad, "evaluate", [], tmp_path, show=sys.stdout.write)
     assert "RuntimeError: boom" in capsys.readouterr().out
 
 

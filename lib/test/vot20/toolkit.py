@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,14 @@ def _interpreter(place: str | Path) -> Path:
 
 
 def run_toolkit(
-    toolkit: Toolkit, command: str, arguments: Sequence[str], workspace: Path, env: Mapping[str, str] | None = None
+    toolkit: Toolkit,
+    command: str,
+    arguments: Sequence[str],
+    workspace: Path,
+    env: Mapping[str, str] | None = None,
+    show: Callable[[str], object] = lambda text: None,
 ) -> str:
-    """Run ``vot <command>`` in a workspace, showing what it prints.
+    """Run ``vot <command>`` in a workspace.
 
     Args:
         toolkit: which one.
@@ -128,12 +133,13 @@ def run_toolkit(
         arguments: what follows the command.
         workspace: folder to run in; a crashed tracker's output is read from its ``logs``.
         env: more environment variables.
+        show: called with each line as it comes, and with the output of a crashed tracker.
 
     Returns:
         What was printed.
 
     Raises:
-        SeqTrackError: if it did not succeed, whatever its exit code. The output of a crashed tracker is printed before.
+        SeqTrackError: if it did not succeed, whatever its exit code.
     """
     logs = set(workspace.glob("logs/*.log"))
     environment = {
@@ -158,14 +164,11 @@ def run_toolkit(
         for line in process.stdout or ():
             printed.append(line)
             if not line.startswith(_CHATTER):
-                sys.stdout.write(line)
-                sys.stdout.flush()
+                show(line)
     text = "".join(printed)
     if process.returncode or SUCCESS[command] not in text:
         for log in sorted(set(workspace.glob("logs/*.log")) - logs):
-            print(
-                f"---- what the tracker printed ({log}):\n{log.read_text(errors='replace').rstrip()}\n----", flush=True
-            )
+            show(f"---- what the tracker printed ({log}):\n{log.read_text(errors='replace').rstrip()}\n----\n")
         raise SeqTrackError(f"`vot {command}` failed (its exit code was {process.returncode}); see above")
     return text
 

@@ -78,9 +78,9 @@ class SeqTrackActor(nn.Module):
             logits, guide = self.network(template, search, words), 0.0
         if self.label_sigma > 0:
             soft = self.vocabulary.soft_targets(self.vocabulary.positions(batch.search_boxes_xywh), self.label_sigma)
-            loss = self._soft_loss(logits, soft) * self.ce_weight
-            return StepOutput(loss + guide, self.overlap(logits.detach(), tokens))
-        loss, iou = self.score(logits, tokens)
+            loss, iou = self._soft_loss(logits, soft) * self.ce_weight, self.overlap(logits.detach(), tokens)
+        else:
+            loss, iou = self.score(logits, tokens)
         return StepOutput(loss + guide, iou)
 
     def _soft_loss(self, logits: Tensor, soft: Tensor) -> Tensor:
