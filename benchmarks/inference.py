@@ -34,7 +34,7 @@ from benchmarks.networks import fill_with_seeded_weights, seeded_images
 from lib.config.paths import PROJECT_ROOT
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
-from lib.models.seqtrack.precision import PRECISIONS, set_precision
+from lib.models.seqtrack.precision import PRECISIONS, prepare_for_tracking, set_precision
 from lib.test.parameter.seqtrack import TrackerParams, parameters_from_config
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.utils.box_ops import box_iou, box_xywh_to_xyxy
@@ -153,15 +153,15 @@ def make_versions(config: str, names: Sequence[str], device: str, steps: bool) -
     versions = [Version("plain", PlainEngine(params, network))]
     if steps:
         versions += [Version(name, PlainEngine(params, network, read)) for name, read in STEPS.items()]
+        versions.append(Version("+ template embeddings kept", SeqTrackEngine(params, network)))
     for name in names:
         precision, *options = name.split("+")
         if precision not in PRECISIONS or not set(options) <= {"compile", "graphs"}:
             raise InputError(f"--versions: {name!r} is not one of {', '.join(PRECISIONS)} with +compile or +graphs")
-        own = network
-        if precision != "float32":
-            own = set_precision(copy.deepcopy(cpu_network), precision, resolve_device(device))
         choice = dataclasses.replace(params, compile="compile" in options, cuda_graphs="graphs" in options)
-        label = f"+ template embeddings kept ({name})" if steps and name == "float32" else name
+        where = resolve_device(device)
+        own = prepare_for_tracking(copy.deepcopy(cpu_network), precision, where, compile=choice.compile)
+        label = f"+ weights packed ({name})" if steps and name == "float32" else name
         versions.append(Version(label, SeqTrackEngine(choice, own)))
     return versions
 

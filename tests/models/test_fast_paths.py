@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from benchmarks import plain
-from lib.models.seqtrack.precision import Int8Linear, set_precision
+from lib.models.seqtrack.precision import (
+    Int8Linear,
+    PackedLinear,
+    pack_linear_layers,
+    prepare_for_tracking,
+    set_precision,
+)
 from lib.models.seqtrack.seqtrack import FEATURE_TYPES
 from lib.models.seqtrack.vit import JointViT
 from lib.utils.errors import InputError
@@ -78,6 +84,48 @@ def test_nothing_is_read_back_from_the_device():
     assert said.tokens.shape == said.likelihoods.shape == (3, 4)
     with pytest.raises(RuntimeError):
         said.tokens.tolist()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("gelu", [False, True])
+def test_packed_layers_are_the_layers_they_replace(gelu):
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 48)
+    tokens = torch.randn(2, 5, 64)
+    expected = torch.nn.functional.gelu(linear(tokens)) if gelu else linear(tokens)
+    torch.testing.assert_close(PackedLinear(linear, rows=7, gelu=gelu)(tokens), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.02)])
+def test_a_packed_network_says_the_same(precision, tolerance):
+    plainly = set_precision(tiny_model(spread=1.0), precision, CPU)
+    packed = prepare_for_tracking(tiny_model(spread=1.0), precision, CPU)
+    assert {type(block.mlp.fc1) for block in packed.encoder.body.blocks} == {PackedLinear}
+    dtype = packed.encoder.body.pos_embed.dtype
+    template, search = (images.to(dtype) for images in tiny_images(batch=16))
+    expected, features = plainly.encode(template, search).float(), packed.encode(template, search).float()
+    assert (features - expected).norm() / expected.norm() < tolerance
+    if precision == "float32":
+        assert torch.equal(packed.generate(features).tokens, plainly.generate(expected).tokens)
+
+
+def test_weights_stay_as_they_are_where_they_cannot_be_packed(monkeypatch, caplog):
+    kinds = []
+    kinds.append(prepare_for_tracking(tiny_model(), "float32", CPU, compile=True))  # the compiler packs
+    kinds.append(pack_linear_layers(tiny_model()))  # float64
+    kinds.append(prepare_for_tracking(tiny_model(), "float32", torch.device("meta")))
+
+    def missing(*args):
+        raise RuntimeError("no such operator\nand more")
+
+    monkeypatch.setattr(PackedLinear, "forward", missing)
+    with caplog.at_level("INFO"):
+        kinds.append(prepare_for_tracking(tiny_model(), "float32", CPU))
+    assert "cannot pack them: no such operator" in caplog.text and "and more" not in caplog.text
+    for network in kinds:
+        assert all(type(block.mlp.fc1) is torch.nn.Linear for block in network.encoder.body.blocks)
+        assert all(type(block.mlp.act) is torch.nn.GELU for block in network.encoder.body.blocks)
 
 
 @torch.inference_mode()

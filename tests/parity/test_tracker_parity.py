@@ -6,6 +6,8 @@ import torch
 
 import lib.test.tracker.engine as engine_module
 from lib.config.seqtrack.config import default_config
+from lib.models.seqtrack import build_seqtrack
+from lib.models.seqtrack.precision import prepare_for_tracking
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.tracker.engine import SeqTrackEngine
 from tests.golden import load_json, load_npz, recipe
@@ -29,10 +31,11 @@ def make_engine(case):
             f"TEST.UPDATE_THRESHOLD.{benchmark.upper()}": case["update_threshold"],
         }
     )
-    engine = SeqTrackEngine(parameters_from_config(cfg, checkpoint=None, dataset=benchmark, device="cpu"))
-    shapes = [(key, tuple(value.shape)) for key, value in engine.network.state_dict().items()]
-    engine.network.load_state_dict(recipe.make_state_dict(shapes))
-    return engine
+    network = build_seqtrack(cfg).requires_grad_(False).eval()
+    shapes = [(key, tuple(value.shape)) for key, value in network.state_dict().items()]
+    network.load_state_dict(recipe.make_state_dict(shapes))
+    params = parameters_from_config(cfg, checkpoint=None, dataset=benchmark, device="cpu")
+    return SeqTrackEngine(params, prepare_for_tracking(network, params.dtype, torch.device("cpu")))
 
 
 @pytest.fixture(scope="module")

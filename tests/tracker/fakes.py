@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.models.seqtrack import build_seqtrack
 from lib.test.parameter.seqtrack import TrackerParams, parameters_from_config
 from lib.test.tracker.seqtrack import SeqTrackEngine
 from tests.golden import recipe
@@ -30,7 +31,7 @@ def make_engine(
 ) -> SeqTrackEngine:
     """Engine with the weights of the recipe; ``exact`` makes it float64, so that no rounding decides between words."""
     tracker_params = params(**overrides)
-    network = SeqTrackEngine(tracker_params).network
+    network = build_seqtrack(tracker_params.config).requires_grad_(False).eval()
     network.load_state_dict(weights(network))
     return SeqTrackEngine(tracker_params, network.double() if exact else network)
 

@@ -1,4 +1,4 @@
-"""Giving a network the precision it runs in."""
+"""Giving a network the precision it runs in, and the layout of weights that its processor likes best."""
 
 from __future__ import annotations
 
@@ -48,6 +48,70 @@ class Int8Linear(nn.Module):
         return torch.ops.quantized.linear_dynamic(tokens, self._packed, self._narrow)
 
 
+class PackedLinear(nn.Module):
+    """A linear layer whose weights lie as oneDNN multiplies them, for inference on a CPU; a GELU may follow.
+
+    A plain layer brings its weights into that order again in every frame. Same numbers up to rounding.
+
+    Args:
+        linear: the layer to replace, in float32 or bfloat16.
+        rows: rows of the input that it is mostly called with.
+        gelu: whether the exact GELU follows.
+
+    Raises:
+        RuntimeError: if this PyTorch or this processor has no such product.
+    """
+
+    def __init__(self, linear: nn.Linear, rows: int, gelu: bool = False) -> None:
+        super().__init__()
+        # The operators that torch.compile calls on a CPU; there are no public ones.
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), rows)
+        self._bias = None if linear.bias is None else linear.bias.detach()
+        self._after = ("gelu", [], "none") if gelu else ("none", [], "")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features), in the type of the layer replaced."""
+        return torch.ops.mkldnn._linear_pointwise(tokens, self._weight, self._bias, *self._after)
+
+
+BLOCK_LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+"""Linear layers of a block of the encoder."""
+
+
+def pack_linear_layers(network: SeqTrack) -> SeqTrack:
+    """Lay the encoder's weights out for eager inference on a CPU, in place; its parameters are gone afterwards.
+
+    Args:
+        network: after ``set_precision``, with the weights it is to keep, in eval mode.
+
+    Returns:
+        The network; as it was where that cannot be done: other devices, other types, a PyTorch without oneDNN.
+    """
+    body = network.encoder.body
+    if body.pos_embed.device.type != "cpu" or body.pos_embed.dtype not in (torch.float32, torch.bfloat16):
+        return network
+    rows = body.num_search_tokens + body.num_template_tokens
+    layers = [(block, name) for block in body.blocks for name in BLOCK_LINEARS]
+    try:
+        packed = [PackedLinear(block.get_submodule(name), rows, gelu=name == "mlp.fc1") for block, name in layers]
+        for (block, name), layer in zip(layers, packed, strict=True):
+            layer(torch.zeros(1, 1, block.get_submodule(name).in_features, dtype=body.pos_embed.dtype))
+    except (RuntimeError, AttributeError) as error:  # what a missing operator and one without a kernel raise
+        logger.info("weights stay as they are, this PyTorch cannot pack them: %s", str(error).splitlines()[0])
+        return network
+    for (block, name), layer in zip(layers, packed, strict=True):
+        replace_submodule(block, name, layer)
+    for block in body.blocks:
+        block.mlp.act = nn.Identity()
+    return network
+
+
+def replace_submodule(module: nn.Module, name: str, new: nn.Module) -> None:
+    """Put ``new`` where ``module.get_submodule(name)`` is."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(module.get_submodule(parent), attribute, new)
+
+
 def set_precision(network: SeqTrack, precision: str, device: torch.device) -> SeqTrack:
     """Move a network to a device in a precision.
 
@@ -74,15 +138,34 @@ def set_precision(network: SeqTrack, precision: str, device: torch.device) -> Se
     return network
 
 
+def prepare_for_tracking(network: SeqTrack, precision: str, device: torch.device, *, compile: bool = False) -> SeqTrack:
+    """``set_precision``, and the fastest layout of weights that goes with it.
+
+    Args:
+        network: with the weights it is to keep, in eval mode; it is changed in place and cannot be trained afterwards.
+        precision: one of ``PRECISIONS``.
+        device: where it goes.
+        compile: whether it will be compiled; the compiler lays weights out by itself.
+
+    Raises:
+        InputError: as ``set_precision``.
+    """
+    network = set_precision(network, precision, device)
+    return network if compile or precision == "int8" else pack_linear_layers(network)
+
+
 def _quantise(network: SeqTrack, device: torch.device) -> SeqTrack:
     if device.type != "cpu":
         raise InputError(f"int8 runs on a CPU only, not on {device}; use bfloat16 there")
-    try:
-        for block in network.encoder.body.blocks:
-            for parent, name in ((block.attn, "qkv"), (block.attn, "proj"), (block.mlp, "fc1"), (block.mlp, "fc2")):
-                setattr(parent, name, Int8Linear(getattr(parent, name)))
-    except (RuntimeError, NotImplementedError, AttributeError) as error:
-        raise InputError(f"this build of PyTorch cannot quantise: {error}") from error
+    if not set(torch.backends.quantized.supported_engines) - {"none"}:
+        raise InputError("this build of PyTorch cannot quantise: it has no engine for int8 products")
+    for block in network.encoder.body.blocks:
+        for name in BLOCK_LINEARS:
+            try:
+                layer = Int8Linear(block.get_submodule(name))
+            except RuntimeError as error:
+                raise InputError(f"this build of PyTorch cannot quantise: {error}") from error
+            replace_submodule(block, name, layer)
     return network
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.models.seqtrack import SeqTrack, build_seqtrack
-from lib.models.seqtrack.precision import set_precision
+from lib.models.seqtrack.precision import prepare_for_tracking
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.preprocess import Preprocessor, check_image, check_init_box
 from lib.test.tracker.reader import BoxReader
@@ -70,7 +70,7 @@ def load_network(params: TrackerParams) -> SeqTrack:
     if params.checkpoint is not None:
         load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
     network.requires_grad_(False).eval()
-    return set_precision(network, params.dtype, resolve_device(params.device))
+    return prepare_for_tracking(network, params.dtype, resolve_device(params.device), compile=params.compile)
 
 
 class SeqTrackEngine:
