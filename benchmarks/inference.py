@@ -43,7 +43,6 @@ from lib.utils.device import resolve_device
 from lib.utils.errors import InputError
 
 BOX = [600.0, 320.0, 90.0, 70.0]
-WARM_UP = 2
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Read = Callable[[SeqTrack, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """Network, template images (B, T, 3, H, W), search crop, window -> words and likelihoods."""
@@ -132,6 +131,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="precision, perhaps with +compile or +graphs (default: float32 bfloat16 int8)",
     )
     parser.add_argument("--repeats", type=int, default=7, help="inputs per measurement (default: 7)")
+    parser.add_argument("--warm_up", type=int, default=2, help="inputs before those that count (default: 2)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch")
     parser.add_argument(
         "--clock",
@@ -166,13 +166,14 @@ def make_versions(config: str, names: Sequence[str], device: str, steps: bool) -
     return versions
 
 
-def measure(versions: Sequence[Version], batch: int, repeats: int, clock: Callable[[], float]) -> None:
+def measure(versions: Sequence[Version], batch: int, args: argparse.Namespace) -> None:
     """Let the versions take turns on every input; each begins every frame from the same state."""
+    clock = CLOCKS[args.clock]
     first = seeded_images(batch, seed=1)
     starts = {version.name: [version.engine.start(image, BOX) for image in first] for version in versions}
     for version in versions:
         version.seconds, version.tokens, version.boxes = [], [], []
-    for repeat in range(-WARM_UP, repeats):
+    for repeat in range(-args.warm_up, args.repeats):
         images = seeded_images(batch, seed=100 + repeat)
         for version in versions:
             states = [dataclasses.replace(state) for state in starts[version.name]]
@@ -210,8 +211,8 @@ def rows(config: str, batch: int, versions: Sequence[Version]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return 1 if float32 words differ from the plain ones."""
     args = parse_args(argv)
-    if args.repeats < 1 or args.threads < 1 or min(args.batch_sizes) < 1:
-        raise InputError("--repeats, --threads and --batch_sizes must be at least 1")
+    if args.repeats < 1 or args.threads < 1 or min(args.batch_sizes) < 1 or args.warm_up < 0:
+        raise InputError("--repeats, --threads and --batch_sizes must be at least 1, --warm_up at least 0")
     torch.set_num_threads(args.threads)
     device = resolve_device(args.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} {device.type}"
@@ -225,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for config in configs:
         versions = make_versions(config, args.versions, args.device, args.steps)
         for batch in args.batch_sizes:
-            measure(versions, batch, args.repeats, CLOCKS[args.clock])
+            measure(versions, batch, args)
             print("\n".join(rows(config, batch, versions)), flush=True)
             exact = [version for version in versions if "bfloat16" not in version.name and "int8" not in version.name]
             differing += [
