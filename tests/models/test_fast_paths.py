@@ -106,6 +106,10 @@ def test_a_packed_network_says_the_same(precision, tolerance):
     template, search = (images.to(dtype) for images in tiny_images(batch=16))
     expected, features = plainly.encode(template, search).float(), packed.encode(template, search).float()
     assert (features - expected).norm() / expected.norm() < tolerance
+    for layer in packed.decoder.body.layers:
+        positions = packed.decoder.embedding.position_embeddings.weight
+        for kept, fresh in zip(layer.kept_biases, layer._biases(positions), strict=True):
+            torch.testing.assert_close(kept, fresh)
     if precision == "float32":
         assert torch.equal(packed.generate(features).tokens, plainly.generate(expected).tokens)
 

@@ -142,6 +142,7 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
+        self.kept_biases: tuple[Tensor, Tensor] | None = None
 
     def forward(
         self, words: Tensor, places: slice, context: LayerContext, past: KeyValue | None = None
@@ -187,11 +188,19 @@ class DecoderLayer(nn.Module):
             memory_positions: (1, M, C), added to the keys only.
             word_positions: (L, C), of all places of a sequence.
         """
-        return LayerContext(
-            self.multihead_attn.key_value(memory + memory_positions, memory),
+        image = self.multihead_attn.key_value(memory + memory_positions, memory)
+        return LayerContext(image, *(self.kept_biases or self._biases(word_positions)))
+
+    def _biases(self, word_positions: Tensor) -> tuple[Tensor, Tensor]:
+        """``self_bias`` and ``cross_bias`` of a LayerContext."""
+        return (
             self.self_attn.position_bias(word_positions, parts=3),
             self.multihead_attn.position_bias(word_positions, parts=1),
         )
+
+    def keep_biases(self, word_positions: Tensor) -> None:
+        """Compute once what no image changes either; for inference, with weights that stay as they are."""
+        self.kept_biases = self._biases(word_positions)
 
 
 class WordEmbedding(nn.Module):
@@ -277,6 +286,12 @@ class CausalDecoder(nn.Module):
         """
         positions = self.embedding.position_embeddings.weight
         return [layer.prepare(memory, memory_positions, positions) for layer in self.body.layers]
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Prepare for inference on the device and in the type that the weights have now, and keep from now on."""
+        for layer in self.body.layers:
+            layer.keep_biases(self.embedding.position_embeddings.weight)
 
     def forward(self, tokens: Tensor, memory: list[LayerContext]) -> Tensor:
         """Teacher forcing: every word attends to itself and to the words before it.
