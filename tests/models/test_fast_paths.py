@@ -156,9 +156,13 @@ def test_int8_and_bfloat16_networks_say_nearly_the_same():
         torch.testing.assert_close(likelihoods, exact.generate(features).likelihoods, atol=0.02, rtol=0.1)
 
 
-def test_on_a_cpu_only_the_encoder_is_narrowed():
-    model = set_precision(tiny_model(), "bfloat16", CPU)
-    assert {parameter.dtype for parameter in model.encoder.parameters()} == {torch.bfloat16}
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_on_a_cpu_only_products_of_the_encoder_are_narrowed(dtype):
+    model = set_precision(tiny_model(), str(dtype).removeprefix("torch."), CPU)
+    for name, parameter in model.encoder.named_parameters():
+        assert parameter.dtype == (dtype if ".attn." in name or ".mlp." in name else torch.float32), name
+    template, search = (images.float() for images in tiny_images())
+    assert model.encode(template, search).dtype == torch.float32
     assert {parameter.dtype for parameter in model.decoder.parameters()} == {torch.float32}
     model = set_precision(tiny_model(), "int8", CPU)
     kinds = {type(block.mlp.fc1) for block in model.encoder.body.blocks}
