@@ -1,6 +1,7 @@
 """The whole path in one command: render a benchmark, train a little, track with the bundled weights, analyse, film."""
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         *("--num_sequences", sequences, "--num_frames", frames, "--difficulty", "mixed", "--workers", args.threads),
         *pictures,
     )
+    # The steps are taken anew each time; an earlier demo's checkpoint may be of other options, too.
+    shutil.rmtree(training / "checkpoints", ignore_errors=True)
     run_step(
         "2/5 a few steps of training, to see that it works (the weights below were trained before)",
         "train_demo.py",
