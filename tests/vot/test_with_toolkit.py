@@ -13,6 +13,7 @@ from lib.config.paths import PROJECT_ROOT
 from lib.synthetic.vot import write_vot
 from lib.test.vot20.toolkit import Toolkit, read_scores, run_toolkit
 from lib.test.vot20.workspace import COMPAT, config_text, write_workspace
+from lib.utils.cli import show
 from lib.utils.errors import SeqTrackError
 from tests.vot.test_dataset import MaskedVideo, Video
 from tracking import create_vot_workspace
@@ -61,7 +62,7 @@ def make_workspace(folder: Path, toolkit: Toolkit, *, crash_at: int = 0, load_s:
 
 
 def evaluate(toolkit: Toolkit, folder: Path) -> str:
-    return run_toolkit(toolkit, "evaluate", ["--workspace", ".", "probe"], folder, OFFLINE)
+    return run_toolkit(toolkit, "evaluate", ["--workspace", ".", "probe"], folder, OFFLINE, show)
 
 
 def test_one_process_serves_all_starts_of_a_sequence(toolkit: Toolkit, tmp_path: Path) -> None:
@@ -77,15 +78,15 @@ def test_a_slow_load_does_not_time_out(toolkit: Toolkit, tmp_path: Path) -> None
     evaluate(toolkit, tmp_path)
 
 
-def test_a_crash_in_the_middle_is_seen(toolkit: Toolkit, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_crash_in_the_middle_is_seen(toolkit: Toolkit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_workspace(tmp_path, toolkit, crash_at=3)
     with pytest.raises(SeqTrackError, match="`vot evaluate` failed"):
         evaluate(toolkit, tmp_path)
-    printed = capfd.readouterr().out
+    printed = capsys.readouterr().out
     assert "Traceback (most recent call last)" in printed and "RuntimeError: boom in the middle" in printed
     with pytest.raises(SeqTrackError, match="`vot test` failed"):
-        run_toolkit(toolkit, "test", ["-s", "sequences/one", "probe"], tmp_path, OFFLINE)
-    assert "RuntimeError: boom in the middle" in capfd.readouterr().out
+        run_toolkit(toolkit, "test", ["-s", "sequences/one", "probe"], tmp_path, OFFLINE, show)
+    assert "RuntimeError: boom in the middle" in capsys.readouterr().out
 
 
 def test_the_toolkit_reads_what_we_write(toolkit: Toolkit, tmp_path: Path) -> None:
