@@ -160,7 +160,7 @@ def make_versions(config: str, names: Sequence[str], device: str, steps: bool) -
             raise InputError(f"--versions: {name!r} is not one of {', '.join(PRECISIONS)} with +compile or +graphs")
         choice = dataclasses.replace(params, compile="compile" in options, cuda_graphs="graphs" in options)
         where = resolve_device(device)
-        own = prepare_for_tracking(copy.deepcopy(cpu_network), precision, where, compile=choice.compile)
+        own = prepare_for_tracking(copy.deepcopy(cpu_network), precision, where)
         label = f"+ weights packed ({name})" if steps and name == "float32" else name
         versions.append(Version(label, SeqTrackEngine(choice, own)))
     return versions

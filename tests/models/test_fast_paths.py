@@ -9,11 +9,11 @@ import torch
 from benchmarks import plain
 from lib.models.seqtrack.precision import (
     Int8Linear,
-    PackedLinear,
     pack_linear_layers,
     prepare_for_tracking,
     set_precision,
 )
+from lib.models.seqtrack.products import PackedLinear, WordLinear, linear
 from lib.models.seqtrack.seqtrack import FEATURE_TYPES
 from lib.models.seqtrack.vit import JointViT
 from lib.utils.errors import InputError
@@ -90,10 +90,47 @@ def test_nothing_is_read_back_from_the_device():
 @pytest.mark.parametrize("gelu", [False, True])
 def test_packed_layers_are_the_layers_they_replace(gelu):
     torch.manual_seed(0)
-    linear = torch.nn.Linear(64, 48)
+    layer = torch.nn.Linear(64, 48)
     tokens = torch.randn(2, 5, 64)
-    expected = torch.nn.functional.gelu(linear(tokens)) if gelu else linear(tokens)
-    torch.testing.assert_close(PackedLinear(linear, rows=7, gelu=gelu)(tokens), expected, atol=1e-5, rtol=1e-5)
+    expected = torch.nn.functional.gelu(layer(tokens)) if gelu else layer(tokens)
+    packed = PackedLinear(layer, rows=7, gelu=gelu)
+    torch.testing.assert_close(packed(tokens), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.ops.seqtrack.multiply_packed(tokens, packed._number), expected)
+
+
+@pytest.mark.parametrize("rows", [7, 8])  # odd and even: of the weights
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@torch.inference_mode()
+def test_single_words_are_multiplied_as_by_a_linear_layer(rows, batch):
+    torch.manual_seed(0)
+    weight, bias = torch.randn(30, 6, dtype=torch.float64)[:rows], torch.randn(rows, dtype=torch.float64)
+    for words in (1, 3):
+        tokens = torch.randn(batch, words, 6, dtype=torch.float64)
+        expected = torch.nn.functional.linear(tokens, weight, bias)
+        got = linear(tokens, weight, bias)
+        torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+        assert got.is_contiguous()
+        if words == 1 and rows == 8:
+            torch.testing.assert_close(torch.ops.seqtrack.multiply_words(tokens, weight, bias), expected)
+
+
+def test_a_single_word_can_be_trained():
+    weight = torch.randn(8, 6, requires_grad=True)
+    linear(torch.randn(2, 1, 6), weight, torch.zeros(8)).sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("feature_type", FEATURE_TYPES)
+@torch.inference_mode()
+def test_what_is_kept_for_tracking_changes_nothing(feature_type):
+    """Two search crops in training, one in tracking; what is kept is for one, two are projected anew."""
+    choices = {"MODEL__FEATURE_TYPE": feature_type, "DATA__SEARCH__NUMBER": 2}
+    fresh, frozen = tiny_model(**choices), tiny_model(**choices)
+    frozen.freeze()
+    for crops in (1, 2):
+        features = fresh.encode(*tiny_images(num_search=crops))
+        for a, b in zip(frozen._project_memory(features), fresh._project_memory(features), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-11, rtol=1e-9)
 
 
 @torch.inference_mode()
@@ -102,21 +139,20 @@ def test_a_packed_network_says_the_same(precision, tolerance):
     plainly = set_precision(tiny_model(spread=1.0), precision, CPU)
     packed = prepare_for_tracking(tiny_model(spread=1.0), precision, CPU)
     assert {type(block.mlp.fc1) for block in packed.encoder.body.blocks} == {PackedLinear}
+    assert {type(layer) for layer in packed.vocab_embed.layers} == {WordLinear}
+    assert packed.vocab_embed.state_dict().keys() == plainly.vocab_embed.state_dict().keys()
     dtype = packed.encoder.body.pos_embed.dtype
     template, search = (images.to(dtype) for images in tiny_images(batch=16))
     expected, features = plainly.encode(template, search).float(), packed.encode(template, search).float()
     assert (features - expected).norm() / expected.norm() < tolerance
-    for layer in packed.decoder.body.layers:
-        positions = packed.decoder.embedding.position_embeddings.weight
-        for kept, fresh in zip(layer.kept_biases, layer._biases(positions), strict=True):
-            torch.testing.assert_close(kept, fresh)
+    for kept, fresh in zip(packed._project_memory(features), plainly._project_memory(features), strict=True):
+        torch.testing.assert_close(kept, fresh)
     if precision == "float32":
         assert torch.equal(packed.generate(features).tokens, plainly.generate(expected).tokens)
 
 
 def test_weights_stay_as_they_are_where_they_cannot_be_packed(monkeypatch, caplog):
     kinds = []
-    kinds.append(prepare_for_tracking(tiny_model(), "float32", CPU, compile=True))  # the compiler packs
     kinds.append(pack_linear_layers(tiny_model()))  # float64
     kinds.append(prepare_for_tracking(tiny_model(), "float32", torch.device("meta")))
 
@@ -135,10 +171,10 @@ def test_weights_stay_as_they_are_where_they_cannot_be_packed(monkeypatch, caplo
 @torch.inference_mode()
 def test_int8_layers_are_close_to_the_layers_they_replace():
     torch.manual_seed(0)
-    linear = torch.nn.Linear(64, 48)
+    layer = torch.nn.Linear(64, 48)
     tokens = torch.randn(2, 5, 64)
-    expected = linear(tokens)
-    error = (Int8Linear(linear)(tokens) - expected).norm() / expected.norm()
+    expected = layer(tokens)
+    error = (Int8Linear(layer)(tokens) - expected).norm() / expected.norm()
     assert 0 < error < 0.02
 
 

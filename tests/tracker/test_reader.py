@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from lib.models.seqtrack.precision import prepare_for_tracking
+from lib.models.seqtrack.products import PackedLinear
 from lib.test.tracker import reader as reader_module
 from lib.test.tracker.reader import LARGEST_BATCH, BoxReader, bucket
 from lib.test.tracker.seqtrack import SeqTrackEngine
@@ -125,14 +127,18 @@ def resident_memory() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("packed", [False, True])
 @torch.inference_mode()
-def test_a_compiled_step_says_the_same():
-    engine = fakes.make_engine(exact=True)
+def test_a_compiled_step_says_the_same(packed):
+    engine = fakes.make_engine(exact=not packed)
+    if packed:
+        prepare_for_tracking(engine.network, "float32", torch.device("cpu"))
+        assert isinstance(engine.network.encoder.body.blocks[0].attn.qkv, PackedLinear)
     templates, crops = inputs(engine, 3)
     tokens, likelihoods = make_reader(engine)(templates, crops)
     compiled = make_reader(engine, compile=True)(templates, crops)
     assert torch.equal(compiled[0], tokens)
-    torch.testing.assert_close(compiled[1], likelihoods, atol=1e-9, rtol=1e-7)
+    torch.testing.assert_close(compiled[1], likelihoods, atol=1e-5 if packed else 1e-9, rtol=1e-7)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

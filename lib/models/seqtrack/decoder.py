@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.seqtrack.products import linear
+
 
 class KeyValue(NamedTuple):
     """Projected keys and values of one attention layer, each (B, heads, N, C / heads)."""
@@ -35,6 +37,22 @@ class LayerContext(NamedTuple):
     """
 
     image: KeyValue
+    self_bias: Tensor
+    cross_bias: Tensor
+
+
+class KeptProducts(NamedTuple):
+    """What one layer computes once for all images, when its weights stay as they are.
+
+    Attributes:
+        image: projects keys and values of the image memory in one product, (B, M, C) -> (B, M, 2 * C), without a bias.
+        image_bias: (M, 2 * C), with the positions of the memory in the half of the keys.
+        self_bias: as in ``LayerContext``.
+        cross_bias: likewise.
+    """
+
+    image: nn.Module
+    image_bias: Tensor
     self_bias: Tensor
     cross_bias: Tensor
 
@@ -63,9 +81,9 @@ class Attention(nn.Module):
         """Apply parts ``first .. last - 1`` of (query, key, value): (B, N, C) -> (B, N, (last - first) * C)."""
         rows = slice(first * self.dim, last * self.dim)
         if bias is None:
-            return F.linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
+            return linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
         if len(bias) == 1:
-            return F.linear(tokens, self.in_proj_weight[rows], bias[0])
+            return linear(tokens, self.in_proj_weight[rows], bias[0])
         return F.linear(tokens, self.in_proj_weight[rows]) + bias
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
@@ -83,6 +101,18 @@ class Attention(nn.Module):
             self._split_heads(self._project(key_tokens, 1, 2)), self._split_heads(self._project(value_tokens, 2, 3))
         )
 
+    def split_key_value(self, projected: Tensor) -> KeyValue:
+        """Take keys and values apart that were projected in one product: (B, N, 2 * C)."""
+        B, N, _ = projected.shape
+        key, value = projected.view(B, N, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        return KeyValue(key, value)
+
+    def key_value_layer(self) -> nn.Linear:
+        """The product that projects keys and values, without its bias; it shares the weights."""
+        layer = nn.Linear(self.dim, 2 * self.dim, bias=False, device="meta")
+        layer.weight = nn.Parameter(self.in_proj_weight[self.dim :].detach(), requires_grad=False)
+        return layer
+
     def query_key_value(self, tokens: Tensor, bias: Tensor) -> tuple[Tensor, KeyValue]:
         """Project for self-attention, in one product: (B, N, C); ``bias`` (N, 3 * C) replaces the layer's own."""
         B, N, C = tokens.shape
@@ -90,19 +120,20 @@ class Attention(nn.Module):
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
         return query, KeyValue(key, value)
 
-    def position_bias(self, positions: Tensor, parts: int) -> Tensor:
+    def position_bias(self, positions: Tensor, first: int, last: int) -> Tensor:
         """Fold position embeddings into the bias: W (word + position) + b = W word + (W position + b).
 
         Args:
             positions: (L, C), for queries and keys; values have none.
-            parts: how many of (query, key, value) are wanted.
+            first: first part that is wanted of (query, key, value).
+            last: the part after the last one that is wanted.
 
         Returns:
-            (L, parts * C).
+            (L, (last - first) * C).
         """
-        folded = F.linear(positions, self.in_proj_weight[: min(parts, 2) * self.dim])
-        folded = F.pad(folded, (0, parts * self.dim - folded.shape[1]))
-        return folded + self.in_proj_bias[: parts * self.dim]
+        folded = F.linear(positions, self.in_proj_weight[first * self.dim : min(last, 2) * self.dim])
+        folded = F.pad(folded, (0, (last - first) * self.dim - folded.shape[1]))
+        return folded + self.in_proj_bias[first * self.dim : last * self.dim]
 
     def attend(self, query: Tensor, memory: KeyValue, *, causal: bool = False) -> Tensor:
         """Mix the values.
@@ -142,7 +173,7 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.kept_biases: tuple[Tensor, Tensor] | None = None
+        self.kept: KeptProducts | None = None
 
     def forward(
         self, words: Tensor, places: slice, context: LayerContext, past: KeyValue | None = None
@@ -188,19 +219,29 @@ class DecoderLayer(nn.Module):
             memory_positions: (1, M, C), added to the keys only.
             word_positions: (L, C), of all places of a sequence.
         """
+        if self.kept is not None and len(self.kept.image_bias) == memory.shape[1]:
+            image = self.multihead_attn.split_key_value(self.kept.image(memory) + self.kept.image_bias)
+            return LayerContext(image, self.kept.self_bias, self.kept.cross_bias)
         image = self.multihead_attn.key_value(memory + memory_positions, memory)
-        return LayerContext(image, *(self.kept_biases or self._biases(word_positions)))
+        return LayerContext(image, *self._biases(word_positions))
 
     def _biases(self, word_positions: Tensor) -> tuple[Tensor, Tensor]:
         """``self_bias`` and ``cross_bias`` of a LayerContext."""
         return (
-            self.self_attn.position_bias(word_positions, parts=3),
-            self.multihead_attn.position_bias(word_positions, parts=1),
+            self.self_attn.position_bias(word_positions, 0, 3),
+            self.multihead_attn.position_bias(word_positions, 0, 1),
         )
 
-    def keep_biases(self, word_positions: Tensor) -> None:
-        """Compute once what no image changes either; for inference, with weights that stay as they are."""
-        self.kept_biases = self._biases(word_positions)
+    def keep(self, memory_positions: Tensor, word_positions: Tensor) -> None:
+        """Compute once what no image changes; for inference, with weights that stay as they are.
+
+        Args:
+            memory_positions: (1, M, C), as ``prepare`` will get them. Memories of another length are projected anew.
+            word_positions: (L, C), likewise.
+        """
+        image = self.multihead_attn.key_value_layer()
+        image_bias = self.multihead_attn.position_bias(memory_positions[0], 1, 3)
+        self.kept = KeptProducts(image, image_bias, *self._biases(word_positions))
 
 
 class WordEmbedding(nn.Module):
@@ -288,10 +329,14 @@ class CausalDecoder(nn.Module):
         return [layer.prepare(memory, memory_positions, positions) for layer in self.body.layers]
 
     @torch.no_grad()
-    def freeze(self) -> None:
-        """Prepare for inference on the device and in the type that the weights have now, and keep from now on."""
+    def freeze(self, memory_positions: Tensor) -> None:
+        """Prepare for inference on the device and in the type that the weights have now, and keep from now on.
+
+        Args:
+            memory_positions: (1, M, C), as ``project_memory`` will get them.
+        """
         for layer in self.body.layers:
-            layer.keep_biases(self.embedding.position_embeddings.weight)
+            layer.keep(memory_positions, self.embedding.position_embeddings.weight)
 
     def forward(self, tokens: Tensor, memory: list[LayerContext]) -> Tensor:
         """Teacher forcing: every word attends to itself and to the words before it.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lib.models.seqtrack.products import PackedLinear, WordLinear
 from lib.models.seqtrack.seqtrack import SeqTrack
 from lib.utils.device import DTYPES, resolve_dtype
 from lib.utils.errors import InputError
@@ -66,42 +67,15 @@ class NarrowLinear(nn.Linear):
         return super().forward(tokens.to(self.weight.dtype))
 
 
-class PackedLinear(nn.Module):
-    """A linear layer whose weights lie as oneDNN multiplies them, for inference on a CPU; a GELU may follow.
-
-    A plain layer brings its weights into that order again in every frame. Same numbers up to rounding.
-
-    Args:
-        linear: the layer to replace, in float32 or bfloat16.
-        rows: rows of the input that it is mostly called with.
-        gelu: whether the exact GELU follows.
-
-    Raises:
-        RuntimeError: if this PyTorch or this processor has no such product.
-    """
-
-    def __init__(self, linear: nn.Linear, rows: int, gelu: bool = False) -> None:
-        super().__init__()
-        # The operators that torch.compile calls on a CPU; there are no public ones.
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), rows)
-        self._bias = None if linear.bias is None else linear.bias.detach()
-        self._dtype = linear.weight.dtype
-        self._after = ("gelu", [], "none") if gelu else ("none", [], "")
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(..., in_features) of any type -> (..., out_features) in the type of the layer replaced."""
-        return torch.ops.mkldnn._linear_pointwise(tokens.to(self._dtype), self._weight, self._bias, *self._after)
-
-
 BLOCK_LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 """Linear layers of a block of the encoder."""
 
 
 def pack_linear_layers(network: SeqTrack) -> SeqTrack:
-    """Lay the weights out for eager inference on a CPU, in place; parameters of the encoder are gone afterwards.
+    """Lay the weights out for inference on a CPU, in place; parameters of the encoder are gone afterwards.
 
     Args:
-        network: after ``set_precision``, with the weights it is to keep, in eval mode.
+        network: after ``set_precision`` and ``freeze``, in eval mode.
 
     Returns:
         The network; as it was where that cannot be done: other devices, other types, a PyTorch without oneDNN.
@@ -111,22 +85,30 @@ def pack_linear_layers(network: SeqTrack) -> SeqTrack:
     if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16):
         return network
     rows = body.num_search_tokens + body.num_template_tokens
-    layers = [(block, name) for block in body.blocks for name in BLOCK_LINEARS]
+    places = [(block, name) for block in body.blocks for name in BLOCK_LINEARS]
+    decoder_layers = network.decoder.body.layers
     try:
-        packed = [PackedLinear(block.get_submodule(name), rows, gelu=name == "mlp.fc1") for block, name in layers]
-        for (block, name), layer in zip(layers, packed, strict=True):
-            layer(torch.zeros(1, 1, block.get_submodule(name).in_features))
+        packed = [_pack(block.get_submodule(name), rows, gelu=name == "mlp.fc1") for block, name in places]
+        bottleneck = _pack(network.bottleneck, body.num_search_tokens)
+        images = [_pack(layer.kept.image, body.num_search_tokens) for layer in decoder_layers]
     except (RuntimeError, AttributeError) as error:  # what a missing operator and one without a kernel raise
         logger.info("weights stay as they are, this PyTorch cannot pack them: %s", str(error).splitlines()[0])
         return network
-    for (block, name), layer in zip(layers, packed, strict=True):
+    for (block, name), layer in zip(places, packed, strict=True):
         replace_submodule(block, name, layer)
     for block in body.blocks:
         block.mlp.act = nn.Identity()
-    for parameter in (*network.decoder.body.parameters(), *network.vocab_embed.parameters()):
-        if parameter.dim() == 2:  # the decoder multiplies single words: column by column is up to a third faster
-            parameter.data = parameter.data.t().contiguous().t()
+    network.bottleneck = bottleneck
+    for layer, image in zip(decoder_layers, images, strict=True):
+        layer.kept = layer.kept._replace(image=image)
     return network
+
+
+def _pack(linear: nn.Linear, rows: int, gelu: bool = False) -> PackedLinear:
+    """Pack a layer and try whether it works."""
+    packed = PackedLinear(linear, rows, gelu)
+    packed(torch.zeros(1, 1, linear.in_features))
+    return packed
 
 
 def replace_submodule(module: nn.Module, name: str, new: nn.Module) -> None:
@@ -165,21 +147,24 @@ def set_precision(network: SeqTrack, precision: str, device: torch.device) -> Se
     return network
 
 
-def prepare_for_tracking(network: SeqTrack, precision: str, device: torch.device, *, compile: bool = False) -> SeqTrack:
+def prepare_for_tracking(network: SeqTrack, precision: str, device: torch.device) -> SeqTrack:
     """``set_precision``, and the fastest layout of weights that goes with it.
 
     Args:
         network: with the weights it is to keep, in eval mode; it is changed in place and cannot be trained afterwards.
         precision: one of ``PRECISIONS``.
         device: where it goes.
-        compile: whether it will be compiled; the compiler lays weights out by itself.
 
     Raises:
         InputError: as ``set_precision``.
     """
     network = set_precision(network, precision, device)
-    network.decoder.freeze()
-    return network if compile or precision == "int8" else pack_linear_layers(network)
+    network.freeze()
+    for part in (network.decoder, network.vocab_embed):
+        for name, layer in [*part.named_modules()]:
+            if type(layer) is nn.Linear:
+                replace_submodule(part, name, WordLinear(layer))
+    return network if precision == "int8" else pack_linear_layers(network)
 
 
 def _quantise(network: SeqTrack, device: torch.device) -> SeqTrack:

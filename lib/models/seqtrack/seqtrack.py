@@ -301,21 +301,30 @@ class SeqTrack(nn.Module):
                 f"{self.encoder.num_template_tokens} and 1 to {self.num_search} search crops of "
                 f"{self.encoder.num_search_tokens} tokens"
             )
-        positions = self.pos_embed
         if self.feature_type == "token":
             features = features.mean(dim=1, keepdim=True)
         elif self.feature_type == "x":
             features = features[:, :num_search_tokens]
-            positions = positions[:, :num_search_tokens]
-        elif crops < self.num_search:
-            template_positions = positions[:, -self._num_template_tokens :]
-            positions = torch.cat((positions[:, :num_search_tokens], template_positions), dim=1)
-        return self._project_selected(features, positions)
+        return self._project_selected(features, self._memory_positions(crops))
+
+    def _memory_positions(self, crops: int) -> Tensor:
+        """(1, M, C) positions of what the decoder looks at, with 1 to S search crops."""
+        num_search_tokens = crops * self.encoder.num_search_tokens
+        if self.feature_type == "token":
+            return self.pos_embed
+        if self.feature_type == "x" or crops == self.num_search:
+            return self.pos_embed[:, : num_search_tokens + (self.feature_type == "xz") * self._num_template_tokens]
+        template_positions = self.pos_embed[:, -self._num_template_tokens :]
+        return torch.cat((self.pos_embed[:, :num_search_tokens], template_positions), dim=1)
+
+    def freeze(self) -> None:
+        """Prepare for tracking with the weights as they are now, on their device: what no image changes is kept."""
+        self.decoder.freeze(self._memory_positions(crops=1))
 
     def _project_selected(self, features: Tensor, positions: Tensor) -> list[LayerContext]:
         """Narrow the tokens (B, M, Ce) that the decoder looks at, and project them for every layer."""
         # The decoder may be more precise than the encoder.
-        features = features.to(self.bottleneck.weight.dtype)
+        features = features.to(self.pos_embed.dtype)
         memory = self.bottleneck(features) if self._narrows else features
         return self.decoder.project_memory(memory, positions)
 

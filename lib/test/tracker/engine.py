@@ -70,7 +70,7 @@ def load_network(params: TrackerParams) -> SeqTrack:
     if params.checkpoint is not None:
         load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
     network.requires_grad_(False).eval()
-    return prepare_for_tracking(network, params.dtype, resolve_device(params.device), compile=params.compile)
+    return prepare_for_tracking(network, params.dtype, resolve_device(params.device))
 
 
 class SeqTrackEngine:
