@@ -7,6 +7,7 @@ machine slows all of them; the ratio is the median over inputs. Weights are seed
     python benchmarks/inference.py --configs all --repeats 3              # all eight, minutes on a CPU
     python benchmarks/inference.py --versions float32 bfloat16 int8 float32+compile
     python benchmarks/inference.py --steps                                # what each step brought, one by one
+    python benchmarks/inference.py --decoder --batch_sizes 1              # the decoder alone, too
     python benchmarks/inference.py --device cuda --batch_sizes 1 16 64 --versions float32 bfloat16 bfloat16+graphs
 
 Exit code 1 if a word of the float32 version differs from the plain one.
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,7 @@ from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.seqtrack.precision import PRECISIONS, prepare_for_tracking, set_precision
 from lib.test.parameter.seqtrack import TrackerParams, parameters_from_config
 from lib.test.tracker.engine import SeqTrackEngine
+from lib.test.tracker.reader import compile_step
 from lib.utils.box_ops import box_iou, box_xywh_to_xyxy
 from lib.utils.cli import run_script
 from lib.utils.device import resolve_device
@@ -141,6 +144,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:<index> or mps (default: cpu)")
     parser.add_argument("--steps", action="store_true", help="take the way from plain to fast one step at a time")
+    parser.add_argument("--decoder", action="store_true", help="time the decoder alone, too, in a second table")
     return parser.parse_args(argv)
 
 
@@ -186,6 +190,46 @@ def measure(versions: Sequence[Version], batch: int, args: argparse.Namespace) -
                 version.boxes += [result.box_xywh for result in results]
 
 
+@torch.inference_mode()
+def measure_decoder(versions: Sequence[Version], batch: int, args: argparse.Namespace) -> list[list[float]]:
+    """Seconds of the decoder alone, one list for each version, taking turns.
+
+    An encoder runs before each, as in tracking: it is what weights and image memory are driven out of the caches by.
+    """
+    clock = CLOCKS[args.clock]
+    network, device = versions[0].engine.network, versions[0].engine.device
+    body, size = network.encoder.body, versions[0].engine.params.search_size
+    templates = torch.zeros(batch, versions[0].engine.params.num_templates * body.num_template_tokens, body.dim)
+    templates, search = templates.to(device), torch.zeros(batch, 1, 3, size, size, device=device)
+    features = network.encode_embedded(templates, search)
+    needed = network.encode_needed(templates, search)
+    works: list[Callable[[], object]] = []
+    for version in versions:
+        reader = version.engine.reader
+        if isinstance(version.engine, PlainEngine):
+            works.append(partial(plain.generate, network, features, version.engine.window))
+        else:
+            decode = compile_step(reader.decode, device) if version.engine.params.compile else reader.decode
+            works.append(partial(decode, needed.to(reader.dtype)))
+    seconds: list[list[float]] = [[] for _ in works]
+    for repeat in range(-args.warm_up, args.repeats):
+        for work, times in zip(works, seconds, strict=True):
+            network.encode_needed(templates, search)
+            synchronise(device)
+            begin = clock()
+            work()
+            synchronise(device)
+            if repeat >= 0:
+                times.append(clock() - begin)
+    return seconds
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a device that works by itself."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def agreement(version: Version, reference: Version) -> tuple[float, float]:
     """Share of equal words, and mean IoU of the boxes, against another version."""
     equal = float((np.array(version.tokens) == np.array(reference.tokens)).mean())
@@ -222,18 +266,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     configs = args.configs
     if configs == ["all"]:
         configs = sorted(path.stem for path in (PROJECT_ROOT / "experiments/seqtrack").glob("seqtrack_[bl]*.yaml"))
-    differing = []
+    differing: list[str] = []
+    decoder_lines = [
+        "",
+        "| network | batch | decoder of | ms, median | ms, least | times plain |",
+        "|---|---|---|---|---|---|",
+    ]
     for config in configs:
         versions = make_versions(config, args.versions, args.device, args.steps)
         for batch in args.batch_sizes:
             measure(versions, batch, args)
             print("\n".join(rows(config, batch, versions)), flush=True)
+            if args.decoder:
+                seconds = measure_decoder(versions, batch, args)
+                for version, times in zip(versions, seconds, strict=True):
+                    ratio = statistics.median(a / b for a, b in zip(seconds[0], times, strict=True))
+                    decoder_lines.append(
+                        f"| {config} | {batch} | {version.name} | {1000 * statistics.median(times):.1f} | "
+                        f"{1000 * min(times):.1f} | {ratio:.2f} |"
+                    )
             exact = [version for version in versions if "bfloat16" not in version.name and "int8" not in version.name]
             differing += [
                 f"{config}, batch {batch}, {version.name}"
                 for version in exact
                 if "float16" not in version.name and agreement(version, versions[0])[0] < 1
             ]
+    if args.decoder:
+        print("\n".join(decoder_lines))
     print("\nwords of all float32 versions equal" if not differing else f"\nWORDS DIFFER: {'; '.join(differing)}")
     return 1 if differing else 0
 

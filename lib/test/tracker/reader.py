@@ -124,9 +124,9 @@ class BoxReader:
         return step
 
 
-def compile_step(step: Step, device: torch.device) -> Step:
-    """Compile a step for the shapes it is called with."""
-    # On a CPU the weights are packed once and for all, as its matrix products like them best.
+def compile_step(step: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
+    """Compile a step, or a part of one, for the shapes it is called with."""
+    # On a CPU the weights are baked in; the products that are not packed yet then are.
     options = {"freezing": True} if device.type == "cpu" else None
     return torch.compile(step, dynamic=False, options=options)
 
