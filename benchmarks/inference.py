@@ -165,7 +165,7 @@ def make_versions(config: str, names: Sequence[str], device: str, steps: bool) -
         choice = dataclasses.replace(params, compile="compile" in options, cuda_graphs="graphs" in options)
         where = resolve_device(device)
         own = prepare_for_tracking(copy.deepcopy(cpu_network), precision, where)
-        label = f"+ weights packed ({name})" if steps and name == "float32" else name
+        label = f"+ packed and halved products ({name})" if steps and name == "float32" else name
         versions.append(Version(label, SeqTrackEngine(choice, own)))
     return versions
 

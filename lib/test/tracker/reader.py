@@ -126,9 +126,7 @@ class BoxReader:
 
 def compile_step(step: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
     """Compile a step, or a part of one, for the shapes it is called with."""
-    # On a CPU the weights are baked in; the products that are not packed yet then are.
-    options = {"freezing": True} if device.type == "cpu" else None
-    return torch.compile(step, dynamic=False, options=options)
+    return torch.compile(step, dynamic=False)
 
 
 def _works(step: Step, templates: Tensor, crops: Tensor, what: str) -> bool:

@@ -1,0 +1,124 @@
+"""The matrix products of tracking on a CPU, each against PyTorch's own linear layer, in one run.
+
+Decoder: products with one word per sequence (``lib.models.seqtrack.products.linear``). Encoder: products with packed
+weights (``PackedLinear``). Weights come in turn from a set larger than a core's cache, as those of a network are.
+
+    python benchmarks/products.py                      # B256
+    python benchmarks/products.py --config seqtrack_demo --batch_sizes 1 8 --threads 1
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.config.seqtrack.config import load_config
+from lib.models.seqtrack import SeqTrack, build_seqtrack
+from lib.models.seqtrack.precision import BLOCK_LINEARS
+from lib.models.seqtrack.products import PackedLinear, linear
+from lib.utils.cli import run_script
+from lib.utils.errors import InputError
+
+SET_BYTES = 24_000_000  # of weights that take turns
+
+Work = Callable[[int], object]
+"""The product with weight number i."""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="seqtrack_b256", help="name of the experiment, or path of its YAML file")
+    parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1], help="sequences at once (default: 1)")
+    parser.add_argument("--repeats", type=int, default=20, help="rounds over all weights (default: 20)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch")
+    return parser.parse_args(argv)
+
+
+def make_layers(outputs: int, inputs: int) -> list[nn.Linear]:
+    """As many layers as make the set."""
+    return [nn.Linear(inputs, outputs) for _ in range(1 + SET_BYTES // (4 * outputs * inputs))]
+
+
+def word_products(network: SeqTrack, batch: int) -> dict[str, tuple[Work, Work, int]]:
+    """By name: the plain product, ours, and the number of weights."""
+    layer = network.decoder.body.layers[0]
+    heads = network.vocab_embed.layers
+    dim = heads[0].in_features
+    shapes = {"query, key and value": (3 * dim, dim), "output of attention": (dim, dim)}
+    shapes |= {"feed-forward, in": (layer.linear1.out_features, dim)}
+    shapes |= {"feed-forward, out": (dim, layer.linear1.out_features), "scores of words": (heads[-1].out_features, dim)}
+    products = {}
+    for name, (outputs, inputs) in shapes.items():
+        layers, word = make_layers(outputs, inputs), torch.randn(batch, 1, inputs)
+        products[f"{name}, {inputs} to {outputs}"] = (
+            lambda i, layers=layers, word=word: F.linear(word, layers[i].weight, layers[i].bias),
+            lambda i, layers=layers, word=word: linear(word, layers[i].weight, layers[i].bias),
+            len(layers),
+        )
+    return products
+
+
+def block_products(network: SeqTrack, batch: int) -> dict[str, tuple[Work, Work, int]]:
+    """Likewise of a block of the encoder; ours has the GELU in the product, the plain one beside it."""
+    body = network.encoder.body
+    rows = body.num_search_tokens + network.num_templates * body.num_template_tokens
+    products = {}
+    for name in BLOCK_LINEARS:
+        layer, gelu = body.blocks[0].get_submodule(name), name == "mlp.fc1"
+        layers, tokens = make_layers(layer.out_features, layer.in_features), torch.randn(batch, rows, layer.in_features)
+        packed = [PackedLinear(layer, rows, gelu) for layer in layers]
+
+        def plainly(i: int, layers: list = layers, tokens: Tensor = tokens, gelu: bool = gelu) -> Tensor:
+            out = layers[i](tokens)
+            return F.gelu(out) if gelu else out
+
+        products[f"{name}{' and GELU' if gelu else ''}, {layer.in_features} to {layer.out_features}"] = (
+            plainly,
+            lambda i, packed=packed, tokens=tokens: packed[i](tokens),
+            len(layers),
+        )
+    return products
+
+
+def time_both(plain: Work, ours: Work, count: int, repeats: int) -> tuple[float, float]:
+    """Microseconds of a product, medians over rounds in which both take turns."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(-1, repeats):
+        for work, times in zip((plain, ours), seconds, strict=True):
+            begin = time.perf_counter()
+            for i in range(count):
+                work(i)
+            if repeat >= 0:
+                times.append((time.perf_counter() - begin) / count)
+    return 1e6 * statistics.median(seconds[0]), 1e6 * statistics.median(seconds[1])
+
+
+@torch.inference_mode()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script."""
+    args = parse_args(argv)
+    if min(args.repeats, args.threads, *args.batch_sizes) < 1:
+        raise InputError("--repeats, --threads and --batch_sizes must be at least 1")
+    torch.set_num_threads(args.threads)
+    network = build_seqtrack(load_config(args.config))
+    print(f"{args.config}, {args.threads} threads, PyTorch {torch.__version__}, microseconds a product\n")
+    print("| batch | product | linear layer | ours | times as fast |")
+    print("|---|---|---|---|---|")
+    for batch in args.batch_sizes:
+        for name, work in (word_products(network, batch) | block_products(network, batch)).items():
+            plain, ours = time_both(*work, args.repeats)
+            print(f"| {batch} | {name} | {plain:.0f} | {ours:.0f} | {plain / ours:.2f} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
