@@ -101,6 +101,7 @@ def sample_reduced(
     output_size: int,
     *,
     mirrored: bool = False,
+    flip: bool = False,
 ) -> tuple[np.ndarray, float]:
     """As ``sample_target``, from an image decoded smaller; geometry and resize factor are those of the full image.
 
@@ -115,6 +116,7 @@ def sample_reduced(
         factor: side of the crop over ``sqrt(w * h)``.
         output_size: side of the result in pixels.
         mirrored: crop the mirror image.
+        flip: mirror the crop.
 
     Returns:
         ``(crop, resize_factor)``: crop (output_size, output_size, 3) uint8, and output pixels per full pixel.
@@ -132,7 +134,7 @@ def sample_reduced(
     matrix[:, 2] += 0.5 * scale - 0.5
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(image, matrix, (output_size, output_size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    return cv2.flip(crop, 1) if mirrored else crop, output_size / side
+    return cv2.flip(crop, 1) if mirrored != flip else crop, output_size / side
 
 
 def transform_image_to_crop(
@@ -154,14 +156,16 @@ def transform_image_to_crop(
     Returns:
         (4,) xywh in crop pixels, or normalised so that the crop spans 0 to 1.
     """
-    box, around = box_xywh.numpy(), crop_box_xywh.numpy()  # for so few numbers torch takes several times as long
-    resize_factor, last = float(resize_factor), int(crop_size) - 1
-    centre = box[:2] + 0.5 * box[2:]
-    crop_centre = around[:2] + 0.5 * around[2:]
+    # float32 throughout, as NumPy's scalars: for so few numbers torch and arrays take several times as long.
+    half, scale = np.float32(0.5), np.float32(float(resize_factor))
+    x, y, w, h = box_xywh.numpy()
+    around_x, around_y, around_w, around_h = crop_box_xywh.numpy()
     # Faithful: training maps around (S - 1) / 2 and divides by S - 1, tracking uses S (see map_box_back).
-    out_centre = last / 2 + (centre - crop_centre) * resize_factor
-    out_size = box[2:] * resize_factor
-    out = np.concatenate((out_centre - 0.5 * out_size, out_size))
+    last = np.float32(int(crop_size) - 1)
+    out_w, out_h = w * scale, h * scale
+    out_x = last * half + ((x + half * w) - (around_x + half * around_w)) * scale - half * out_w
+    out_y = last * half + ((y + half * h) - (around_y + half * around_h)) * scale - half * out_h
+    out = np.array((out_x, out_y, out_w, out_h))
     return torch.from_numpy(out / last if normalize else out)
 
 

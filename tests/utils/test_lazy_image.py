@@ -152,6 +152,8 @@ def test_reduced_crops_lie_where_full_crops_lie(mirrored, reduction, centre):
     expected, factor = sample_target(view, box, 4.0, size)
     crop, same_factor = sample_reduced(small, reduction, (333, 205), box, 4.0, size, mirrored=mirrored)
     assert factor == same_factor and crop.shape == (size, size, 3)
+    again, _ = sample_reduced(small, reduction, (333, 205), box, 4.0, size, mirrored=mirrored, flip=True)
+    assert np.array_equal(again, crop[:, ::-1])
     inside = cv2.erode((expected.sum(axis=2) > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     assert inside.sum() > 40
     difference = crop[inside].astype(float) - expected[inside]

@@ -137,11 +137,15 @@ def jitter_box(box_xywh: Tensor, settings: CropSettings, rng: SampleRng) -> Tens
     # Exponential and root are torch's, whose last bit is the published one; NumPy takes less time for the rest.
     factors = torch.exp(torch.randn(2, generator=rng.torch) * settings.scale_jitter)
     uniform = torch.rand(2, generator=rng.torch)
-    box = box_xywh.numpy()
-    size = box[2:] * factors.numpy()
-    reach = torch.from_numpy(size).prod().sqrt().item() * settings.center_jitter
-    centre = box[:2] + 0.5 * box[2:] + reach * (uniform.numpy() - 0.5)
-    return torch.from_numpy(np.concatenate((centre - 0.5 * size, size)))
+    half = np.float32(0.5)
+    x, y, w, h = box_xywh.numpy()
+    shift_x, shift_y = uniform.numpy() - half
+    size = box_xywh[2:] * factors
+    new_w, new_h = size.numpy()
+    reach = np.float32(size.prod().sqrt().item() * settings.center_jitter)
+    new_x = x + half * w + reach * shift_x - half * new_w
+    new_y = y + half * h + reach * shift_y - half * new_h
+    return torch.from_numpy(np.array((new_x, new_y, new_w, new_h)))
 
 
 class SeqTrackProcessing:
@@ -247,10 +251,7 @@ class SeqTrackProcessing:
 
     @staticmethod
     def _cut(plans: Sequence[CropPlan], needs: Needs, gray: bool, mirrored: bool) -> CropSet:
-        crops = []
-        for plan in plans:
-            crop = _cut_crop(plan, *needs[id(plan.frame)], gray, mirrored)
-            crops.append(cv2.flip(crop, 1) if plan.flip else crop)
+        crops = [_cut_crop(plan, *needs[id(plan.frame)], gray, mirrored) for plan in plans]
         boxes, gain = [plan.box_xywh for plan in plans], [plan.gain for plan in plans]
         return CropSet(np.stack(crops), torch.stack(boxes), torch.tensor(gain))
 
@@ -260,8 +261,8 @@ def _cut_crop(plan: CropPlan, reduction: int, rows: int, gray: bool, mirrored: b
     if image.shape[1] == size[0]:  # not reduced, whatever was asked for
         view = mirror_view(image) if mirrored else image
         prepare = to_gray if gray else None
-        return sample_target(view, plan.centre_xywh, settings.factor, settings.size, prepare=prepare)[0]
-    crop, _ = sample_reduced(
-        image, reduction, size, plan.centre_xywh, settings.factor, settings.size, mirrored=mirrored
-    )
+        crop, _ = sample_target(view, plan.centre_xywh, settings.factor, settings.size, prepare=prepare)
+        return cv2.flip(crop, 1) if plan.flip else crop
+    around = plan.centre_xywh, settings.factor, settings.size
+    crop, _ = sample_reduced(image, reduction, size, *around, mirrored=mirrored, flip=plan.flip)
     return to_gray(crop) if gray else crop

@@ -48,13 +48,16 @@ def mirror_box(box_xywh: Tensor, mirrored: bool, last: float) -> Tensor:
     """
     # Faithful: the box is rebuilt from its corners with or without a flip, which rounds it in float32 and turns a
     # negative size into a positive one.
-    # NumPy, because torch takes four times as long for so few numbers.
-    box = box_xywh.numpy()
-    corners = np.stack((box[:2], box[:2] + box[2:]))
+    # NumPy's scalars, because torch takes ten times as long for so few numbers, and arrays three times.
+    x, y, w, h = box_xywh.numpy()
+    right, bottom = x + w, y + h
     if mirrored:
-        corners[:, 0] = last - corners[:, 0]
-    low, high = np.minimum(*corners), np.maximum(*corners)
-    return torch.from_numpy(np.concatenate((low, high - low)))
+        x, right = np.float32(last) - x, np.float32(last) - right
+    if not x <= right:
+        x, right = right, x
+    if not y <= bottom:
+        y, bottom = bottom, y
+    return torch.from_numpy(np.array((x, y, right - x, bottom - y)))
 
 
 def normalize_crops(crops: Tensor, gain: Tensor, mean: Tensor, std: Tensor) -> Tensor:
