@@ -209,7 +209,7 @@ def measure_decoder(versions: Sequence[Version], batch: int, args: argparse.Name
         if isinstance(version.engine, PlainEngine):
             works.append(partial(plain.generate, network, features, version.engine.window))
         else:
-            decode = compile_step(reader.decode, device) if version.engine.params.compile else reader.decode
+            decode = compile_step(reader.decode) if version.engine.params.compile else reader.decode
             works.append(partial(decode, needed.to(reader.dtype)))
     seconds: list[list[float]] = [[] for _ in works]
     for repeat in range(-args.warm_up, args.repeats):

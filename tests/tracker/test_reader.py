@@ -39,7 +39,7 @@ def test_batches_are_filled_up_and_cut_without_a_trace(monkeypatch, count):
     """With the compiler and the capture replaced by a recorder that, like a graph, always writes to the same place."""
     sizes, places = [], {}
 
-    def same_place(step, device):
+    def same_place(step):
         def run(templates, crops):
             sizes.append(len(crops))
             packed = step(templates, crops)
@@ -59,7 +59,7 @@ def test_batches_are_filled_up_and_cut_without_a_trace(monkeypatch, count):
 
 @torch.inference_mode()
 def test_a_compiler_that_fails_is_reported_once_and_left_out(monkeypatch, caplog):
-    def broken(step, device):
+    def broken(step):
         def run(templates, crops):
             raise RuntimeError("no C++ compiler\nlong story")
 

@@ -14,6 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_numbers = count()
+_packed_layers: WeakValueDictionary[int, PackedLinear] = WeakValueDictionary()
+"""By number, which is what an operator can be given."""
+
 
 class PackedLinear(nn.Module):
     """A linear layer whose weights lie as oneDNN multiplies them, for inference on a CPU; a GELU may follow.
@@ -52,15 +56,12 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(tokens, self._weight, self._bias, *self._after)
 
 
-_numbers = count()
-_packed_layers: WeakValueDictionary[int, PackedLinear] = WeakValueDictionary()
-
-
 def linear(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``F.linear``, up to rounding; faster for single words on a CPU.
 
     A product with one word is bound by reading the weights, and ``F.linear`` has one thread read them. As two products
-    with half of the rows each it takes half the time, or less, on one thread, too (docs/performance.md).
+    with half of the rows each it takes less time, on one thread, too (docs/performance.md). Where gradients are wanted
+    it is ``F.linear``.
 
     Args:
         tokens: (B, L, C).

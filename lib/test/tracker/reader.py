@@ -112,7 +112,7 @@ class BoxReader:
         """Make the step for the batch size of the arguments, as fast as works here."""
         step: Step = self.step
         if self._compile:
-            compiled = compile_step(step, crops.device)
+            compiled = compile_step(step)
             if _works(compiled, templates, crops, "compile"):
                 step = compiled
         if self._capture:
@@ -124,7 +124,7 @@ class BoxReader:
         return step
 
 
-def compile_step(step: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
+def compile_step(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compile a step, or a part of one, for the shapes it is called with."""
     return torch.compile(step, dynamic=False)
 
