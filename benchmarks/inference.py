@@ -252,6 +252,18 @@ def rows(config: str, batch: int, versions: Sequence[Version]) -> list[str]:
     return lines
 
 
+def decoder_rows(config: str, batch: int, versions: Sequence[Version], seconds: Sequence[Sequence[float]]) -> list[str]:
+    """Lines of the table of the decoder, from what ``measure_decoder`` returns."""
+    lines = []
+    for version, times in zip(versions, seconds, strict=True):
+        ratio = statistics.median(a / b for a, b in zip(seconds[0], times, strict=True))
+        milliseconds = 1000 * statistics.median(times)
+        lines.append(
+            f"| {config} | {batch} | {version.name} | {milliseconds:.1f} | {1000 * min(times):.1f} | {ratio:.2f} |"
+        )
+    return lines
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return 1 if float32 words differ from the plain ones."""
     args = parse_args(argv)
@@ -278,13 +290,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             measure(versions, batch, args)
             print("\n".join(rows(config, batch, versions)), flush=True)
             if args.decoder:
-                seconds = measure_decoder(versions, batch, args)
-                for version, times in zip(versions, seconds, strict=True):
-                    ratio = statistics.median(a / b for a, b in zip(seconds[0], times, strict=True))
-                    decoder_lines.append(
-                        f"| {config} | {batch} | {version.name} | {1000 * statistics.median(times):.1f} | "
-                        f"{1000 * min(times):.1f} | {ratio:.2f} |"
-                    )
+                decoder_lines += decoder_rows(config, batch, versions, measure_decoder(versions, batch, args))
             exact = [version for version in versions if "bfloat16" not in version.name and "int8" not in version.name]
             differing += [
                 f"{config}, batch {batch}, {version.name}"

@@ -234,6 +234,10 @@ def test_weights_come_from_the_checkpoint_and_nothing_is_downloaded(tmp_path, mo
     expected = fakes.make_engine().network.state_dict()
     save_checkpoint({"net": expected, "epoch": 1}, path)
     params = dataclasses.replace(fakes.params(), checkpoint=path)
+    for prepared in (load_network(params), load_network(dataclasses.replace(params, compile=True))):
+        assert not prepared.training
+        assert not any(parameter.requires_grad for parameter in prepared.parameters())
+    # Packed weights can only be multiplied: what the checkpoint gave is looked at before they are packed.
     loaded = []
     monkeypatch.setattr(engine_module, "prepare_for_tracking", lambda network, *_: loaded.append(network) or network)
     network = load_network(params)

@@ -109,13 +109,19 @@ def _multiply_packed_shape(tokens: Tensor, number: int) -> Tensor:
     return tokens.new_empty(*tokens.shape[:-1], _packed_layers[number].out_features)
 
 
-def _add_operator(schema: str, on_cpu: Callable[..., Tensor], shape: Callable[..., Tensor]) -> None:
-    """Make an operator that compiled code calls as it is."""
-    name = "seqtrack::" + schema.partition("(")[0]
-    torch.library.define(name, schema.removeprefix(schema.partition("(")[0]))
+def _add_operator(name: str, schema: str, on_cpu: Callable[..., Tensor], shape: Callable[..., Tensor]) -> None:
+    """Make an operator that compiled code calls as it is; ``shape`` gives it results without values."""
+    torch.library.define(name, schema)
     torch.library.impl(name, "CPU")(on_cpu)
     torch.library.register_fake(name)(shape)
 
 
-_add_operator("multiply_packed(Tensor tokens, int number) -> Tensor", _multiply_packed, _multiply_packed_shape)
-_add_operator("multiply_words(Tensor tokens, Tensor weight, Tensor bias) -> Tensor", _multiply_words, _multiply_words)
+_add_operator(
+    "seqtrack::multiply_packed", "(Tensor tokens, int number) -> Tensor", _multiply_packed, _multiply_packed_shape
+)
+_add_operator(
+    "seqtrack::multiply_words",
+    "(Tensor tokens, Tensor weight, Tensor bias) -> Tensor",
+    _multiply_words,
+    _multiply_words,
+)
