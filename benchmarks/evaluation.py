@@ -25,6 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.config.seqtrack.config import load_config
 from lib.synthetic import SyntheticSequence
 from lib.test.analysis.cache import ScoreCache

@@ -34,7 +34,7 @@ from easydict import EasyDict
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from benchmarks.plain_training import PlainSampler, collate_plain
 from lib.config.seqtrack.config import load_config

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.config.paths import Paths, load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.datasets import Benchmark

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.config.paths import PROJECT_ROOT, load_paths
 from lib.config.seqtrack.config import experiment_name
 from lib.test.vot20.toolkit import Toolkit, find_toolkit

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError

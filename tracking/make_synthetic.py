@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.synthetic import DIFFICULTIES, SyntheticSequence, write_got10k, write_lasot
 from lib.synthetic.media import list_images, load_cutout
 from lib.utils.cli import run_script

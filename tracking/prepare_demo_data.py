@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.models.seqtrack.dinov2 import convert_dinov2, read_onnx_weights
 from lib.synthetic.demo_media import SPLITS, gather
 from lib.utils.checkpoint import save_checkpoint

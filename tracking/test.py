@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.config.paths import load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.manifest import FolderClaim, describe_device, run_facts

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.config.paths import PROJECT_ROOT, checkpoint_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_override
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+
 from lib.config.paths import find_checkpoint, load_paths
 from lib.config.seqtrack.config import experiment_name, load_config
 from lib.models.seqtrack import build_seqtrack

@@ -1,14 +1,12 @@
-"""Processes that train together: who is who, how they meet, what they tell each other.
+"""Processes that train together: their devices, the process group, and how a failure of one reaches the others.
 
-``torchrun``, ``torch.distributed.launch`` and any other launcher say it in the environment (``RANK``, ``WORLD_SIZE``,
-``LOCAL_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``); without ``WORLD_SIZE`` a process is alone and all this does nothing.
+A process without ``WORLD_SIZE`` (see ``lib.utils.launch``) is alone, and all this does nothing.
 """
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -18,8 +16,8 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from lib.utils.device import resolve_device
-from lib.utils.dist import get_rank, get_world_size
 from lib.utils.errors import InputError, SeqTrackError
+from lib.utils.launch import Launch, get_rank, get_world_size
 
 MEETING_TIMEOUT = timedelta(minutes=30)
 """How long processes wait for each other: rank 0 may be downloading weights or writing a checkpoint."""
@@ -30,57 +28,6 @@ _SPEAKER_HEAD_START = 5.0  # seconds
 
 class RankFailure(SeqTrackError):
     """Another process of the run has failed; the message is its error."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Place of this process among those that train together.
-
-    Attributes:
-        rank: number of the process, from 0.
-        world_size: number of processes on all machines.
-        local_rank: number of the process on its machine.
-        local_world_size: number of processes on this machine.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-
-
-def read_launch(environment: Mapping[str, str], local_rank: int | None = None) -> Launch:
-    """Read what a launcher says.
-
-    Args:
-        environment: variables of this process.
-        local_rank: value of the flag ``--local_rank``, which older launchers pass; the environment wins.
-
-    Raises:
-        InputError: if variables are missing, no numbers, or out of range.
-    """
-    if "WORLD_SIZE" not in environment:
-        return Launch()
-    world_size = _number(environment, "WORLD_SIZE", 1)
-    if world_size == 1:
-        return Launch()
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
-    if missing:
-        raise InputError(f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set: start with torchrun")
-    rank = _number(environment, "RANK", 0)
-    local_world_size = _number(environment, "LOCAL_WORLD_SIZE", 1, default=world_size)
-    if "LOCAL_RANK" in environment or local_rank is None:
-        local_rank = _number(environment, "LOCAL_RANK", 0, default=rank % local_world_size)
-    if rank >= world_size:
-        raise InputError(f"RANK is {rank} but WORLD_SIZE is {world_size}")
-    return Launch(rank, world_size, local_rank, local_world_size)
-
-
-def _number(environment: Mapping[str, str], name: str, lowest: int, default: int | None = None) -> int:
-    text = environment.get(name, "" if default is None else str(default))
-    if not text.isdecimal() or int(text) < lowest:
-        raise InputError(f"the environment variable {name} should be a number from {lowest} on, it is {text!r}")
-    return int(text)
 
 
 def check_processes_per_node(device: str, processes: int) -> None:

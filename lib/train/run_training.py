@@ -24,9 +24,10 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from lib.config.paths import load_paths, log_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_override
 from lib.config.seqtrack.fallback import overrides_without_files
-from lib.train.distributed import choose_device, process_group, read_launch
+from lib.train.distributed import choose_device, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
 from lib.utils.cli import run_script
+from lib.utils.launch import read_launch
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
 

@@ -29,7 +29,7 @@ from lib.train.trainers.checkpoints import CheckpointStore, find_resume_point
 from lib.train.trainers.ltr_trainer import LTRTrainer
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.device import resolve_dtype
-from lib.utils.dist import get_rank, get_world_size, is_main_process
+from lib.utils.launch import get_rank, get_world_size, is_main_process
 from lib.utils.seed import seed_everything
 
 logger = logging.getLogger(__name__)

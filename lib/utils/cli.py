@@ -1,27 +1,64 @@
 """Shared by the scripts: how an error becomes an exit code."""
 
+import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from lib.utils.errors import SeqTrackError
+from lib.utils.text import printable
 
 
 def run_script(main: Callable[[], int]) -> int:
     """Run a script's ``main`` and return its exit code.
 
-    A mistake of the user (``SeqTrackError``) is one line on standard error and exit code 2; Ctrl-C is 130; a bug keeps
-    its traceback.
+    A mistake of the user is one line on standard error and exit code 2: a ``SeqTrackError``, or a file or folder that
+    the system refuses (``OSError``). Ctrl-C is 130, a reader that has gone away (``| head``) 141; a bug keeps its
+    traceback. Characters that the terminal cannot show are written as escapes.
     """
     name = Path(sys.argv[0]).name
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not under a test's capture
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return main()
+        code = main()
+        sys.stdout.flush()
+        return code
     except SeqTrackError as error:
         print(f"{name}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails when it flushes
+        return 141
+    except OSError as error:
+        if error.errno is None:  # raised by code, not by the system: a bug
+            raise
+        print(f"{name}: error: {describe_os_error(error)}", file=sys.stderr)
+        return 2
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line that names the file and what the system says about it."""
+    reason = error.strerror or str(error)
+    return printable(f"{error.filename}: {reason}" if error.filename is not None else reason, 1000)
+
+
+def user_path(text: str) -> Path:
+    """``type=`` of every path option: ``~`` and ``~name`` are expanded.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text cannot be a path, or there is no such home folder.
+    """
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected a path, got {printable(repr(text))}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{printable(text)}: {error}") from error
 
 
 def show(text: str) -> None:

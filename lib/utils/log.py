@@ -6,7 +6,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.utils.dist import is_main_process
+from lib.utils.launch import is_main_process
+from lib.utils.text import printable
+
+MESSAGE_LIMIT = 4000
+"""Longest message of a log record in characters; tracebacks keep their lines."""
+
+
+class _Formatter(logging.Formatter):
+    """Writes messages on one line, whatever names from outside they hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Format the line of a record; a traceback follows on lines of its own."""
+        record.message = printable(record.message, MESSAGE_LIMIT)
+        return super().formatMessage(record)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -31,7 +44,7 @@ def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> No
     if log_file is not None and is_main_process():
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    formatter = _Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     for handler in handlers:
         handler.setFormatter(formatter)
         root.addHandler(handler)

@@ -7,7 +7,8 @@ import traceback
 
 import torch
 
-from lib.train.distributed import process_group, read_launch
+from lib.train.distributed import process_group
+from lib.utils.launch import read_launch
 from tests.train.world import CPU
 
 FORK = multiprocessing.get_context("fork")

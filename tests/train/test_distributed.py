@@ -8,16 +8,15 @@ import torch
 
 from lib.train.data.loader import batches_per_step
 from lib.train.distributed import (
-    Launch,
     check_processes_per_node,
     check_ranks_agree,
     choose_device,
     digest,
-    read_launch,
 )
 from lib.train.trainers.checkpoints import find_resume_point
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, InputError
+from lib.utils.launch import Launch, read_launch
 from tests.train.ranks import run_ranks
 from tests.train.world import Squares, make_loader, make_trainer, tiny_config
 

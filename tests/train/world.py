@@ -14,8 +14,8 @@ from lib.train.data.sampler import TrackingSampler
 from lib.train.dataset.base import SequenceInfo, TrainingDataset
 from lib.train.train_script import build_processing, build_trainer
 from lib.train.trainers.checkpoints import CheckpointStore
-from lib.utils.dist import get_rank, get_world_size
 from lib.utils.errors import DataError
+from lib.utils.launch import get_rank, get_world_size
 
 CPU = torch.device("cpu")
 

@@ -1,18 +1,23 @@
 """Files, seeds, names, devices, and how scripts end."""
 
+import argparse
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lib.utils.cli import run_script
+from lib.utils.cli import run_script, user_path
 from lib.utils.device import resolve_device, resolve_dtype
 from lib.utils.errors import ConfigError, DataError, InputError
 from lib.utils.files import atomic_path, write_text_atomic
+from lib.utils.lock import folder_lock
 from lib.utils.registry import lookup
 from lib.utils.seed import SampleRng, sample_rng
+from lib.utils.text import printable
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -76,3 +81,56 @@ def test_how_scripts_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_script(fail(KeyboardInterrupt())) == 130
     with pytest.raises(ZeroDivisionError):
         run_script(fail(ZeroDivisionError()))
+
+
+def test_text_from_outside_is_one_short_line() -> None:
+    assert printable("a\x1b[31m\nb\u202ec") == "a\\x1b[31m\\nb\\u202ec"
+    assert printable("\udcff") == "\\udcff"
+    assert printable("naïve 日本") == "naïve 日本"
+    long = printable("x" * 100_000 + "end", 90)
+    assert len(long) <= 95 and long.endswith("end")
+    assert "\n" not in str(InputError("a\nb")) and len(str(InputError("y" * 10**6))) < 1100
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (PermissionError(13, "Permission denied", "/x/y"), 2, "/x/y: Permission denied"),
+        (OSError(28, "No space left on device"), 2, "No space left on device"),
+        (InputError("--x: \x1b[2Jno"), 2, "--x: \\x1b[2Jno"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys, error: Exception, code: int, text: str) -> None:
+    def fail() -> int:
+        raise error
+
+    assert run_script(fail) == code
+    captured = capsys.readouterr().err
+    assert captured.count("\n") == 1 and captured.rstrip().endswith(text)
+
+
+def test_a_user_path_expands_the_home_folder(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert user_path("~/x") == Path("/home/somebody/x")
+    for text in ("", "a\0b", "~nosuchuser/x"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            user_path(text)
+
+
+def test_a_folder_has_one_owner_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
+    hold = (
+        "import sys, time; from lib.utils.lock import folder_lock\n"
+        "with folder_lock(sys.argv[1], 'training'): print('held', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match=f"training is going on there already, by process {other.pid} on "):
+        folder_lock(tmp_path, "training").__enter__()
+    with folder_lock(tmp_path, "evaluation"):
+        pass
+    other.kill()
+    other.wait()
+    assert (tmp_path / ".training.lock").exists()
+    with folder_lock(tmp_path, "training"), pytest.raises(InputError, match="in this process"):
+        folder_lock(tmp_path, "training").__enter__()
+    assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,7 @@ from lib.train.trainers.checkpoints import (
 from lib.train.trainers.interrupt import StopRequest, TrainingStopped
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.checkpoint import load_model_weights
-from lib.utils.dist import get_rank, get_world_size, is_main_process
+from lib.utils.launch import get_rank, get_world_size, is_main_process
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from lib.train.distributed import decide_on_main
 from lib.train.trainers.base_trainer import BaseTrainer
 from lib.train.trainers.interrupt import TrainingStopped
 from lib.train.trainers.step import StepReport
-from lib.utils.dist import get_rank, is_main_process
+from lib.utils.launch import get_rank, is_main_process
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,78 @@
+"""What a process knows about the run it belongs to: what its launcher set, and its rank once the group is initialized.
+
+``torchrun``, ``torch.distributed.launch`` and any other launcher describe the run in the environment (``RANK``,
+``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``); a process without ``WORLD_SIZE`` is alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch.distributed as dist
+
+from lib.utils.errors import InputError
+
+
+def get_rank() -> int:
+    """Rank of this process, 0 outside a distributed run."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def get_world_size() -> int:
+    """Number of processes of the run, 1 outside a distributed run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_main_process() -> bool:
+    """Whether this process writes the run's files and log."""
+    return get_rank() == 0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Place of this process among those that train together.
+
+    Attributes:
+        rank: number of the process, from 0.
+        world_size: number of processes on all machines.
+        local_rank: number of the process on its machine.
+        local_world_size: number of processes on this machine.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+
+def read_launch(environment: Mapping[str, str], local_rank: int | None = None) -> Launch:
+    """Read what a launcher says.
+
+    Args:
+        environment: variables of this process.
+        local_rank: value of the flag ``--local_rank``, which older launchers pass; the environment wins.
+
+    Raises:
+        InputError: if variables are missing, no numbers, or out of range.
+    """
+    if "WORLD_SIZE" not in environment:
+        return Launch()
+    world_size = _number(environment, "WORLD_SIZE", 1)
+    if world_size == 1:
+        return Launch()
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
+    if missing:
+        raise InputError(f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set: start with torchrun")
+    rank = _number(environment, "RANK", 0)
+    local_world_size = _number(environment, "LOCAL_WORLD_SIZE", 1, default=world_size)
+    if "LOCAL_RANK" in environment or local_rank is None:
+        local_rank = _number(environment, "LOCAL_RANK", 0, default=rank % local_world_size)
+    if rank >= world_size:
+        raise InputError(f"RANK is {rank} but WORLD_SIZE is {world_size}")
+    return Launch(rank, world_size, local_rank, local_world_size)
+
+
+def _number(environment: Mapping[str, str], name: str, lowest: int, default: int | None = None) -> int:
+    text = environment.get(name, "" if default is None else str(default))
+    if not text.isdecimal() or int(text) < lowest:
+        raise InputError(f"the environment variable {name} should be a number from {lowest} on, it is {text!r}")
+    return int(text)
