@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # this checkout, whatever is installed
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # this checkout, whatever is installed
 
 from lib.test.utils.transform import transform
 from lib.utils.cli import run_script
