@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lib.utils.errors import InputError
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -13,8 +15,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     The folder is made if it is missing. After an error nothing is left behind and an older ``path`` stays as it was.
     The temporary name keeps the suffix of ``path``, since some writers choose the format by it.
+
+    Raises:
+        InputError: if ``path`` is a folder, a device or a pipe, which a file must not replace.
+        OSError: if the folder cannot be made or written to.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: exists and is not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)

@@ -1,6 +1,7 @@
 """Files, seeds, names, devices, and how scripts end."""
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -28,6 +29,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_files_are_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(InputError, match=f"{name}: exists and is not a file"):
+            write_text_atomic(tmp_path / name, "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
 
 
 def test_sample_rng_is_a_function_of_its_arguments() -> None:
