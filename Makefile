@@ -10,7 +10,7 @@ help:  ## list the targets
 install:  ## make .venv and install everything into it
 	@bash install.sh --venv
 
-demo: install  ## render videos, train a little, track with the bundled weights, plot: output/demo (3 minutes)
+demo: install  ## render videos, train a little, track with the bundled weights, plot: output/demo (a minute or two)
 	$(PYTHON) tracking/demo.py $(DEMO_FLAGS)
 
 demo-train: install  ## train the bundled weights again: output/demo_train (two and a half hours on two cores)

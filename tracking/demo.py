@@ -1,6 +1,7 @@
 """The whole path in one command: render a benchmark, train a little, track with the bundled weights, analyse, film."""
 
 import argparse
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from lib.config.paths import PROJECT_ROOT
+from lib.config.paths import PROJECT_ROOT, bundled_checkpoint
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 
@@ -42,7 +43,7 @@ def run_step(title: str, script: str, *arguments: object) -> None:
         InputError: if the script fails.
     """
     command = [sys.executable, str(PROJECT_ROOT / "tracking" / script), *map(str, arguments)]
-    print(f"\n=== {title}\n$ python tracking/{script} {' '.join(command[2:])}", flush=True)
+    print(f"\n=== {title}\n$ python tracking/{script} {shlex.join(command[2:])}", flush=True)
     start = time.perf_counter()
     code = subprocess.run(command, check=False).returncode
     if code:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     start = time.perf_counter()
     out = args.output
-    training, videos = out / "training", out / "video"
+    training, videos, weights = out / "training", out / "video", bundled_checkpoint(CONFIG)
     sequences = args.sequences or (3 if args.quick else 12)
     frames = args.frames or (20 if args.quick else 80)
     pictures = [f"--{kind}={MEDIA / kind}" for kind in ("backgrounds", "cutouts") if (MEDIA / kind).is_dir()]
@@ -69,19 +70,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         *("--num_sequences", sequences, "--num_frames", frames, "--difficulty", "mixed", "--workers", args.threads),
         *pictures,
     )
-    # The steps are taken anew each time; an earlier demo's checkpoint may be of other options, too.
+    # Without gathered media step 2 would choose these values by itself, with a warning for each.
+    plain = (
+        ()
+        if pictures
+        else (
+            "DATA.SYNTHETIC.BACKGROUNDS=''",
+            "DATA.SYNTHETIC.CUTOUTS=''",
+            "MODEL.ENCODER.PRETRAIN_TYPE=sincos",
+            "TRAIN.ENCODER_MULTIPLIER=1.0",
+        )
+    )
+    # The steps are repeated each time; an earlier demo's checkpoint may be of other options, too.
     shutil.rmtree(training / "checkpoints", ignore_errors=True)
     run_step(
-        "2/5 a few steps of training, to see that it works (the weights below were trained before)",
-        "train_demo.py",
-        *("--save_dir", training, "--device", args.device, "--override", "TRAIN.EPOCH=1", "TRAIN.PRINT_INTERVAL=2"),
-        *(f"DATA.TRAIN.SAMPLE_PER_EPOCH={64 if args.quick else 320}", "DATA.SYNTHETIC.SEQUENCES=64"),
+        "2/5 a few steps of training, to see that it works (a tracker takes hours: the weights below were trained before)",
+        "train.py",
+        *("--script", "seqtrack", "--config", CONFIG, "--save_dir", training, "--device", args.device),
+        *("--override", "TRAIN.EPOCH=1", "TRAIN.PRINT_INTERVAL=5", "DATA.SYNTHETIC.SEQUENCES=64", *plain),
+        f"DATA.TRAIN.SAMPLE_PER_EPOCH={64 if args.quick else 320}",
     )
     run_step(
         "3/5 track the benchmark with the bundled weights",
         "test.py",
         *("seqtrack", CONFIG, "--dataset", "got10k_val", "--threads", args.threads, "--device", args.device, *places),
-        "--overwrite",
+        *("--checkpoint", weights, "--overwrite"),
     )
     run_step(
         "4/5 table and plots, beside a box that never moves",
@@ -93,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "5/5 an annotated video",
         "video_demo.py",
         *("seqtrack", CONFIG, sequence.parent, "--init_box", sequence.read_text().splitlines()[0]),
-        *("--save_dir", out, "--output", videos, "--device", args.device),
+        *("--checkpoint", weights, "--save_dir", out, "--output", videos, "--device", args.device),
     )
     print(f"\nThe demo took {(time.perf_counter() - start) / 60:.1f} minutes. What it wrote:")
     for what, where in (
