@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The steps are repeated each time; an earlier demo's checkpoint may be of other options, too.
     shutil.rmtree(training / "checkpoints", ignore_errors=True)
     run_step(
-        "2/5 a few steps of training, to see that it works (a tracker takes hours: the weights below were trained before)",
+        "2/5 a few steps of training (a tracker takes hours: the weights used below were trained before)",
         "train.py",
         *("--script", "seqtrack", "--config", CONFIG, "--save_dir", training, "--device", args.device),
         *("--override", "TRAIN.EPOCH=1", "TRAIN.PRINT_INTERVAL=5", "DATA.SYNTHETIC.SEQUENCES=64", *plain),
