@@ -68,6 +68,39 @@ def test_published_batch_on_one_gpu(tmp_path):
         assert parts.stats["train"][name] == pytest.approx(value, rel=1e-4), name
 
 
+EVERY_LOSS = {
+    "MODEL__DECODER__DROPOUT": 0.0,
+    "TRAIN__GUIDE_WEIGHT": 1.0,
+    "TRAIN__LABEL_SIGMA": 2.0,
+    "TRAIN__CE_WEIGHT": 0.7,
+    "TRAIN__GLOBAL_BATCH": 4,
+    "TRAIN__EPOCH": 1,
+    "TRAIN__GRAD_CLIP_NORM": 0.0,
+    "DATA__TRAIN__SAMPLE_PER_EPOCH": 4,
+    "DATA__SEARCH__FACTOR": 1.2,  # targets that fill their crops wholly or in part: other numbers of tokens on each
+    "DATA__SEARCH__SCALE_JITTER": 0.6,
+}
+
+
+def gradients_of_a_step(folder, batch_size, **changes):
+    trainer = train_fully(folder, **EVERY_LOSS | {"TRAIN__BATCH_SIZE": batch_size} | changes)
+    gradients = {name: value.grad for name, value in trainer.network.named_parameters() if value.grad is not None}
+    return gradients | {"loss": torch.tensor(trainer.stats["train"]["Loss/total"])}
+
+
+@pytest.mark.parametrize("sigma", [0.0, 2.0], ids=["published", "soft"])
+def test_every_split_of_a_batch_gives_the_same_gradients(tmp_path, sigma):
+    """One process with all four samples, accumulation 2 + 2 and 1 x 4, and two ranks, with every loss switched on."""
+    changes = {"TRAIN__LABEL_SIGMA": sigma}
+    whole = gradients_of_a_step(tmp_path / "whole", 4, **changes)
+    split = [gradients_of_a_step(tmp_path / str(size), size, **changes) for size in (2, 1)]
+    split += run_ranks(lambda rank: gradients_of_a_step(tmp_path / "ranks", 2, **changes), tmp_path / "results")
+    assert len(whole) > 40
+    for other in split:
+        for name, value in whole.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-4, atol=2e-6, msg=lambda text, n=name: f"{n}: {text}")
+
+
 def test_a_signal_to_one_rank_ends_all_and_nothing_is_lost(tmp_path):
     """Dropout is on: each rank goes on with random numbers of its own."""
 
