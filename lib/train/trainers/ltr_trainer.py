@@ -60,8 +60,6 @@ class LTRTrainer(BaseTrainer):
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
         """Train for one epoch from ``steps_done`` on, validate if it is time, and return the means by split."""
         results = {"train": self._train_epoch(epoch)}
-        if self.settings.smooth_words > 0:
-            self.network.smooth_words(self.settings.smooth_words)
         is_last = epoch == self.settings.epochs
         if self.val_loader is not None and (epoch % self.settings.val_interval == 0 or is_last):
             results["val"] = self._validate(epoch)
@@ -80,12 +78,18 @@ class LTRTrainer(BaseTrainer):
             parts.append(batch)
             report = self.step.train(batch, stop=bool(self.stop))
             if report is not None:
-                self.steps_done += 1
+                self._count_step()
                 self._after_step(epoch, report, parts)
                 parts = []
         self._run_seconds += stats.whole.elapsed
         self._run_steps += self.steps_done - self._first_steps_done
         return stats.whole.as_dict()
+
+    def _count_step(self) -> None:
+        """Count a step. The last one of an epoch includes the smoothing, which a checkpoint holds once or not at all."""
+        self.steps_done += 1
+        if self.steps_done == len(self.train_loader) and self.settings.smooth_words > 0:
+            self.network.smooth_words(self.settings.smooth_words)
 
     def _after_step(self, epoch: int, report: StepReport, parts: list[TrainingBatch]) -> None:
         values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm} if report.taken else {}
