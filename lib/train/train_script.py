@@ -93,10 +93,7 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
         trainer.resume(resume_from)
     if is_main_process():
         write_records(trainer, settings, resume_from)
-    try:
-        return trainer.train()
-    finally:
-        trainer.writer.close()
+    return trainer.train()
 
 
 def log_size(cfg: EasyDict, settings: RunSettings, loader: TrainingLoader) -> None:

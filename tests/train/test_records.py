@@ -3,17 +3,20 @@
 import json
 import logging
 import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lib.train.admin.curves import compare, newest_manifest, parse_log, read_curves
 from lib.train.admin.manifest import git_revision, write_manifest
 from lib.train.admin.picture import draw_batch
 from lib.train.admin.tensorboard import TensorboardWriter
 from lib.train.trainers.checkpoints import plain_config
-from lib.utils.errors import InputError
+from lib.utils.errors import DataError, InputError
 from tests.train.world import CPU, make_loader, make_trainer, tiny_config
 from tracking import compare_runs
 
@@ -38,7 +41,6 @@ def record_run(folder, **changes):
         resumed_from="",
     )
     trainer.train()
-    trainer.writer.close()
     logger.removeHandler(handler)
     logger.setLevel(logging.NOTSET)
     return log
@@ -57,6 +59,32 @@ def test_log_and_events_say_the_same(two_runs):
     assert sorted(log["train/Loss/total"]) == [2, 4, 6, 8] and sorted(log["val/IoU"]) == [4, 8]
     for name in ("train/Loss/total", "train/IoU", "val/Loss/total", "val/IoU", "train/LearningRate/group1"):
         assert log[name] == pytest.approx(events[name], abs=1e-3), name
+
+
+@pytest.mark.parametrize("clock", [lambda start: 2e9 - 5000 * start, lambda start: 2e9, lambda start: 1e9 * start])
+def test_curves_do_not_depend_on_the_clock(tmp_path, monkeypatch, clock):
+    """Each start resumes two steps before the end of the one before; the clock goes back, stands still, or leaps."""
+    for start in range(3):
+        monkeypatch.setattr(time, "time", lambda start=start: clock(start))
+        writer = TensorboardWriter(tmp_path, first_step=4 * start + 1)
+        for step in range(4 * start + 1, 4 * start + 7):
+            writer.write("train", {"Loss/total": 100 * start + step}, step)
+    events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0})
+    events.Reload()
+    expected = [(step, 100 * min((step - 1) // 4, 2) + step) for step in range(1, 15)]
+    assert [(point.step, point.value) for point in events.Scalars("train/Loss/total")] == expected
+
+
+def test_events_that_cannot_be_written_end_the_run(tmp_path):
+    cfg = tiny_config()
+    trainer = make_trainer(cfg, tmp_path / "checkpoints")
+    trainer.writer = TensorboardWriter(tmp_path / "events")
+    trainer.writer.path = Path("/dev/full")
+    with pytest.raises(DataError, match="/dev/full: cannot be written: No space left on device"):
+        trainer.train()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file.*: TensorBoard events cannot be written"):
+        TensorboardWriter(tmp_path / "file" / "events")
 
 
 def test_two_runs_compared(two_runs, tmp_path, capsys):

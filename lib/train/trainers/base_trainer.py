@@ -158,8 +158,6 @@ class BaseTrainer(ABC):
         check_ranks_agree(self.network)
         rngs = gather(rng_state())
         if is_main_process():
-            # Curves first: what is saved must not be missing in them after a crash.
-            self.writer.flush()
             logger.info("saved %s", self.store.save(self.state(rngs), self.epoch, self.steps_done))
 
     def state(self, rngs: list[dict[str, Any]]) -> dict[str, Any]:

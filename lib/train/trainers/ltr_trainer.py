@@ -86,7 +86,7 @@ class LTRTrainer(BaseTrainer):
         return stats.whole.as_dict()
 
     def _count_step(self) -> None:
-        """Count a step. The last one of an epoch includes the smoothing, which a checkpoint holds once or not at all."""
+        """Count a step; the last one of an epoch includes the smoothing, so that a checkpoint never holds it twice."""
         self.steps_done += 1
         if self.steps_done == len(self.train_loader) and self.settings.smooth_words > 0:
             self.network.smooth_words(self.settings.smooth_words)
