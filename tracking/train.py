@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from lib.config.paths import PROJECT_ROOT
+from lib.config.paths import PROJECT_ROOT, load_paths
 from lib.train.distributed import check_processes_per_node
 from lib.train.run_training import add_run_arguments, train
 from lib.utils.child import run_child
@@ -124,7 +124,9 @@ def train_here(args: argparse.Namespace) -> int:
         return train(args)
     from tracking.track_check import TrackCheck  # knows all of testing; most trainings do not need it
 
-    return train(args, track=TrackCheck(args.track_dataset, args.track_sequences), track_every=args.track_every)
+    paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
+    track = TrackCheck(args.track_dataset, args.track_sequences, paths=paths)
+    return train(args, track=track, track_every=args.track_every)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from lib.train.distributed import decide_on_main
 from lib.train.trainers.base_trainer import BaseTrainer
 from lib.train.trainers.interrupt import TrainingStopped
 from lib.train.trainers.step import StepReport
+from lib.utils.errors import SeqTrackError
 from lib.utils.launch import get_rank, is_main_process
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class LTRTrainer(BaseTrainer):
         self.train_loader = train_loader
         self.val_loader = val_loader
         self.track: Callable[[], dict[str, float]] | None = None
-        """Tracks real sequences with the weights of the moment and gives scores; rank 0 calls it."""
+        """Tracks real sequences with the current weights and returns scores; rank 0 calls it."""
         self.track_interval = 1
         self._run_seconds = 0.0
         self._run_steps = 0
@@ -120,10 +121,18 @@ class LTRTrainer(BaseTrainer):
 
     def _track(self, epoch: int) -> dict[str, float]:
         self.step.actor.eval()
-        scores = decide_on_main(self.track() if is_main_process() else None)
-        logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
-        self.writer.write("track", scores, epoch * len(self.train_loader))
+        scores = decide_on_main(self._track_scores(epoch) if is_main_process() else None)
+        if scores:
+            logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
+            self.writer.write("track", scores, epoch * len(self.train_loader))
         return scores
+
+    def _track_scores(self, epoch: int) -> dict[str, float]:
+        try:
+            return self.track()
+        except SeqTrackError as error:  # an unreadable frame must not cost the epoch, which is not saved yet
+            logger.warning("[track: %d] no scores: %s", epoch, error)
+            return {}
 
     def learning_rates(self) -> list[float]:
         """Learning rates in use, by parameter group."""
