@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import subprocess
 import time
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_log_and_events_say_the_same(two_runs):
     log, events = read_curves(two_runs[0]), read_curves(two_runs[0].parents[1] / "events")
     assert set(log) < set(events) and {"train/GradNorm", "train/Speed/io_wait"} <= set(events)
     assert sorted(log["train/Loss/total"]) == [2, 4, 6, 8] and sorted(log["val/IoU"]) == [4, 8]
-    for name in ("train/Loss/total", "train/IoU", "val/Loss/total", "val/IoU", "train/LearningRate/group1"):
+    for name in ("train/Loss/total", "train/IoU", "val/Loss/total", "val/IoU", "train/LearningRate/encoder"):
         assert log[name] == pytest.approx(events[name], abs=1e-3), name
 
 
@@ -112,13 +113,61 @@ def test_steps_done_again_count_once():
     assert parse_log(text)["train/Loss/total"] == {15: 2.0}
 
 
+def test_three_runs_are_named_and_drawn(two_runs, tmp_path, capsys):
+    first, second = two_runs
+    third = tmp_path / "seqtrack-$x^{$.log"
+    third.write_text(second.read_text())
+    plot = tmp_path / "plot.PNG"
+    runs = [str(first), str(second), str(third), str(first.parents[1] / "events")]
+    assert compare_runs.main([*runs, "--plot", str(plot)]) == 0
+    out = capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "group0" not in out and "LearningRate/decoder" in out
+    labels = ["tiny (first)", "tiny (second)", "$x^{$", "events"]
+    assert compare_runs.run_labels(list(map(Path, runs))) == labels
+    assert compare_runs.run_labels([first, first, third, first]) == ["tiny", "tiny #2", "$x^{$", "tiny #3"]
+    rows = out.splitlines()
+    start = next(index for index, line in enumerate(rows) if line.startswith("train/Loss/total"))
+    for label, line in zip(labels, rows[start : start + 4], strict=True):
+        assert f" {label}  " in line and " 4 " in line
+    assert "tiny (second): TRAIN.LR was 0.002, is 0.001" in out
+
+
 def test_what_is_no_run(tmp_path):
+    line = "[train: 1, 2/4] loss 1.0, IoU 0.5, lr 1e-4/1e-5, 9.0 samples/s, io_wait 0 %\n"
     (tmp_path / "empty.log").write_text("nothing\n")
-    for name, message in (("none.log", "no such log"), ("empty.log", "holds no curves")):
+    (tmp_path / "damaged.log").write_text(line.replace("1.0", "1.0.0") + line.replace("1,", f"{'9' * 5000},"))
+    (tmp_path / "good.log").write_text(line + "[val: 1] loss nan, IoU inf\n")
+    (tmp_path / "good-20240101-120000-000001.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    good = str(tmp_path / "good.log")
+    for arguments, message in (
+        ([good, str(tmp_path / "none.log")], r"none\.log: no such log"),
+        ([good, str(tmp_path / "empty.log")], r"empty\.log: holds no curves.*before its first log line"),
+        ([good, str(tmp_path / "damaged.log")], r"damaged\.log: holds no curves"),
+        ([good], "give two runs or more"),
+        ([good, good, "--plot", "x.gif"], "expected a name that ends in"),
+        ([good, good, "--tolerance", "nan"], "--tolerance nan: expected a number"),
+        ([good, good], r"good-2024.*damaged manifest.*KeyError\('versions'\)"),
+    ):
         with pytest.raises(InputError, match=message):
-            read_curves(tmp_path / name)
-    with pytest.raises(InputError, match="expected a name that ends in"):
-        compare_runs.main(["a", "b", "--plot", "x.gif"])
+            compare_runs.main(arguments)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[]", b'{"versions": 1, "config": {}}', b"[" * 100_000, b"9" * 6000])
+def test_damaged_manifests(tmp_path, content):
+    (tmp_path / "run.log").write_text("")
+    (tmp_path / "run-20240101-120000-000001.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"run-2024.*\.json: damaged manifest"):
+        newest_manifest(tmp_path / "run.log")
+
+
+def test_plot_of_values_that_cannot_be_drawn(tmp_path):
+    values = {1: math.nan, 2: math.inf, 3: 1e300, 4: 1.0, 10**18: -1e300}
+    compare_runs.plot({"_a": {"x": values, "\x1b$": {1: 2.0}}, "b": {"x": values, "\x1b$": {}}}, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    with pytest.raises(OSError, match=r"plot\.png"):
+        compare_runs.plot({"a": {"x": values}, "b": {"x": values}}, tmp_path / "plot.png" / "plot.png")
 
 
 def test_manifest(two_runs):
