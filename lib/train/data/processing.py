@@ -21,6 +21,10 @@ from lib.utils.lazy_image import REDUCTIONS, DecodedImage, LazyImage
 from lib.utils.seed import SampleRng
 
 
+MAX_REACH = 64
+"""Crops larger than so many times the frame, or as far outside it, come from a mistake in the annotation."""
+
+
 @dataclass(frozen=True)
 class CropSettings:
     """How one kind of frame (template or search) is cropped.
@@ -193,7 +197,8 @@ class SeqTrackProcessing:
             rng: every random number comes from here.
 
         Returns:
-            The sample, or ``None`` if a crop would be smaller than one pixel; another sample has to be drawn then.
+            The sample, or ``None`` if a box cannot be cropped around: the crop would be smaller than one pixel, larger
+            than ``MAX_REACH`` frames or as far outside, or the box is not finite. Another sample has to be drawn then.
 
         Raises:
             DataError: if a frame cannot be decoded.
@@ -218,14 +223,18 @@ class SeqTrackProcessing:
         mirrored: bool,
         rng: SampleRng,
     ) -> list[CropPlan] | None:
-        """Draw all that is random about the crops of one kind; ``None`` if one of them is too small."""
+        """Draw all that is random about the crops of one kind; ``None`` if one of them cannot be cut."""
         images = [DecodedImage(frame) if isinstance(frame, np.ndarray) else frame for frame in frames]
-        boxes = [mirror_box(box, mirrored, image.size[0] - 1) for image, box in zip(images, boxes_xywh, strict=True)]
-        centres = [self.jitter(box, settings, rng) for box in boxes]
+        with np.errstate(invalid="ignore", over="ignore"):  # what comes of boxes that are not finite is refused below
+            pairs = zip(images, boxes_xywh, strict=True)
+            boxes = [mirror_box(box, mirrored, image.size[0] - 1) for image, box in pairs]
+            centres = [self.jitter(box, settings, rng) for box in boxes]
         around = [centre.tolist() for centre in centres]
         try:
             sides = [crop_side(centre, settings.factor) for centre in around]
         except InputError:  # below one pixel, or not a number at all
+            return None
+        if not all(map(_is_within_reach, images, around, sides)):
             return None
         # Brightness and the second flip are drawn for each frame by itself, so that template and search region may be
         # mirrored with respect to each other.
@@ -254,6 +263,11 @@ class SeqTrackProcessing:
         crops = [_cut_crop(plan, *needs[id(plan.frame)], gray, mirrored) for plan in plans]
         boxes, gain = [plan.box_xywh for plan in plans], [plan.gain for plan in plans]
         return CropSet(np.stack(crops), torch.stack(boxes), torch.tensor(gain))
+
+
+def _is_within_reach(image: LazyImage, centre_xywh: Sequence[float], side: int) -> bool:
+    reach = MAX_REACH * max(image.size)
+    return all(abs(value) <= reach for value in (*centre_xywh, side))  # never true of NaN
 
 
 def _cut_crop(plan: CropPlan, reduction: int, rows: int, gray: bool, mirrored: bool) -> np.ndarray:
