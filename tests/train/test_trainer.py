@@ -154,11 +154,25 @@ def test_three_bad_steps_in_a_row_stop_the_run():
 
 def test_run_with_bad_loss_warns_and_names_the_samples(tmp_path, caplog):
     trainer = make_trainer(tiny_config(TRAIN__LR=1e30, TRAIN__GRAD_CLIP_NORM=0.0), tmp_path)
-    with pytest.raises(TrainingDiverged):
+    with pytest.raises(TrainingDiverged, match=r"epoch 1, step 4: the loss .* 3 steps in a row.*rank 0: 12 \(SQUARES/"):
         trainer.train()
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert "the step was not taken; samples " in warnings[0] and "(SQUARES/" in warnings[0]
     assert not trainer.store.epochs()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, TRAIN__KEEP_CHECKPOINTS=1), tmp_path)
+
+    def spoil():
+        if trainer.epoch == 1:
+            trainer.network.bottleneck.bias.data[0] = math.nan
+        return {"AUC": 1.0}
+
+    trainer.track = spoil
+    with pytest.raises(TrainingDiverged, match=r"bottleneck\.bias is not finite: no checkpoint was written"):
+        trainer.train()
+    assert list(trainer.store.epochs()) == [1]
 
 
 def test_float16_gradients_are_unscaled_before_clipping():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -23,7 +24,7 @@ from lib.train.trainers.checkpoints import (
     set_rng_state,
 )
 from lib.train.trainers.interrupt import StopRequest, TrainingStopped
-from lib.train.trainers.step import OptimizationStep
+from lib.train.trainers.step import OptimizationStep, TrainingDiverged
 from lib.utils.checkpoint import load_model_weights
 from lib.utils.launch import get_rank, get_world_size, is_main_process
 
@@ -152,9 +153,15 @@ class BaseTrainer(ABC):
         """Write a checkpoint of where the run is (all ranks take part, rank 0 writes).
 
         Raises:
+            TrainingDiverged: if a weight is not finite.
             SeqTrackError: if the ranks' weights differ.
             CheckpointError: if it cannot be written.
         """
+        for name, value in self.network.named_parameters():
+            if not torch.isfinite(value).all():
+                raise TrainingDiverged(
+                    f"{name} is not finite, so no checkpoint was written; earlier ones are untouched"
+                )
         check_ranks_agree(self.network)
         rngs = gather(rng_state())
         if is_main_process():

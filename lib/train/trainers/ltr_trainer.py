@@ -14,9 +14,10 @@ from lib.train.data.loader import TrainingLoader
 from lib.train.distributed import decide_on_main
 from lib.train.trainers.base_trainer import BaseTrainer
 from lib.train.trainers.interrupt import TrainingStopped
-from lib.train.trainers.step import StepReport
+from lib.train.trainers.step import StepReport, TrainingDiverged
 from lib.utils.errors import SeqTrackError
 from lib.utils.launch import get_rank, is_main_process
+from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class LTRTrainer(BaseTrainer):
             if self.global_step == 0 and not parts:
                 self.writer.picture("train/batch", draw_batch(batch), 1)
             parts.append(batch)
-            report = self.step.train(batch, stop=bool(self.stop))
+            report = self._take_step(epoch, parts)
             if report is not None:
                 self._count_step()
                 self._after_step(epoch, report, parts)
@@ -85,6 +86,15 @@ class LTRTrainer(BaseTrainer):
         self._run_seconds += stats.whole.elapsed
         self._run_steps += self.steps_done - self._first_steps_done
         return stats.whole.as_dict()
+
+    def _take_step(self, epoch: int, parts: list[TrainingBatch]) -> StepReport | None:
+        try:
+            return self.step.train(parts[-1], stop=bool(self.stop))
+        except TrainingDiverged as error:
+            raise TrainingDiverged(
+                f"epoch {epoch}, step {self.steps_done + 1}: {error}; last samples of rank {get_rank()}: "
+                f"{printable(_sample_names(parts), 300)}"
+            ) from error
 
     def _count_step(self) -> None:
         """Count a step; the last one of an epoch includes the smoothing, so that a checkpoint never holds it twice."""
@@ -172,10 +182,14 @@ class LTRTrainer(BaseTrainer):
             report.loss,
             report.grad_norm,
             get_rank(),
-            ", ".join(
-                f"{key.index} ({source})" for part in parts for key, source in zip(part.keys, part.sources, strict=True)
-            ),
+            _sample_names(parts),
         )
+
+
+def _sample_names(parts: list[TrainingBatch]) -> str:
+    """Index in the epoch, dataset and sequence of each sample."""
+    named = (pair for part in parts for pair in zip(part.keys, part.sources, strict=True))
+    return ", ".join(f"{key.index} ({source})" for key, source in named)
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
