@@ -1,6 +1,9 @@
 """Several processes are one run: same weights, same samples, one end."""
 
+import logging
+import math
 import os
+import re
 import signal
 
 import pytest
@@ -143,6 +146,27 @@ def test_a_signal_to_one_rank_ends_all_and_nothing_is_lost(tmp_path):
     alone = make_trainer(tiny_config(TRAIN__GLOBAL_BATCH=8), parts)
     alone.resume(parts / "SEQTRACK_ep0002.pth.tar")
     assert alone.train() == 0
+
+
+def test_the_samples_of_every_rank_are_named_when_a_loss_is_not_finite(tmp_path):
+    def rank_trains(rank):
+        messages, handler = [], logging.Handler()
+        handler.emit = lambda record: messages.append(record.getMessage())
+        logging.getLogger("lib.train").addHandler(handler)
+        trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path / "out")
+        forward, factors = trainer.step.actor.forward, iter([math.nan] if rank == 1 else [])
+
+        def spoiled(batch):
+            output = forward(batch)
+            return output._replace(loss=output.loss * next(factors, 1.0))
+
+        trainer.step.actor.forward = spoiled
+        assert trainer.train() == 0
+        return [message for message in messages if "not taken" in message]
+
+    first, second = run_ranks(rank_trains, tmp_path / "results")
+    assert len(first) == 1 and not second
+    assert re.search(r"step 1: loss nan, .* of rank 0: 0 \(SQUARES/.*; of rank 1: 4 \(SQUARES/", first[0])
 
 
 def test_the_error_of_one_rank_ends_all(tmp_path):

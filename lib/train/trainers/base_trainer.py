@@ -159,9 +159,7 @@ class BaseTrainer(ABC):
         """
         for name, value in self.network.named_parameters():
             if not torch.isfinite(value).all():
-                raise TrainingDiverged(
-                    f"{name} is not finite, so no checkpoint was written; earlier ones are untouched"
-                )
+                raise TrainingDiverged(f"{name} is not finite: no checkpoint was written, earlier ones are untouched")
         check_ranks_agree(self.network)
         rngs = gather(rng_state())
         if is_main_process():

@@ -11,7 +11,7 @@ from lib.train.admin.picture import draw_batch
 from lib.train.admin.stats import EpochStats
 from lib.train.data.batch import TrainingBatch
 from lib.train.data.loader import TrainingLoader
-from lib.train.distributed import decide_on_main
+from lib.train.distributed import decide_on_main, gather
 from lib.train.trainers.base_trainer import BaseTrainer
 from lib.train.trainers.interrupt import TrainingStopped
 from lib.train.trainers.step import StepReport, TrainingDiverged
@@ -175,15 +175,17 @@ class LTRTrainer(BaseTrainer):
         return per_step * ((self.settings.epochs - epoch + 1) * len(self.train_loader) - number)
 
     def _warn_left_out(self, report: StepReport, epoch: int, parts: list[TrainingBatch]) -> None:
-        logger.warning(
-            "epoch %d, step %d: loss %g, gradient norm %g: the step was not taken; samples of rank %d: %s",
-            epoch,
-            self.steps_done,
-            report.loss,
-            report.grad_norm,
-            get_rank(),
-            _sample_names(parts),
-        )
+        """Name the samples of a step that was not taken; all ranks take part, since any may be the one at fault."""
+        samples = gather(_sample_names(parts))
+        if is_main_process():
+            logger.warning(
+                "epoch %d, step %d: loss %g, gradient norm %g: the step was not taken; samples %s",
+                epoch,
+                self.steps_done,
+                report.loss,
+                report.grad_norm,
+                "; ".join(f"of rank {rank}: {names}" for rank, names in enumerate(samples)),
+            )
 
 
 def _sample_names(parts: list[TrainingBatch]) -> str:
