@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run_labels(paths: Sequence[Path]) -> list[str]:
-    """A unique name for each run: its experiment, with the folder that tells it apart, or a number, where needed."""
+    """A name for each run, each one once: that of the experiment, then the folder that tells it apart, then a number."""
     names = [path.stem.removeprefix("seqtrack-") if path.suffix == ".log" else path.name for path in paths]
     parts = [path.absolute().parts for path in paths]
     labels: list[str] = []
@@ -67,7 +67,7 @@ def table(first: str, differences: Mapping[str, Sequence[Difference]]) -> str:
 
 
 def start_differences(first: Path, second: Path) -> list[str]:
-    """What the manifests of two runs say differently, if both have one."""
+    """Differences between the manifests of two runs, if both have one."""
     old, new = newest_manifest(first), newest_manifest(second)
     if old is None or new is None:
         return []

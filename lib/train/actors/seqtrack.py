@@ -73,12 +73,12 @@ class SeqTrackActor(nn.Module):
         template = normalize_crops(batch.template, batch.template_gain, self.mean, self.std)
         search = normalize_crops(batch.search, batch.search_gain, self.mean, self.std)
         tokens = self.vocabulary.encode(batch.search_boxes_xywh)  # (B, S, 4)
-        words = self.vocabulary.input_sequence(tokens)
+        inputs = self.vocabulary.input_sequence(tokens)
         if self.guide_weight > 0:
-            logits, features = self.network(template, search, words, with_features=True)  # (B, L, V), (B, S * Ns, C)
+            logits, features = self.network(template, search, inputs, with_features=True)  # (B, L, V), (B, S * Ns, C)
             guide = guide_loss(features, batch.search_boxes_xywh) * self.guide_weight
         else:
-            logits, guide = self.network(template, search, words), 0.0
+            logits, guide = self.network(template, search, inputs), 0.0
         if self.label_sigma > 0:
             soft = self.vocabulary.soft_targets(self.vocabulary.positions(batch.search_boxes_xywh), self.label_sigma)
             loss, iou = self._soft_loss(logits, soft) * self.ce_weight, self.overlap(logits.detach(), tokens)
@@ -113,8 +113,8 @@ class SeqTrackActor(nn.Module):
 
         Two empty boxes, for which the quotient is 0 / 0, count 0; so do predicted corners in the wrong order.
         """
-        words = logits[..., : self.vocabulary.bins].argmax(dim=-1)  # (B, 5 * S)
-        predicted = self.vocabulary.decode_to_xyxy(self.vocabulary.coordinate_tokens(words))  # (B, S, 4)
+        generated = logits[..., : self.vocabulary.bins].argmax(dim=-1)  # (B, 5 * S)
+        predicted = self.vocabulary.decode_to_xyxy(self.vocabulary.coordinate_tokens(generated))  # (B, S, 4)
         predicted = torch.cat((predicted[..., :2], torch.maximum(predicted[..., 2:], predicted[..., :2])), dim=-1)
         ground_truth = self.vocabulary.decode_to_xyxy(tokens)
         return box_iou(predicted.flatten(0, 1), ground_truth.flatten(0, 1))[0].nan_to_num(0.0).mean()
@@ -129,7 +129,7 @@ def guide_loss(features: Tensor, boxes_xywh: Tensor) -> Tensor:
 
     Args:
         features: (B, S * Ns, C) search tokens, the output of the encoder.
-        boxes_xywh: (B, S, 4) boxes of the targets, normalised to the crops.
+        boxes_xywh: (B, S, 4) boxes of the targets, normalized to the crops.
 
     Returns:
         (), the mean over crops of a cross entropy (tokens on and off the target weigh the same; a target that fills
@@ -157,7 +157,7 @@ def _tokens_inside(corners: Tensor, side: int) -> Tensor:
     """Which of ``side * side`` tokens have their center in a box, or the center of the box in them.
 
     Args:
-        corners: (B, S, 4) boxes, normalised to the crop.
+        corners: (B, S, 4) boxes, normalized to the crop.
         side: tokens in a row of the crop.
 
     Returns:

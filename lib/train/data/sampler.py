@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 MIN_SEQUENCE_LENGTH = 20
 """Shorter videos are never drawn."""
 MAX_SEQUENCE_DRAWS = 10_000
-"""Sequences drawn in vain before a data set counts as unusable."""
+"""Sequences drawn in vain before a dataset counts as unusable."""
 MAX_SAMPLE_DRAWS = 100
 """Samples drawn in a row that are damaged or cannot be cropped before the data counts as unusable."""
 MAX_RETRIES = 3
@@ -64,7 +64,7 @@ class DamageBudget:
     last: SampleKey = SampleKey(-1, -1)
 
     def spend(self, error: DataError, failures: int, key: SampleKey) -> None:
-        """Take note of a damaged sample.
+        """Count a damaged sample.
 
         Args:
             error: what is wrong with it.
@@ -88,7 +88,7 @@ class TrackingSampler:
     """Draws training samples.
 
     Args:
-        datasets: the data sets to draw from.
+        datasets: the datasets to draw from.
         ratios: their weights, any positive scale.
         mode: sampler mode, a key of ``FRAME_MODES``.
         policy: how many frames a sample has and how far apart.
@@ -117,7 +117,7 @@ class TrackingSampler:
             raise ConfigError(f"DATASETS_RATIO: expected weights above 0, got {list(ratios)}")
         empty = [dataset.name for dataset in datasets if len(dataset) == 0]
         if empty:
-            raise DataError(f"data set {empty[0]} has no sequences")
+            raise DataError(f"dataset {empty[0]} has no sequences")
         self.datasets = list(datasets)
         self.weights = [ratio / sum(ratios) for ratio in ratios]
         self.choose_frames = frame_mode(mode, policy)
@@ -165,7 +165,7 @@ class TrackingSampler:
             if not dataset.is_video or (info.visible.sum() > needed and len(info) >= MIN_SEQUENCE_LENGTH):
                 return sequence, info
         raise DataError(
-            f"data set {dataset.name}: none of {MAX_SEQUENCE_DRAWS} sequences drawn has {MIN_SEQUENCE_LENGTH} frames "
+            f"dataset {dataset.name}: none of {MAX_SEQUENCE_DRAWS} sequences drawn has {MIN_SEQUENCE_LENGTH} frames "
             f"with the target visible in more than {needed}"
         )
 
