@@ -61,7 +61,7 @@ def read_curves(path: Path) -> Curves:
     if path.is_dir():
         curves = _read_events(path)
     elif path.is_file():
-        curves = parse_log(path.read_text(encoding="utf-8", errors="replace"))
+        curves = parse_log(path.read_text(encoding="utf-8-sig", errors="replace"))
     else:
         raise InputError(f"{path}: no such log, or folder of TensorBoard events")
     if not curves:
@@ -136,7 +136,7 @@ def newest_manifest(log: Path) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(manifest, dict) or not all(isinstance(manifest[key], dict) for key in ("versions", "config")):
             raise ValueError("expected what tracking/train.py writes")
     except (ValueError, KeyError, RecursionError) as error:
