@@ -162,6 +162,16 @@ def test_damaged_manifests(tmp_path, content):
         newest_manifest(tmp_path / "run.log")
 
 
+def test_the_last_start_counts_whatever_the_clock_said(tmp_path):
+    log, later, earlier = (tmp_path / f"run{end}" for end in (".log", "-20240101-1-1.json", "-20230101-1-1.json"))
+    for path, revision in ((later, "old"), (earlier, "new")):
+        path.write_text(json.dumps({"revision": revision, "versions": {}, "config": {}}))
+    log.write_text("")
+    assert newest_manifest(log)["revision"] == "old"
+    log.write_text(f"10:00:00 INFO manifest: {later}\n09:00:00 INFO manifest: elsewhere/{earlier.name}\n")
+    assert newest_manifest(log)["revision"] == "new"
+
+
 def test_plot_of_values_that_cannot_be_drawn(tmp_path):
     values = {1: math.nan, 2: math.inf, 3: 1e300, 4: 1.0, 10**18: -1e300}
     compare_runs.plot({"_a": {"x": values, "\x1b$": {1: 2.0}}, "b": {"x": values, "\x1b$": {}}}, tmp_path / "plot.png")

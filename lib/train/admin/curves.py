@@ -22,6 +22,8 @@ _TRAIN = re.compile(
 )
 _VAL = re.compile(rf"\[val: {_COUNT}\] {_SCORES}", re.ASCII)
 
+_MANIFEST = re.compile(r" manifest: .*?([^/\\]+\.json)$", re.M)
+
 _GROUPS = {"group0": "decoder", "group1": "encoder"}
 """What the parameter groups of ``build_optimizer`` hold; events number them, as in the published code."""
 
@@ -131,8 +133,12 @@ def newest_manifest(log: Path) -> dict[str, Any] | None:
     Raises:
         InputError: if it is damaged.
     """
+    if not log.is_file():
+        return None
     pattern = f"{glob.escape(log.stem)}-[0-9]*-[0-9]*-[0-9]*.json"
-    path = max(log.parent.glob(pattern), default=None) if log.is_file() else None
+    starts = _MANIFEST.findall(log.read_text(encoding="utf-8", errors="replace"))
+    # The log has them in order, the clock in their names may have been set back.
+    path = max(log.parent.glob(pattern), key=lambda path: (path.name in starts[-1:], path.name), default=None)
     if path is None:
         return None
     try:
