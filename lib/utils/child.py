@@ -69,8 +69,10 @@ def stop_signals() -> list[int]:
 
 
 def watch_given_parent() -> None:
-    """End this process, at first in order, when the process that started it through ``run_child`` is gone."""
+    """End this process, at first in order, when what started it through ``run_child`` or as a rank is gone."""
     parent = os.environ.pop(PARENT_VARIABLE, "")
+    if not parent and "TORCHELASTIC_RUN_ID" in os.environ:
+        parent = str(os.getppid())
     if parent.isdecimal():
         _watch(int(parent), TIME_TO_END)
 

@@ -3,7 +3,7 @@
 import logging
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,8 @@ class BaseTrainer(ABC):
         """Statistics of the epoch that is under way."""
         self.stats: dict[str, dict[str, float]] = {}
         """Means of the last epoch by split."""
+        self.on_first_step: Callable[[], None] | None = None
+        """Called once, after the first step that this process has taken and before anything of it is written."""
 
     @property
     @abstractmethod
@@ -131,6 +133,11 @@ class BaseTrainer(ABC):
             except TrainingStopped:
                 return self._end_early()
         return 0
+
+    def _started(self) -> None:
+        if self.on_first_step is not None:
+            self.on_first_step()
+            self.on_first_step = None
 
     def _complete(self, epoch: int, stats: dict[str, dict[str, float]]) -> None:
         self.stats = stats

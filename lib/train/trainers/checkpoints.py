@@ -99,6 +99,8 @@ class CheckpointStore:
         try:
             save_checkpoint(state, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as either
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+                raise
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{path}: cannot be written: {reason}; earlier checkpoints are untouched") from error
         for place, old in self._found().items():
@@ -142,8 +144,7 @@ def find_resume_point(store: CheckpointStore, resume: str) -> Path | None:
         The checkpoint to continue from, ``None`` to start afresh.
     """
     if resume == "never":
-        moved = store.set_aside()
-        logger.info("starting afresh (--resume never)%s", f"; earlier checkpoints moved to {moved}" if moved else "")
+        logger.info("starting afresh (--resume never); earlier checkpoints are moved away after the first step")
         return None
     path = store.latest() if resume == "auto" else Path(resume)
     if path is None:

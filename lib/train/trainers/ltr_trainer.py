@@ -75,8 +75,6 @@ class LTRTrainer(BaseTrainer):
         stats.start_clock()
         parts: list[TrainingBatch] = []
         for batch in stats.watch(self.train_loader.epoch(epoch, self.steps_done)):
-            if self.global_step == 0 and not parts:
-                self.writer.picture("train/batch", draw_batch(batch), 1)
             parts.append(batch)
             report = self.step.train(batch, stop=bool(self.stop))
             if report is not None:
@@ -85,12 +83,16 @@ class LTRTrainer(BaseTrainer):
                 parts = []
         self._run_seconds += stats.whole.elapsed
         self._run_steps += self.steps_done - self._first_steps_done
+        self._started()  # no step was left to do in this epoch
         return stats.whole.as_dict()
 
     def _after_step(self, epoch: int, report: StepReport, parts: list[TrainingBatch]) -> None:
         values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm} if report.taken else {}
         if not report.taken:
             self._warn_left_out(report, epoch, parts)
+        self._started()
+        if self.global_step == 1:
+            self.writer.picture("train/batch", draw_batch(parts[0]), 1)
         stats, number, is_last = self.epoch_stats, self.steps_done, self.steps_done == len(self.train_loader)
         stats.add(values, self.samples_per_step)
         if number % self.settings.print_interval == 0 or is_last:
