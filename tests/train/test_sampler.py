@@ -135,8 +135,18 @@ def test_damage_is_bounded():
     with pytest.raises(DataError, match=r"damaged image; 3 others in its place are damaged as well"):
         sampler.sample(SampleKey(1, 0))
     sampler.damage = DamageBudget("skip", 5)
-    with pytest.raises(DataError, match=r"more damaged samples than DATA\.MAX_BAD_SAMPLES allows"):
+    with pytest.raises(DataError, match=r"more damaged samples in an epoch than DATA\.MAX_BAD_SAMPLES allows"):
         sampler.sample(SampleKey(1, 0))
+
+
+def test_each_epoch_has_the_whole_budget_of_damage():
+    """A run of 500 epochs that meets one damaged picture in each goes on to its end."""
+    budget = DamageBudget("skip", 2)
+    for epoch in range(1, 501):
+        budget.spend(DataError("a.jpg"), 1, epoch)
+        budget.spend(DataError("a.jpg"), 1, epoch)
+    with pytest.raises(DataError, match="more damaged samples in an epoch"):
+        budget.spend(DataError("a.jpg"), 1, 500)
 
 
 class Invisible(Squares):

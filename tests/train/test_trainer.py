@@ -221,10 +221,16 @@ def test_options_that_may_change():
     assert config_differences(saved, tiny_config(DATA__SEQ_FORMAT="corner")) == ["DATA.SEQ_FORMAT was xywh, is corner"]
 
 
-def test_a_cosine_ends_with_the_last_epoch():
-    saved = plain_config(tiny_config(TRAIN__SCHEDULER__TYPE="cosine", TRAIN__EPOCH=5))
-    longer = tiny_config(TRAIN__SCHEDULER__TYPE="cosine", TRAIN__EPOCH=9)
-    assert config_differences(saved, longer) == ["TRAIN.EPOCH was 5, is 9"]
+@pytest.mark.parametrize(("longer", "rate"), [(2, 0), (4, 1e-3)])
+def test_a_cosine_with_another_number_of_epochs_goes_on_along_its_curve(tmp_path, longer, rate):
+    """After two epochs of two the rate is 0; half-way through four it is half of the first."""
+    changes = {"TRAIN__SCHEDULER__TYPE": "cosine"}
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, **changes), tmp_path)
+    trainer.train()
+    assert trainer.learning_rates() == [0, 0]
+    other = make_trainer(tiny_config(TRAIN__EPOCH=longer, **changes), tmp_path)
+    other.resume(trainer.store.latest())
+    assert other.learning_rates() == pytest.approx([rate, rate])
 
 
 def test_options_younger_than_a_checkpoint():

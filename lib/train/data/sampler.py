@@ -52,18 +52,21 @@ class DamageBudget:
 
     Attributes:
         policy: ``raise`` gives up when ``MAX_RETRIES`` others in place of one sample are damaged as well; ``skip`` goes
-            on until ``left`` is used up.
-        left: damaged samples that this process may still meet under the policy ``skip``.
+            on until more than ``allowed`` were met in an epoch.
+        allowed: damaged samples that this process may meet in an epoch under the policy ``skip``.
     """
 
     policy: str = "raise"
-    left: int = 1000
+    allowed: int = 1000
+    _epoch: int = -1
+    _met: int = 0
 
-    def spend(self, error: DataError, failures: int) -> None:
+    def spend(self, error: DataError, failures: int, epoch: int = 0) -> None:
         """Take note of a damaged sample.
 
         Args:
             error: what is wrong with it.
+            epoch: of the sample; each has the whole budget.
             failures: damaged ones in place of the same sample so far, this one included.
 
         Raises:
@@ -72,9 +75,11 @@ class DamageBudget:
         if self.policy == "raise" and failures > MAX_RETRIES:
             raise DataError(f"{error}; {MAX_RETRIES} others in its place are damaged as well") from error
         if self.policy == "skip":
-            self.left -= 1
-            if self.left < 0:
-                raise DataError(f"{error}; more damaged samples than DATA.MAX_BAD_SAMPLES allows") from error
+            self._epoch, self._met = epoch, self._met + 1 if epoch == self._epoch else 1
+            if self._met > self.allowed:
+                raise DataError(
+                    f"{error}; more damaged samples in an epoch than DATA.MAX_BAD_SAMPLES allows"
+                ) from error
         logger.warning("damaged sample, another takes its place: %s", error)
 
 
@@ -141,7 +146,7 @@ class TrackingSampler:
                 views = self._process(dataset, sequence, info, choice, rng)
             except DataError as error:  # a damaged picture; what is drawn next follows from the same generators
                 failures += 1
-                self.damage.spend(error, failures)
+                self.damage.spend(error, failures, key.epoch)
                 continue
             if views is not None:
                 return TrainingSample(key, source, views)

@@ -23,6 +23,7 @@ from lib.train.trainers.checkpoints import (
     set_rng_state,
 )
 from lib.train.trainers.interrupt import StopRequest, TrainingStopped
+from lib.train.trainers.resume_state import check_fits, load_scheduler_state
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.checkpoint import load_model_weights
 from lib.utils.launch import get_rank, get_world_size, is_main_process
@@ -102,6 +103,11 @@ class BaseTrainer(ABC):
     @abstractmethod
     def samples_per_step(self) -> int:
         """Samples of a step over all processes."""
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
 
     @abstractmethod
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
@@ -200,11 +206,13 @@ class BaseTrainer(ABC):
             CheckpointError: if the checkpoint is damaged, holds weights only, or was made with another configuration.
         """
         state = load_resume_state(path, self.config, self.samples_per_step)
+        optimizer, scaler = self.step.optimizer, self.step.scaler
+        check_fits(state, path, optimizer, self.scheduler, scaler.state_dict(), self.steps_per_epoch)
         load_model_weights(self.network, state, path)
-        load_optimizer_state(self.step.optimizer, state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        load_optimizer_state(optimizer, state["optimizer"])
+        load_scheduler_state(self.scheduler, state["scheduler"], state["config"].get("TRAIN", {}).get("EPOCH"))
         if state["scaler"]:
-            self.step.scaler.load_state_dict(state["scaler"])
+            scaler.load_state_dict(state["scaler"])
         self._resume_rng(state["rngs"])
         self.epoch, self.steps_done, self.stats = state["epoch"], state["step"], state["stats"]
         self.epoch_stats.load_state_dict(state["epoch_stats"])

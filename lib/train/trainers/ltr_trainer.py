@@ -57,6 +57,11 @@ class LTRTrainer(BaseTrainer):
         """Samples of a step over all processes."""
         return self.train_loader.keys.samples_per_step
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return len(self.train_loader)
+
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
         """Train for one epoch from ``steps_done`` on, validate if it is time, and return the means by split."""
         results = {"train": self._train_epoch(epoch)}
