@@ -2,10 +2,12 @@
 each other)."""
 
 from collections.abc import Sequence as AbstractSequence
+from pathlib import Path
 
 import numpy as np
 from easydict import EasyDict
 
+from lib.config.paths import load_paths
 from lib.models.seqtrack import SeqTrack
 from lib.test.analysis.metrics import score_sequence, summarise
 from lib.test.evaluation import get_dataset
@@ -21,6 +23,7 @@ class TrackCheck:
     Args:
         dataset: name of the benchmark, which needs truth boxes for all frames.
         max_sequences: how many are tracked, spread evenly over the benchmark.
+        data_dir: where benchmarks lie, by default as the path settings say.
 
     Raises:
         ConfigError: if there is no such benchmark.
@@ -28,8 +31,8 @@ class TrackCheck:
         InputError: if the truth of the benchmark is not public.
     """
 
-    def __init__(self, dataset: str, max_sequences: int = 20) -> None:
-        sequences = get_dataset(dataset)
+    def __init__(self, dataset: str, max_sequences: int = 20, data_dir: str | Path | None = None) -> None:
+        sequences = get_dataset(dataset, paths=load_paths("test", data_dir=data_dir))
         count = min(max_sequences, len(sequences))
         self.dataset = dataset
         self.sequences = [sequences[index * len(sequences) // count] for index in range(count)]

@@ -11,19 +11,24 @@ Ctrl-C, SIGTERM and a closed terminal write a checkpoint after the step in hand;
 """
 
 import argparse
+import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of Ctrl-C during the imports; run_script takes over
 
 from lib.config.paths import PROJECT_ROOT
-from lib.train.distributed import check_processes_per_node
+from lib.train.distributed import check_processes_per_node, first_rank_speaks
 from lib.train.run_training import add_run_arguments, read_run, train
 from lib.utils.child import run_child
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
+from lib.utils.launch import read_launch
 
 RUN_TRAINING = PROJECT_ROOT / "lib" / "train" / "run_training.py"
 LAUNCHER = PROJECT_ROOT / "lib" / "train" / "launcher.py"
@@ -125,7 +130,9 @@ def train_here(args: argparse.Namespace) -> int:
         return train(args)
     from tracking.track_check import TrackCheck  # knows all of testing; most trainings do not need it
 
-    return train(args, track=TrackCheck(args.track_dataset, args.track_sequences), track_every=args.track_every)
+    with first_rank_speaks(read_launch(os.environ)):
+        check = TrackCheck(args.track_dataset, args.track_sequences, args.data_dir)
+    return train(args, track=check, track_every=args.track_every)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

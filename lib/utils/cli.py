@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ def run_script(main: Callable[[], int]) -> int:
     with it.
     """
     watch_given_parent()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as a script sets it while it imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     name = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not under a test's capture

@@ -27,7 +27,7 @@ def sequences(tmp_path, monkeypatch):
         for path, frame in zip(paths, frames, strict=True):
             write_image(path, frame)
         made.append(Sequence(f"s{number}", paths, "squares", Squares().sequence_info(number).boxes_xywh[:count]))
-    monkeypatch.setattr(track_check, "get_dataset", lambda name: made)
+    monkeypatch.setattr(track_check, "get_dataset", lambda name, paths: made)
     return made
 
 
@@ -60,9 +60,15 @@ def test_boxes_are_those_of_the_tracker(sequences):
         np.testing.assert_allclose(boxes[1:], expected, atol=1e-3)
 
 
+def test_the_flag_says_where_the_benchmark_lies(monkeypatch, tmp_path):
+    monkeypatch.setattr(track_check, "get_dataset", lambda name, paths: pytest.fail(str(paths.data_dir)))
+    with pytest.raises(pytest.fail.Exception, match=str(tmp_path)):
+        TrackCheck("got10k_val", 2, tmp_path)
+
+
 def test_hidden_truth_is_refused(sequences, monkeypatch):
     hidden = Sequence("h", sequences[0].frames, "squares", sequences[0].ground_truth_rect[:1])
-    monkeypatch.setattr(track_check, "get_dataset", lambda name: [hidden])
+    monkeypatch.setattr(track_check, "get_dataset", lambda name, paths: [hidden])
     with pytest.raises(InputError, match="--track_dataset got10k_test: its truth is not public"):
         TrackCheck("got10k_test")
 

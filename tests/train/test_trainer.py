@@ -2,12 +2,15 @@
 
 import logging
 import math
+import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lib.train.actors.seqtrack import StepOutput
 from lib.train.data.processing import Augmentation
+from lib.train.trainers import progress
 from lib.train.trainers.checkpoints import CheckpointStore, config_differences, find_resume_point, plain_config
 from lib.train.trainers.step import OptimizationStep, TrainingDiverged
 from lib.utils.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
@@ -248,3 +251,28 @@ def test_finished_run_has_nothing_to_do(tmp_path, caplog):
     trainer.train()
     assert "nothing to do: 1 of 1" in caplog.text
     assert all(torch.equal(before[name], value) for name, value in trainer.network.state_dict().items())
+
+
+def test_a_line_after_the_first_step_and_then_by_time(tmp_path, caplog, monkeypatch):
+    """No line of PRINT_INTERVAL is near; curves get no point of it."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "FIRST_PAUSE", 0.2)
+    trainer = make_trainer(tiny_config(TRAIN__PRINT_INTERVAL=99, DATA__TRAIN__SAMPLE_PER_EPOCH=32), tmp_path)
+    taken = trainer.step.train
+    trainer.step.train = lambda *batch, **options: (time.sleep(0.06), taken(*batch, **options))[1]
+    points = []
+    trainer.writer.write = lambda prefix, scalars, step: points.append(step)
+    trainer.settings = replace(trainer.settings, epochs=1)
+    trainer.train()
+    lines = [record.message for record in caplog.records if record.message.startswith("epoch 1 of 1, step ")]
+    assert lines[0].startswith("epoch 1 of 1, step 1 of 8 (4 samples each): loss ") and lines[0].endswith(" to go")
+    assert len(lines) in (2, 3) and points == [8]
+
+
+def test_a_step_that_hangs_is_announced_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "STALLED", 0.3)
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
+    taken, count = trainer.step.train, iter(range(99))
+    trainer.step.train = lambda *batch, **options: (next(count) == 2 and time.sleep(0.5), taken(*batch, **options))[1]
+    trainer.train()
+    assert [record.message.partition(":")[2][:26] for record in caplog.records] == [" no step was finished for "]

@@ -23,6 +23,7 @@ from lib.train.trainers.checkpoints import (
     set_rng_state,
 )
 from lib.train.trainers.interrupt import StopRequest, TrainingStopped
+from lib.train.trainers.progress import Progress
 from lib.train.trainers.resume_state import check_fits, load_scheduler_state
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.checkpoint import load_model_weights
@@ -88,6 +89,7 @@ class BaseTrainer(ABC):
         self.revision = revision
         self.writer: TensorboardWriter | SilentWriter = SilentWriter()
         self.stop = StopRequest()
+        self.progress = Progress()
         self.epoch = 0
         """Epochs done so far."""
         self.steps_done = 0
@@ -130,7 +132,7 @@ class BaseTrainer(ABC):
         """
         if self.epoch >= self.settings.epochs:
             logger.info("nothing to do: %d of %d epochs are done", self.epoch, self.settings.epochs)
-        with self.stop.listening():
+        with self.stop.listening(), self.progress.watching():
             try:
                 for epoch in range(self.epoch + 1, self.settings.epochs + 1):
                     self._complete(epoch, self.run_epoch(epoch))

@@ -81,6 +81,7 @@ class LTRTrainer(BaseTrainer):
         parts: list[TrainingBatch] = []
         for batch in stats.watch(self.train_loader.epoch(epoch, self.steps_done)):
             parts.append(batch)
+            self.progress.alive()
             report = self.step.train(batch, stop=bool(self.stop))
             if report is not None:
                 self.steps_done += 1
@@ -95,6 +96,7 @@ class LTRTrainer(BaseTrainer):
         values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm} if report.taken else {}
         if not report.taken:
             self._warn_left_out(report, epoch, parts)
+        self.progress.alive(stepped=True)
         self._started()
         if self.global_step == 1:
             self.writer.picture("train/batch", draw_batch(parts[0]), 1)
@@ -103,6 +105,9 @@ class LTRTrainer(BaseTrainer):
         if number % self.settings.print_interval == 0 or is_last:
             self._record(epoch, number, stats)
             stats.start_interval()
+            self.progress.line_written()
+        elif self.progress.line_is_due():
+            self._announce(epoch, number, stats)
         if report.stop:
             raise TrainingStopped
         if self.settings.save_every_steps and number % self.settings.save_every_steps == 0 and not is_last:
@@ -113,6 +118,7 @@ class LTRTrainer(BaseTrainer):
         stats = EpochStats()
         for batch in self.val_loader.epoch(VALIDATION_EPOCH):
             report = self.step.evaluate(batch, stop=bool(self.stop))
+            self.progress.alive(stepped=True)
             stats.add({"Loss/total": report.loss, "IoU": report.iou}, self.val_loader.keys.samples_per_step)
             if report.stop:
                 raise TrainingStopped
@@ -123,7 +129,8 @@ class LTRTrainer(BaseTrainer):
 
     def _track(self, epoch: int) -> dict[str, float]:
         self.step.actor.eval()
-        scores = decide_on_main(self.track() if is_main_process() else None)
+        with self.progress.paused():
+            scores = decide_on_main(self.track() if is_main_process() else None)
         logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
         self.writer.write("track", scores, epoch * len(self.train_loader))
         return scores
@@ -152,6 +159,20 @@ class LTRTrainer(BaseTrainer):
         extra = {f"LearningRate/group{index}": rate for index, rate in enumerate(rates)}
         extra |= {"Speed/samples_per_second": recent.samples_per_second, "Speed/io_wait": recent.wait_share}
         self.writer.write("train", means | extra | memory, (epoch - 1) * len(self.train_loader) + number)
+
+    def _announce(self, epoch: int, number: int, stats: EpochStats) -> None:
+        """A line before the first of ``_record``, or between two that are far apart; no point of a curve."""
+        logger.info(
+            "epoch %d of %d, step %d of %d (%d samples each): loss %.4f, %.1f samples/s, about %s to go",
+            epoch,
+            self.settings.epochs,
+            number,
+            len(self.train_loader),
+            self.samples_per_step,
+            stats.recent.as_dict().get("Loss/total", float("nan")),
+            stats.recent.samples_per_second,
+            timedelta(seconds=round(self._seconds_left(epoch, number, stats))),
+        )
 
     def _seconds_left(self, epoch: int, number: int, stats: EpochStats) -> float:
         steps_here = self._run_steps + number - self._first_steps_done
