@@ -24,6 +24,7 @@ from lib.synthetic.media import list_images
 from lib.synthetic.sequence import SyntheticSequence
 from lib.synthetic.stable import derive_seed
 from lib.synthetic.world import Recipe
+from lib.utils.child import watch_parent
 from lib.utils.errors import DataError, InputError
 from lib.utils.files import write_text_atomic
 from lib.utils.image_io import encode_image
@@ -175,6 +176,7 @@ def _run(jobs: list[Job], workers: int) -> Iterator[None]:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets us finish
+    watch_parent()
     cv2.setNumThreads(1)
 
 

@@ -2,11 +2,14 @@
 
 import logging
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.utils.launch import is_main_process
+from lib.utils.launch import get_rank, is_main_process
 from lib.utils.text import printable
 
 MESSAGE_LIMIT = 4000
@@ -31,7 +34,7 @@ class _ConsoleHandler(logging.Handler):
 
 
 def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> None:
-    """Log to standard error and, if asked, to a file; ranks other than 0 log warnings only.
+    """Log to standard error and, if asked, to a file; ranks other than 0 log errors only.
 
     Args:
         log_file: appended to; its folder is made if missing.
@@ -40,12 +43,32 @@ def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> No
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
-    handlers: list[logging.Handler] = [_ConsoleHandler()]
+    _add(_ConsoleHandler())
     if log_file is not None and is_main_process():
-        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-    formatter = _Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-    for handler in handlers:
-        handler.setFormatter(formatter)
-        root.addHandler(handler)
-    root.setLevel(level if is_main_process() else "WARNING")
+        _add(_file_handler(log_file))
+    if not is_main_process():
+        warnings.simplefilter("ignore")  # of libraries: rank 0 gives them as well
+    root.setLevel(level if is_main_process() else "ERROR")
+
+
+@contextmanager
+def logging_to(log_file: Path | str) -> Iterator[None]:
+    """Log to a file as well while the block runs."""
+    handler = _file_handler(log_file)
+    _add(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def _file_handler(log_file: Path | str) -> logging.Handler:
+    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+    return logging.FileHandler(log_file, encoding="utf-8")
+
+
+def _add(handler: logging.Handler) -> None:
+    rank = "" if is_main_process() else f" rank {get_rank()}:"
+    handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)s{rank} %(message)s", "%H:%M:%S"))
+    logging.getLogger().addHandler(handler)

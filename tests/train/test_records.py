@@ -143,7 +143,7 @@ def test_what_is_no_run(tmp_path):
     good = str(tmp_path / "good.log")
     for arguments, message in (
         ([good, str(tmp_path / "none.log")], r"none\.log: no such log"),
-        ([good, str(tmp_path / "empty.log")], r"empty\.log: holds no curves.*before its first log line"),
+        ([good, str(tmp_path / "empty.log")], r"empty\.log: holds no curves.*before step TRAIN"),
         ([good, str(tmp_path / "damaged.log")], r"damaged\.log: holds no curves"),
         ([good], "give two runs or more"),
         ([good, good, "--plot", "x.gif"], "expected a name that ends in"),

@@ -116,6 +116,7 @@ def test_damaged_frame_stops_the_epoch_with_one_line(num_workers):
     loader = make_loader(tiny_config(), num_workers=num_workers, datasets=[Squares(broken_from=12)])
     with pytest.raises(DataError, match=r"sample \d+ of epoch 1: squares/\d/\d+.jpg: damaged image") as caught:
         list(loader.epoch(1))
+    loader.close()
     assert "\n" not in str(caught.value)
 
 

@@ -67,7 +67,7 @@ def read_curves(path: Path) -> Curves:
     else:
         raise InputError(f"{path}: no such log, or folder of TensorBoard events")
     if not curves:
-        raise InputError(f"{path}: holds no curves of a training (it may have ended before its first log line)")
+        raise InputError(f"{path}: holds no curves of a training (it may have ended before step TRAIN.PRINT_INTERVAL)")
     return curves
 
 

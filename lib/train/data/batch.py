@@ -52,6 +52,10 @@ class TrainingBatch:
         """The batch in page-locked memory (called by the loader)."""
         return self._map(Tensor.pin_memory)
 
+    def share_memory(self) -> "TrainingBatch":
+        """The batch in memory that other processes can map (called by the loader's workers)."""
+        return self._map(Tensor.share_memory_)
+
 
 def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
     """Stack samples into a batch."""

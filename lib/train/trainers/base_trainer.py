@@ -3,7 +3,7 @@
 import logging
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from lib.train.trainers.checkpoints import (
     set_rng_state,
 )
 from lib.train.trainers.interrupt import StopRequest, TrainingStopped
+from lib.train.trainers.progress import Progress
+from lib.train.trainers.resume_state import check_fits, load_scheduler_state
 from lib.train.trainers.step import OptimizationStep, TrainingDiverged
 from lib.utils.checkpoint import load_model_weights
 from lib.utils.launch import get_rank, get_world_size, is_main_process
@@ -88,6 +90,7 @@ class BaseTrainer(ABC):
         self.revision = revision
         self.writer: TensorboardWriter | SilentWriter = SilentWriter()
         self.stop = StopRequest()
+        self.progress = Progress()
         self.epoch = 0
         """Epochs done so far."""
         self.steps_done = 0
@@ -96,11 +99,18 @@ class BaseTrainer(ABC):
         """Statistics of the epoch that is under way."""
         self.stats: dict[str, dict[str, float]] = {}
         """Means of the last epoch by split."""
+        self.on_first_step: Callable[[], None] | None = None
+        """Called once, after the first step that this process has taken and before anything of it is written."""
 
     @property
     @abstractmethod
     def samples_per_step(self) -> int:
         """Samples of a step over all processes."""
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
 
     @abstractmethod
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
@@ -123,7 +133,7 @@ class BaseTrainer(ABC):
         """
         if self.epoch >= self.settings.epochs:
             logger.info("nothing to do: %d of %d epochs are done", self.epoch, self.settings.epochs)
-        with self.stop.listening():
+        with self.stop.listening(), self.progress.watching():
             try:
                 for epoch in range(self.epoch + 1, self.settings.epochs + 1):
                     self._complete(epoch, self.run_epoch(epoch))
@@ -132,6 +142,11 @@ class BaseTrainer(ABC):
             except TrainingStopped:
                 return self._end_early()
         return 0
+
+    def _started(self) -> None:
+        if self.on_first_step is not None:
+            self.on_first_step()
+            self.on_first_step = None
 
     def _complete(self, epoch: int, stats: dict[str, dict[str, float]]) -> None:
         self.stats = stats
@@ -196,11 +211,13 @@ class BaseTrainer(ABC):
             CheckpointError: if the checkpoint is damaged, holds weights only, or was made with another configuration.
         """
         state = load_resume_state(path, self.config, self.samples_per_step)
+        optimizer, scaler = self.step.optimizer, self.step.scaler
+        check_fits(state, path, optimizer, self.scheduler, scaler.state_dict(), self.steps_per_epoch)
         load_model_weights(self.network, state, path)
-        load_optimizer_state(self.step.optimizer, state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        load_optimizer_state(optimizer, state["optimizer"])
+        load_scheduler_state(self.scheduler, state["scheduler"], state["config"].get("TRAIN", {}).get("EPOCH"))
         if state["scaler"]:
-            self.step.scaler.load_state_dict(state["scaler"])
+            scaler.load_state_dict(state["scaler"])
         self._resume_rng(state["rngs"])
         self.epoch, self.steps_done, self.stats = state["epoch"], state["step"], state["stats"]
         self.epoch_stats.load_state_dict(state["epoch_stats"])

@@ -59,6 +59,11 @@ class LTRTrainer(BaseTrainer):
         """Samples of a step over all processes."""
         return self.train_loader.keys.samples_per_step
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return len(self.train_loader)
+
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
         """Train for one epoch from ``steps_done`` on, validate if it is time, and return the means by split."""
         results = {"train": self._train_epoch(epoch)}
@@ -75,9 +80,8 @@ class LTRTrainer(BaseTrainer):
         stats.start_clock()
         parts: list[TrainingBatch] = []
         for batch in stats.watch(self.train_loader.epoch(epoch, self.steps_done)):
-            if self.global_step == 0 and not parts:
-                self.writer.picture("train/batch", draw_batch(batch), 1)
             parts.append(batch)
+            self.progress.alive()
             report = self._take_step(epoch, parts)
             if report is not None:
                 self._count_step()
@@ -85,6 +89,7 @@ class LTRTrainer(BaseTrainer):
                 parts = []
         self._run_seconds += stats.whole.elapsed
         self._run_steps += self.steps_done - self._first_steps_done
+        self._started()  # no step was left to do in this epoch
         return stats.whole.as_dict()
 
     def _take_step(self, epoch: int, parts: list[TrainingBatch]) -> StepReport | None:
@@ -106,11 +111,18 @@ class LTRTrainer(BaseTrainer):
         values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm} if report.taken else {}
         if not report.taken:
             self._warn_left_out(report, epoch, parts)
+        self.progress.alive(stepped=True)
+        self._started()
+        if self.global_step == 1:
+            self.writer.picture("train/batch", draw_batch(parts[0]), 1)
         stats, number, is_last = self.epoch_stats, self.steps_done, self.steps_done == len(self.train_loader)
         stats.add(values, self.samples_per_step)
         if number % self.settings.print_interval == 0 or is_last:
             self._record(epoch, number, stats)
             stats.start_interval()
+            self.progress.line_written()
+        elif self.progress.line_is_due():
+            self._announce(epoch, number, stats)
         if report.stop:
             raise TrainingStopped
         if self.settings.save_every_steps and number % self.settings.save_every_steps == 0 and not is_last:
@@ -121,6 +133,7 @@ class LTRTrainer(BaseTrainer):
         stats = EpochStats()
         for batch in self.val_loader.epoch(VALIDATION_EPOCH):
             report = self.step.evaluate(batch, stop=bool(self.stop))
+            self.progress.alive(stepped=True)
             stats.add({"Loss/total": report.loss, "IoU": report.iou}, self.val_loader.keys.samples_per_step)
             if report.stop:
                 raise TrainingStopped
@@ -131,7 +144,8 @@ class LTRTrainer(BaseTrainer):
 
     def _track(self, epoch: int) -> dict[str, float]:
         self.step.actor.eval()
-        scores = decide_on_main(self._track_scores(epoch) if is_main_process() else None)
+        with self.progress.paused():
+            scores = decide_on_main(self._track_scores(epoch) if is_main_process() else None)
         if scores:
             logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
             self.writer.write("track", scores, epoch * len(self.train_loader))
@@ -168,6 +182,20 @@ class LTRTrainer(BaseTrainer):
         extra = {f"LearningRate/group{index}": rate for index, rate in enumerate(rates)}
         extra |= {"Speed/samples_per_second": recent.samples_per_second, "Speed/io_wait": recent.wait_share}
         self.writer.write("train", means | extra | memory, (epoch - 1) * len(self.train_loader) + number)
+
+    def _announce(self, epoch: int, number: int, stats: EpochStats) -> None:
+        """A line before the first of ``_record``, or between two that are far apart; no point of a curve."""
+        logger.info(
+            "epoch %d of %d, step %d of %d (%d samples each): loss %.4f, %.1f samples/s, about %s to go",
+            epoch,
+            self.settings.epochs,
+            number,
+            len(self.train_loader),
+            self.samples_per_step,
+            stats.recent.as_dict().get("Loss/total", float("nan")),
+            stats.recent.samples_per_second,
+            timedelta(seconds=round(self._seconds_left(epoch, number, stats))),
+        )
 
     def _seconds_left(self, epoch: int, number: int, stats: EpochStats) -> float:
         steps_here = self._run_steps + number - self._first_steps_done
