@@ -28,6 +28,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for everybody
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, name):  # a full disk names no file, and nobody knows the temporary one
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

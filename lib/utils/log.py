@@ -1,5 +1,6 @@
 """Log set-up, called by entry points only."""
 
+import contextlib
 import logging
 import sys
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lib.utils.errors import DataError
 from lib.utils.launch import get_rank, is_main_process
 from lib.utils.text import printable
 
@@ -31,6 +33,22 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _FileHandler(logging.FileHandler):
+    """Ends the run with one line if the log cannot be written, where logging prints a traceback for every record."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise DataError for what the system refuses; a bug in a log call is printed as usual."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise DataError(f"{self.baseFilename}: cannot be written: {error.strerror}") from error
+        super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what it could not take has been reported."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> None:
@@ -65,7 +83,7 @@ def logging_to(log_file: Path | str) -> Iterator[None]:
 
 def _file_handler(log_file: Path | str) -> logging.Handler:
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-    return logging.FileHandler(log_file, encoding="utf-8")
+    return _FileHandler(log_file, encoding="utf-8")
 
 
 def _add(handler: logging.Handler) -> None:

@@ -1,8 +1,10 @@
 """What a run leaves behind can be read back and compared: manifest, log, curves, a picture."""
 
+import errno
 import json
 import logging
 import math
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +20,7 @@ from lib.train.admin.picture import draw_batch
 from lib.train.admin.tensorboard import TensorboardWriter
 from lib.train.trainers.checkpoints import plain_config
 from lib.utils.errors import DataError, InputError
+from lib.utils.log import logging_to
 from tests.train.world import CPU, make_loader, make_trainer, tiny_config
 from tracking import compare_runs
 
@@ -86,6 +89,23 @@ def test_events_that_cannot_be_written_end_the_run(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"file.*: TensorBoard events cannot be written"):
         TensorboardWriter(tmp_path / "file" / "events")
+
+
+def test_a_full_disk_names_the_manifest(tmp_path, monkeypatch):
+    def fill(path, text, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    config = plain_config(tiny_config())
+    with pytest.raises(OSError, match=r"No space left on device: '.*run\.json'"):
+        write_manifest(tmp_path / "run.json", config=config, device=CPU, world_size=1, revision="", resumed_from="")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_that_cannot_be_written_ends_the_run(capfd):
+    with pytest.raises(DataError, match="/dev/full: cannot be written: No space left"), logging_to("/dev/full"):
+        logging.getLogger("lib").error("message")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_two_runs_compared(two_runs, tmp_path, capsys):
