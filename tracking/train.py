@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -29,6 +30,9 @@ from lib.utils.child import run_child
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 from lib.utils.launch import read_launch
+
+if TYPE_CHECKING:
+    from tracking.track_check import TrackCheck
 
 RUN_TRAINING = PROJECT_ROOT / "lib" / "train" / "run_training.py"
 LAUNCHER = PROJECT_ROOT / "lib" / "train" / "launcher.py"
@@ -128,12 +132,17 @@ def train_here(args: argparse.Namespace) -> int:
     """Train in this process, which a launcher may have started."""
     if not args.track_dataset:
         return train(args)
+    with first_rank_speaks(read_launch(os.environ)):
+        check = open_track_check(args)
+    return train(args, track=check, track_every=args.track_every)
+
+
+def open_track_check(args: argparse.Namespace) -> "TrackCheck":
+    """Load the sequences that are tracked during training. Raises SeqTrackError if they cannot be scored."""
     from tracking.track_check import TrackCheck  # knows all of testing; most trainings do not need it
 
-    with first_rank_speaks(read_launch(os.environ)):
-        paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
-        check = TrackCheck(args.track_dataset, args.track_sequences, paths=paths)
-    return train(args, track=check, track_every=args.track_every)
+    paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
+    return TrackCheck(args.track_dataset, args.track_sequences, paths=paths)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return train_here(args)
     check_processes_per_node(args.device, args.nproc_per_node)
     read_run(args)  # what is wrong is said once, and before processes are started
+    if args.track_dataset:
+        open_track_check(args)
     return run_child(launcher_command(args))
 
 

@@ -95,6 +95,7 @@ def test_data_dir_of_the_command_line_counts(paths, monkeypatch):
 
 def test_what_cannot_be_scored_is_refused_before_the_training(paths, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "train", None)
+    monkeypatch.setattr(train, "run_child", None)
     (tmp_path / "hidden.yaml").write_text("root: data/squares\nfirst_box_only: true\n")
     truth = tmp_path / "data" / "squares" / "s0" / "groundtruth.txt"
     truth.write_text(truth.read_text().splitlines()[0])
@@ -103,8 +104,10 @@ def test_what_cannot_be_scored_is_refused_before_the_training(paths, tmp_path, m
         ("got10k_vall", ConfigError, "did you mean"),
         ("lasot", DataError, "lasot"),
     ):
-        with pytest.raises(error, match=message):
-            train.main(["--config", "a", "--data_dir", str(paths.data_dir), "--track_dataset", name])
+        flags = ["--config", "seqtrack_b256", "--data_dir", str(paths.data_dir), "--track_dataset", name]
+        for mode in ([], ["--mode", "multiple", "--device", "cpu"]):
+            with pytest.raises(error, match=message):
+                train.main([*flags, *mode])
 
 
 def test_a_damaged_frame_costs_the_scores_and_not_the_epoch(paths, tmp_path, caplog):
