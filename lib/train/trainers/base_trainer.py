@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -150,7 +151,10 @@ class BaseTrainer(ABC):
 
     def _complete(self, epoch: int, stats: dict[str, dict[str, float]]) -> None:
         self.stats = stats
-        self.scheduler.step()
+        with warnings.catch_warnings():
+            # Wrong where a run was resumed at the end of its first epoch: the optimizer has stepped before.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            self.scheduler.step()
         self.epoch, self.steps_done, self.epoch_stats = epoch, 0, EpochStats()
 
     def _end_early(self) -> int:

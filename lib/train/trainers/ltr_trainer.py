@@ -72,6 +72,10 @@ class LTRTrainer(BaseTrainer):
             results["val"] = self._validate(epoch)
         if self.track is not None and (epoch % self.track_interval == 0 or is_last):
             results["track"] = self._track(epoch)
+        # At the very end: what follows a stop or a crash in between is done, and written, again.
+        for split in ("val", "track"):
+            if results.get(split):
+                self.writer.write(split, results[split], self.global_step)
         return results
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
@@ -139,7 +143,6 @@ class LTRTrainer(BaseTrainer):
                 raise TrainingStopped
         means = stats.whole.as_dict()
         logger.info("[val: %d] loss %.4f, IoU %.4f", epoch, means["Loss/total"], means["IoU"])
-        self.writer.write("val", means, epoch * len(self.train_loader))
         return means
 
     def _track(self, epoch: int) -> dict[str, float]:
@@ -148,7 +151,6 @@ class LTRTrainer(BaseTrainer):
             scores = decide_on_main(self._track_scores(epoch) if is_main_process() else None)
         if scores:
             logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
-            self.writer.write("track", scores, epoch * len(self.train_loader))
         return scores
 
     def _track_scores(self, epoch: int) -> dict[str, float]:
