@@ -103,7 +103,9 @@ def train(
         for key, value in missing.items() if is_main_process() else ():
             logger.warning("doing without a file that is not there: %s is now %r", key, value)
         name = args.name or experiment_name(args.config)
-        settings = RunSettings(name, paths, device, args.resume, launch.local_world_size, track, track_every)
+        settings = RunSettings(
+            name, paths, device, args.resume, launch.local_world_size, track, track_every, args.name is not None
+        )
         return script(cfg, settings)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import yaml
 from easydict import EasyDict
 
 from lib.config.paths import Paths, checkpoint_dir, log_path, manifest_path, tensorboard_dir
@@ -31,6 +32,7 @@ from lib.train.trainers.checkpoints import CheckpointStore, find_resume_point
 from lib.train.trainers.ltr_trainer import LTRTrainer
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.device import resolve_dtype
+from lib.utils.files import write_text_atomic
 from lib.utils.launch import get_rank, get_world_size, is_main_process
 from lib.utils.lock import folder_lock
 from lib.utils.log import logging_to
@@ -48,13 +50,14 @@ class RunSettings:
     """What the command line says about a run; everything else is in the configuration.
 
     Attributes:
-        config_name: name of the experiment, part of every path that is written.
+        config_name: name of the run, by default that of its experiment; part of every path that is written.
         paths: where data is read and results are written.
         device: of this process.
         resume: ``auto``, ``never`` or the path of a checkpoint.
         local_world_size: processes that share this machine.
         track: tracks real sequences with a network and gives scores; ``None`` for no such check.
         track_every: epochs between these checks.
+        is_named: whether the run has a name of its own; its options are then written beside its checkpoints.
     """
 
     config_name: str
@@ -64,6 +67,7 @@ class RunSettings:
     local_world_size: int = 1
     track: TrackHook | None = None
     track_every: int = 10
+    is_named: bool = False
 
 
 def run(cfg: EasyDict, settings: RunSettings) -> int:
@@ -168,6 +172,8 @@ def write_records(trainer: LTRTrainer, settings: RunSettings, resume_from: Path 
         if moved is not None:
             logger.info("earlier checkpoints moved to %s", moved)
     trainer.writer = TensorboardWriter(tensorboard_dir(save_dir, name), first_step=first_step)
+    if settings.is_named:  # tracking/test.py takes it as its configuration, and finds the checkpoints beside it
+        write_text_atomic(trainer.store.folder / f"{name}.yaml", yaml.safe_dump(trainer.config, sort_keys=False))
     path = manifest_path(save_dir, name, datetime.now(timezone.utc))
     write_manifest(
         path,

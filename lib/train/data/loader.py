@@ -268,8 +268,10 @@ class TrainingLoader:
                 if not self._is_of_workers(error):
                     raise
                 self.close()
+                reason = " ".join(str(error).split()) or type(error).__name__
+                what = reason if isinstance(error, RuntimeError) else f"the connection to a worker was lost: {reason}"
                 raise DataError(
-                    f"loading of epoch {epoch} broke off: {' '.join(str(error).split()) or type(error).__name__} "
+                    f"loading of epoch {epoch} broke off: {what} "
                     "(a worker that is killed has often run out of memory: take fewer with TRAIN.NUM_WORKER; one that "
                     "is stuck waits for the disk)"
                 ) from error
