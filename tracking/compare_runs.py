@@ -1,98 +1,143 @@
-"""Compare the curves of two trainings, and what they were started with.
+"""Compare the curves of trainings, and what they were started with.
 
     python tracking/compare_runs.py a/logs/seqtrack-seqtrack_b256.log b/logs/seqtrack-seqtrack_b256.log --plot out.png
 
 Each run is given by its log, or by the folder of its TensorBoard events (tensorboard/train/seqtrack/<config>), which
-holds more digits. Exit code 1 means that they differ by more than --tolerance.
+holds more digits. All runs are compared with the first one. Exit code 1 means that a loss or an IoU differs by more
+than --tolerance.
 """
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.train.admin.curves import Curves, Difference, compare, newest_manifest, read_curves
 from lib.train.trainers.checkpoints import config_differences
-from lib.utils.cli import run_script
+from lib.utils.cli import run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.files import atomic_path
+from lib.utils.text import printable
+
+MAX_PLOTS = 24
+"""Curves in a plot; a run of ours has about a dozen."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("first", type=Path, help="log, or folder of TensorBoard events")
-    parser.add_argument("second", type=Path, help="likewise")
-    parser.add_argument("--plot", type=Path, help="picture to write: loss, IoU and the other curves of both runs")
+    parser.add_argument("runs", type=user_path, nargs="+", metavar="run", help="log, or folder of TensorBoard events")
+    parser.add_argument("--plot", type=user_path, help="image to write (.png, .pdf, .svg): loss, IoU and other curves")
     parser.add_argument("--tolerance", type=float, help="exit with 1 if a loss or an IoU differs by more than this")
     return parser.parse_args(argv)
 
 
-def table(differences: Sequence[Difference]) -> str:
-    """One line for each curve."""
-    lines = [
-        f"{'curve':32s} {'steps':>6s} {'first':>10s} {'second':>10s} {'mean diff':>10s} {'max diff':>10s}  at step"
-    ]
-    for row in differences:
-        at = "equal throughout" if row.first_at is None else f"{row.largest_at} (apart from {row.first_at} on)"
-        values = " ".join(f"{value:10.4g}" for value in (*row.last, row.mean, row.largest))
-        lines.append(f"{row.name:32s} {row.steps:6d} {values}  {at}")
+def run_labels(paths: Sequence[Path]) -> list[str]:
+    """A unique name for each run: its experiment, with the folder that tells it apart, or a number, where needed."""
+    names = [path.stem.removeprefix("seqtrack-") if path.suffix == ".log" else path.name for path in paths]
+    parts = [path.absolute().parts for path in paths]
+    labels: list[str] = []
+    for name, own in zip(names, parts, strict=True):
+        same = [other for other_name, other in zip(names, parts, strict=True) if other_name == name]
+        apart = next((level for level, folders in enumerate(zip(*same, strict=False)) if len(set(folders)) > 1), None)
+        label = printable(name if apart is None else f"{name} ({own[apart]})", 60)
+        repeated = sum(earlier.partition(" #")[0] == label for earlier in labels)
+        labels.append(f"{label} #{repeated + 1}" if repeated else label)
+    return labels
+
+
+def table(first: str, differences: Mapping[str, Sequence[Difference]]) -> str:
+    """One line for each curve and run; of the first run, the value at the last step it shares with the second one."""
+    wide = max(len(label) for label in (first, *differences))
+    head = f"{'curve':32s} {'run':{wide}s} {'steps':>6s} {'last':>10s} {'mean diff':>10s} {'max diff':>10s}  at step"
+    lines, names = [head], sorted({row.name for rows in differences.values() for row in rows})
+    for name in names:
+        rows = {label: row for label, rows in differences.items() for row in rows if row.name == name}
+        row = next(iter(rows.values()))
+        lines.append(f"{printable(name, 60):32s} {first:{wide}s} {row.steps:6d} {row.last[0]:10.4g}")
+        for label, row in rows.items():
+            at = "equal throughout" if row.first_at is None else f"{row.largest_at} (apart from {row.first_at} on)"
+            values = " ".join(f"{value:10.4g}" for value in (row.last[1], row.mean, row.largest))
+            lines.append(f"{'':32s} {label:{wide}s} {row.steps:6d} {values}  {at}")
     return "\n".join(lines)
 
 
 def start_differences(first: Path, second: Path) -> list[str]:
-    """What the manifests beside two logs say differently."""
-    manifests = [newest_manifest(path) for path in (first, second)]
-    if None in manifests:
+    """Differences between the manifests of two runs, if both have one."""
+    old, new = newest_manifest(first), newest_manifest(second)
+    if old is None or new is None:
         return []
-    old, new = manifests
-    lines = [f"{key}: {old[key]} | {new[key]}" for key in ("revision", "world_size", "device") if old[key] != new[key]]
+    pairs = [(key, old.get(key), new.get(key)) for key in ("revision", "world_size", "device")]
     names = sorted(old["versions"].keys() | new["versions"].keys())
-    pairs = [(name, old["versions"].get(name), new["versions"].get(name)) for name in names]
-    lines += [f"{name}: {before} | {after}" for name, before, after in pairs if before != after]
-    return lines + config_differences(old["config"], new["config"])
+    pairs += [(name, old["versions"].get(name), new["versions"].get(name)) for name in names]
+    try:
+        lines = [f"{name}: {before} | {after}" for name, before, after in pairs if before != after]
+        return lines + config_differences(old["config"], new["config"])
+    except RecursionError as error:
+        raise InputError(f"{first} or {second}: the manifest of the run is nested too deeply") from error
 
 
-def plot(first: Curves, second: Curves, labels: Sequence[str], path: Path) -> None:
-    """Draw the curves that both runs have."""
+def plot(runs: Mapping[str, Curves], path: Path) -> None:
+    """Draw the curves that at least two runs have, each run in a color and a dash pattern of its own."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = sorted(first.keys() & second.keys())
-    figure, axes = pyplot.subplots(len(names), 1, figsize=(9, 2.6 * len(names)), squeeze=False, layout="constrained")
-    for axis, name in zip(axes[:, 0], names, strict=True):
-        for curves, label, style in zip((first, second), labels, ("-", "--"), strict=True):
-            points = sorted(curves[name].items())
-            axis.plot(*zip(*points, strict=True), style, label=label, linewidth=1)
-        axis.set_title(name, fontsize=9)
-        axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
-    axes[-1, 0].set_xlabel("step")
-    with atomic_path(path) as temporary:
+    counts = Counter(name for curves in runs.values() for name in curves)
+    names = sorted(name for name, count in counts.items() if count > 1)[:MAX_PLOTS]
+    # Names from outside are no formulas.
+    with pyplot.rc_context({"text.parse_math": False}), atomic_path(path) as temporary:
+        size = (9, 0.6 + 0.2 * len(runs) + 2.2 * len(names))
+        figure, axes = pyplot.subplots(len(names), 1, figsize=size, squeeze=False, layout="constrained")
+        lines = {}
+        for axis, name in zip(axes[:, 0], names, strict=True):
+            for number, (label, curves) in enumerate(runs.items()):
+                points = sorted(curves.get(name, {}).items())
+                steps, values = [float(step) for step, _ in points], [drawable(value) for _, value in points]
+                style = {"color": pyplot.cm.tab10(number % 10), "linestyle": ("-", "--", "-.", ":")[number % 4]}
+                (lines[label],) = axis.plot(steps, values, linewidth=1, marker="." * (len(points) < 30), **style)
+            axis.set_title(printable(name, 60), fontsize=9)
+            axis.grid(alpha=0.3)
+        axes[-1, 0].set_xlabel("step")
+        figure.legend(lines.values(), [f" {label}" for label in lines], loc="outside upper left", fontsize=8)
         figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
+        pyplot.close(figure)
+
+
+def drawable(value: float) -> float:
+    """A value as a plot can show it: NaN, a gap, for what is not finite or absurdly large."""
+    return value if abs(value) < 1e30 else math.nan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     args = parse_args(argv)
-    if args.plot and args.plot.suffix not in (".png", ".pdf", ".svg"):
+    if len(args.runs) < 2:
+        raise InputError(f"{args.runs[0]}: nothing to compare it with, give two runs or more")
+    if args.plot and args.plot.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"--plot {args.plot}: expected a name that ends in .png, .pdf or .svg")
-    first, second = read_curves(args.first), read_curves(args.second)
-    differences = compare(first, second)
-    if not differences:
-        raise InputError(f"{args.first} and {args.second}: no step is in both")
-    print(table(differences))
-    for line in start_differences(args.first, args.second):
-        print(line)
+    if args.tolerance is not None and not 0 <= args.tolerance < math.inf:
+        raise InputError(f"--tolerance {args.tolerance}: expected a number from 0 on")
+    runs = dict(zip(run_labels(args.runs), map(read_curves, args.runs), strict=True))
+    first, *others = runs
+    differences = {label: compare(runs[first], runs[label]) for label in others}
+    for path, rows in zip(args.runs[1:], differences.values(), strict=True):
+        if not rows:
+            raise InputError(f"{args.runs[0]} and {path}: no step is in both")
+    starts = {label: start_differences(args.runs[0], path) for label, path in zip(others, args.runs[1:], strict=True)}
+    print(table(first, differences))
+    for label, lines in starts.items():
+        for line in lines:
+            print(f"{label}: {printable(line, 300)}")
     if args.plot:
-        plot(first, second, (str(args.first), str(args.second)), args.plot)
+        plot(runs, args.plot)
         print(f"plot: {args.plot}")
-    scores = [row for row in differences if row.name.endswith(("Loss/total", "IoU"))]
+    scores = [row for rows in differences.values() for row in rows if row.name.endswith(("Loss/total", "IoU"))]
     return int(args.tolerance is not None and any(not row.largest <= args.tolerance for row in scores))
 
 

@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.config.paths import PROJECT_ROOT, bundled_checkpoint
+from lib.utils.child import run_child
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 
@@ -45,7 +45,7 @@ def run_step(title: str, script: str, *arguments: object) -> None:
     command = [sys.executable, str(PROJECT_ROOT / "tracking" / script), *map(str, arguments)]
     print(f"\n=== {title}\n$ python tracking/{script} {shlex.join(command[2:])}", flush=True)
     start = time.perf_counter()
-    code = subprocess.run(command, check=False).returncode
+    code = run_child(command)
     if code:
         raise InputError(f"the step '{title}' failed with exit code {code}; its message stands above")
     print(f"--- {time.perf_counter() - start:.0f} s", flush=True)

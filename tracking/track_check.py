@@ -1,60 +1,61 @@
-"""Real tracking while a training runs: what tracking/train.py passes to the trainer (training and testing do not import
-each other)."""
+"""Tracking of real sequences during training: what tracking/train.py passes to the trainer (training and testing do not
+import each other)."""
 
 from collections.abc import Sequence as AbstractSequence
 
 import numpy as np
 from easydict import EasyDict
 
+from lib.config.paths import Paths, load_paths
 from lib.models.seqtrack import SeqTrack
-from lib.test.analysis.metrics import score_sequence, summarise
-from lib.test.evaluation import get_dataset
+from lib.test.analysis.collect import Scoring
+from lib.test.analysis.metrics import summarise
 from lib.test.evaluation.data import Sequence
+from lib.test.evaluation.datasets import find_benchmark
+from lib.test.evaluation.results import to_integers
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.tracker.seqtrack import SeqTrackEngine
-from lib.utils.errors import InputError
+from lib.utils.errors import DataError, InputError
 
 
 class TrackCheck:
-    """Tracks a few sequences of a benchmark with the weights of the moment.
+    """Tracks a few sequences of a benchmark with the current weights.
+
+    Scores are those that tracking/test.py and tracking/analysis_results.py give for the same sequences.
 
     Args:
-        dataset: name of the benchmark, which needs truth boxes for all frames.
+        dataset: name of the benchmark, which needs ground truth for all frames.
         max_sequences: how many are tracked, spread evenly over the benchmark.
+        paths: path settings; by default those of the environment and the path file.
 
     Raises:
         ConfigError: if there is no such benchmark.
         DataError: if its data is missing or malformed.
-        InputError: if the truth of the benchmark is not public.
+        InputError: if the ground truth of the benchmark is not public.
     """
 
-    def __init__(self, dataset: str, max_sequences: int = 20) -> None:
-        sequences = get_dataset(dataset)
+    def __init__(self, dataset: str, max_sequences: int = 20, *, paths: Paths | None = None) -> None:
+        paths = load_paths("test") if paths is None else paths
+        benchmark = find_benchmark(dataset, paths)
+        sequences = benchmark.load(paths)
+        if not sequences:
+            raise DataError(f"--track_dataset {dataset}: no sequences")
         count = min(max_sequences, len(sequences))
-        self.dataset = dataset
+        self.benchmark = benchmark.name
         self.sequences = [sequences[index * len(sequences) // count] for index in range(count)]
         if not all(sequence.has_truth for sequence in self.sequences):
-            raise InputError(f"--track_dataset {dataset}: its truth is not public, nothing can be scored")
+            raise InputError(f"--track_dataset {dataset}: its ground truth is not public, nothing can be scored")
 
     def __call__(self, cfg: EasyDict, network: SeqTrack) -> dict[str, float]:
-        """Scores of the network, which lies on its device in evaluation mode: ``AUC``, ``OP50``, ... in percent."""
-        params = parameters_from_config(cfg, checkpoint=None, dataset=self.dataset)
-        engine = SeqTrackEngine(params, network=network)
-        return summarise(
-            [
-                score_sequence(
-                    boxes,
-                    sequence.ground_truth_rect,
-                    dataset=sequence.dataset,
-                    target_visible=sequence.target_visible,
-                )
-                for sequence, boxes in zip(self.sequences, track_all(engine, self.sequences), strict=True)
-            ]
-        )
+        """Scores of a network in evaluation mode, on whatever device it is: ``AUC``, ``OP50``, ... in percent."""
+        params = parameters_from_config(cfg, checkpoint=None, dataset=self.benchmark)
+        engine, scoring = SeqTrackEngine(params, network=network), Scoring()
+        tracked = zip(self.sequences, track_all(engine, self.sequences), strict=True)
+        return summarise([scoring.score(sequence, to_integers(boxes)) for sequence, boxes in tracked])
 
 
 def track_all(engine: SeqTrackEngine, sequences: AbstractSequence[Sequence]) -> list[np.ndarray]:
-    """Boxes (F, 4) of each sequence, all of them tracked in lock-step."""
+    """Boxes (F, 4) xywh in pixels of each sequence, all of them tracked in lock-step."""
     boxes = [[sequence.init_box_xywh] for sequence in sequences]
     states = [engine.start(sequence.read_frame(0), sequence.init_box_xywh) for sequence in sequences]
     for frame in range(1, max(len(sequence.frames) for sequence in sequences)):

@@ -7,25 +7,35 @@
 
 Writes below save_dir: checkpoints/train/seqtrack/<config>/SEQTRACK_ep<epoch>.pth.tar,
 tensorboard/train/seqtrack/<config> and logs/seqtrack-<config>.log. Run again, it goes on after the newest checkpoint.
-Ctrl-C and SIGTERM write a checkpoint after the step in hand; the exit code is then 130 or 143.
+Ctrl-C, SIGTERM and a closed terminal write a checkpoint after the step in hand; the exit code is then 130, 143 or 129.
 """
 
 import argparse
+import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of Ctrl-C during the imports; run_script takes over
 
-from lib.config.paths import PROJECT_ROOT
-from lib.train.distributed import check_processes_per_node
-from lib.train.run_training import add_run_arguments, train
+from lib.config.paths import PROJECT_ROOT, load_paths
+from lib.train.distributed import check_processes_per_node, first_rank_speaks
+from lib.train.run_training import add_run_arguments, read_run, train
 from lib.utils.child import run_child
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
+from lib.utils.launch import read_launch
+
+if TYPE_CHECKING:
+    from tracking.track_check import TrackCheck
 
 RUN_TRAINING = PROJECT_ROOT / "lib" / "train" / "run_training.py"
+LAUNCHER = PROJECT_ROOT / "lib" / "train" / "launcher.py"
 DEFAULT_PORT = 29500
 
 
@@ -65,7 +75,7 @@ def launcher_command(args: argparse.Namespace) -> list[str]:
     Raises:
         InputError: if the numbers do not fit each other, or a port is in use.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={args.nproc_per_node}"]
+    command = [sys.executable, str(LAUNCHER), f"--nproc_per_node={args.nproc_per_node}"]
     command.append(f"--max_restarts={args.max_restarts}")
     port = DEFAULT_PORT if args.master_port is None else args.master_port
     if args.mode == "multiple":
@@ -112,8 +122,8 @@ def check_port(port: int) -> None:
 
 def run_arguments(args: argparse.Namespace) -> list[str]:
     """The flags that every process gets."""
-    values = {name: getattr(args, name) for name in ("script", "config", "save_dir", "data_dir", "seed", "device")}
-    values["resume"] = args.resume
+    names = ("script", "config", "name", "save_dir", "data_dir", "seed", "device", "resume")
+    values = {name: getattr(args, name) for name in names}
     flags = [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
     return [*flags, *(["--override", *args.override] if args.override else [])]
 
@@ -122,9 +132,17 @@ def train_here(args: argparse.Namespace) -> int:
     """Train in this process, which a launcher may have started."""
     if not args.track_dataset:
         return train(args)
+    with first_rank_speaks(read_launch(os.environ)):
+        check = open_track_check(args)
+    return train(args, track=check, track_every=args.track_every)
+
+
+def open_track_check(args: argparse.Namespace) -> "TrackCheck":
+    """Load the sequences that are tracked during training. Raises SeqTrackError if they cannot be scored."""
     from tracking.track_check import TrackCheck  # knows all of testing; most trainings do not need it
 
-    return train(args, track=TrackCheck(args.track_dataset, args.track_sequences), track_every=args.track_every)
+    paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
+    return TrackCheck(args.track_dataset, args.track_sequences, paths=paths)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,6 +157,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--nproc_per_node {args.nproc_per_node}: use --mode multiple")
         return train_here(args)
     check_processes_per_node(args.device, args.nproc_per_node)
+    read_run(args)  # what is wrong is said once, and before processes are started
+    if args.track_dataset:
+        open_track_check(args)
     return run_child(launcher_command(args))
 
 

@@ -8,7 +8,6 @@ it stopped.
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 from lib.config.paths import PROJECT_ROOT, checkpoint_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_override
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
+from lib.utils.child import run_child
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 
@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = [sys.executable, str(PROJECT_ROOT / "tracking" / "train.py"), "--script", "seqtrack"]
     command += ["--config", args.config, "--save_dir", str(args.save_dir), "--mode", "single", "--device", args.device]
     command += ["--override", *args.override] if args.override else []
-    code = subprocess.run(command, check=False).returncode
+    code = run_child(command)
+    if code >= 128:  # by a signal, and it says so
+        return code
     if code:
         raise InputError(f"the training stopped with exit code {code}; its message stands above")
     name = experiment_name(args.config)

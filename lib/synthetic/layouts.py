@@ -24,9 +24,11 @@ from lib.synthetic.media import list_images
 from lib.synthetic.sequence import SyntheticSequence
 from lib.synthetic.stable import derive_seed
 from lib.synthetic.world import Recipe
+from lib.utils.child import watch_parent
 from lib.utils.errors import DataError, InputError
 from lib.utils.files import write_text_atomic
 from lib.utils.image_io import encode_image
+from lib.utils.lock import folder_lock
 
 GOT10K_SPLITS = {"train": "GOT-10k_Train", "val": "GOT-10k_Val", "test": "GOT-10k_Test"}
 LASOT_SPLITS = {"train": "training_set.txt", "test": "testing_set.txt"}
@@ -139,14 +141,18 @@ def _write_all(folder: Path, jobs: list[Job], workers: int, progress: Progress |
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot make this folder: {error.strerror}") from error
-    kept = [_is_there(job) for job in jobs]
-    done = sum(kept)
-    if progress:
-        progress(done, done)
-    for _ in _run([job for job, there in zip(jobs, kept, strict=True) if not there], workers):
-        done += 1
+    with folder_lock(folder, "rendering"):
+        for _, _, path, _ in jobs:
+            for left in path.parent.glob(f".{path.name}.*"):  # of a run that was killed
+                shutil.rmtree(left, ignore_errors=True)
+        kept = [_is_there(job) for job in jobs]
+        done = sum(kept)
         if progress:
-            progress(done, sum(kept))
+            progress(done, done)
+        for _ in _run([job for job, there in zip(jobs, kept, strict=True) if not there], workers):
+            done += 1
+            if progress:
+                progress(done, sum(kept))
     names = [str(path.relative_to(folder)) for _, _, path, _ in jobs]
     return Written(folder, names, sum(kept), sum(recipe.num_frames for recipe, *_ in jobs))
 
@@ -175,6 +181,7 @@ def _run(jobs: list[Job], workers: int) -> Iterator[None]:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets us finish
+    watch_parent()
     cv2.setNumThreads(1)
 
 

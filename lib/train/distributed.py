@@ -23,7 +23,7 @@ MEETING_TIMEOUT = timedelta(minutes=30)
 """How long processes wait for each other: rank 0 may be downloading weights or writing a checkpoint."""
 
 _FAILURE = "seqtrack/failure"
-_SPEAKER_HEAD_START = 5.0  # seconds
+_SPEAKER_HEAD_START = 3.0  # seconds
 
 
 class RankFailure(SeqTrackError):
@@ -59,16 +59,22 @@ def choose_device(name: str, launch: Launch) -> torch.device:
         return resolve_device(name)
     if re.fullmatch(r"cuda:\d+|mps", name):
         raise InputError(f"--device {name} cannot be shared by {launch.world_size} processes: use auto, cuda or cpu")
-    try:
-        check_processes_per_node(name, launch.local_world_size)
-    except InputError:
-        if launch.local_rank > 0:
-            time.sleep(_SPEAKER_HEAD_START)  # the first process says it; the launcher then ends this one
-        raise
+    check_processes_per_node(name, launch.local_world_size)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = resolve_device(name)
     return torch.device("cuda", launch.local_rank) if device.type == "cuda" else device
+
+
+@contextmanager
+def first_rank_speaks(launch: Launch) -> Iterator[None]:
+    """Around what every process does alike before they meet: the first of a machine says what is wrong, once."""
+    try:
+        yield
+    except SeqTrackError:
+        if launch.local_rank > 0:
+            time.sleep(_SPEAKER_HEAD_START)  # the launcher ends this process meanwhile
+        raise
 
 
 @contextmanager
@@ -80,6 +86,7 @@ def process_group(launch: Launch, device: torch.device) -> Iterator[None]:
     Raises:
         InputError: if the meeting place cannot be opened or reached.
         RankFailure: if another process failed.
+        SystemExit: with 2 in its place, for all but the first process of a machine: one of them says it.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -91,8 +98,15 @@ def process_group(launch: Launch, device: torch.device) -> Iterator[None]:
         yield
         reduce_mean(torch.zeros((), device=device))  # nobody leaves while another is writing or reading files
     except Exception as error:
+        own = isinstance(error, SeqTrackError)
         failure = _failure_of_another(store, launch.rank)
-        if failure and not isinstance(error, SeqTrackError):
+        deadline = time.monotonic() + _SPEAKER_HEAD_START
+        while own and launch.local_rank > 0 and not failure and time.monotonic() < deadline:
+            time.sleep(0.1)  # a mistake that all processes meet at once
+            failure = _failure_of_another(store, launch.rank)
+        if failure and launch.local_rank > 0:
+            raise SystemExit(2) from error
+        if failure and not own:
             raise RankFailure(failure) from error
         if re.search(r"onnection (closed|reset) by peer", str(error)):
             raise RankFailure(

@@ -6,28 +6,36 @@
 
 Writes below save_dir: checkpoints/train/seqtrack/<config>/SEQTRACK_ep<epoch>.pth.tar,
 tensorboard/train/seqtrack/<config> and logs/seqtrack-<config>.log. Run again, it goes on after the newest checkpoint.
-Ctrl-C and SIGTERM write a checkpoint after the step in hand; the exit code is then 130 or 143.
+Ctrl-C, SIGTERM and a closed terminal write a checkpoint after the step in hand; the exit code is then 130, 143 or 129.
 """
 
 import argparse
 import logging
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":  # run as a file: the folder of the project takes the place of the folder of this file
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank does not outlive its launcher
+        os.environ.setdefault("SEQTRACK_PARENT_PID", str(os.getppid()))
 
+from easydict import EasyDict
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from lib.config.paths import load_paths, log_path
+from lib.config.paths import Paths, checkpoint_path, load_paths, manifest_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_override
 from lib.config.seqtrack.fallback import overrides_without_files
-from lib.train.distributed import choose_device, process_group
+from lib.train.distributed import choose_device, first_rank_speaks, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
-from lib.utils.cli import run_script
-from lib.utils.launch import read_launch
+from lib.utils.cli import run_script, user_path
+from lib.utils.errors import CheckpointError, InputError
+from lib.utils.files import check_writable
+from lib.utils.launch import is_main_process, read_launch
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
 
@@ -41,8 +49,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every way of starting a training shares."""
     parser.add_argument("--script", default="seqtrack", help="what to train: seqtrack")
     parser.add_argument("--config", required=True, help="name of the experiment, or path of its YAML file")
-    parser.add_argument("--save_dir", help="where checkpoints, curves and logs go (default: from the path settings)")
-    parser.add_argument("--data_dir", help="where the data sets lie (default: from the path settings)")
+    parser.add_argument(
+        "--name", help="files checkpoints, curves and log under this name (default: the experiment's): for an ablation"
+    )
+    parser.add_argument(
+        "--save_dir", type=user_path, help="where checkpoints, curves and logs go (default: from the path settings)"
+    )
+    parser.add_argument("--data_dir", type=user_path, help="where the data sets lie (default: from the path settings)")
     parser.add_argument("--seed", type=int, help="overrides TRAIN.SEED")
     parser.add_argument(
         "--override", nargs="+", default=[], metavar="KEY=VALUE", help="options for this run, such as TRAIN.LR=2e-4"
@@ -81,6 +94,30 @@ def train(
     Raises:
         SeqTrackError: for anything that the user can mend.
     """
+    launch = read_launch(os.environ, local_rank)
+    with first_rank_speaks(launch):
+        script, cfg, paths, missing = read_run(args)
+        device = choose_device(args.device, launch)
+    with process_group(launch, device):
+        setup_logging()
+        for key, value in missing.items() if is_main_process() else ():
+            logger.warning("doing without a file that is not there: %s is now %r", key, value)
+        name = args.name or experiment_name(args.config)
+        settings = RunSettings(
+            name, paths, device, args.resume, launch.local_world_size, track, track_every, args.name is not None
+        )
+        return script(cfg, settings)
+
+
+def read_run(args: argparse.Namespace) -> tuple[Callable[..., int], EasyDict, Paths, dict[str, Any]]:
+    """Check all that can be checked before data and network are opened; nothing is written.
+
+    Returns:
+        What is trained, the configuration, the paths, and the options that files which are not there have changed.
+
+    Raises:
+        SeqTrackError: for anything that the user can mend.
+    """
     script = lookup(SCRIPTS, args.script, "training script")
     overrides = dict(map(parse_override, args.override))
     if args.seed is not None:
@@ -90,15 +127,16 @@ def train(
     if missing:
         cfg = load_config(args.config, overrides | missing)
     paths = load_paths("train", save_dir=args.save_dir, data_dir=args.data_dir)
-    name = experiment_name(args.config)
-    launch = read_launch(os.environ, local_rank)
-    device = choose_device(args.device, launch)
-    with process_group(launch, device):
-        setup_logging(log_path(paths.save_dir, name))
-        for key, value in missing.items():
-            logger.warning("doing without a file that is not there: %s is now %r", key, value)
-        settings = RunSettings(name, paths, device, args.resume, launch.local_world_size, track, track_every)
-        return script(cfg, settings)
+    name = args.name or experiment_name(args.config)
+    if args.name is not None and not re.fullmatch(r"\w[\w.+-]*", args.name):
+        raise InputError(f"--name {args.name!r}: expected letters, digits and . _ + -, since it names folders")
+    check_writable(checkpoint_path(paths.save_dir, name, 1))
+    check_writable(manifest_path(paths.save_dir, name, datetime.now(timezone.utc)))
+    if args.resume != "auto" and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0:
+        raise InputError(f"--resume {args.resume}: after a restart (--max_restarts) it would apply again; use auto")
+    if args.resume not in ("auto", "never") and not Path(args.resume).is_file():
+        raise CheckpointError(f"--resume {args.resume}: no such checkpoint; or say auto or never")
+    return script, cfg, paths, missing
 
 
 def main(argv: Sequence[str] | None = None) -> int:

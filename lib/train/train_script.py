@@ -1,17 +1,20 @@
 """Puts a training run together: configuration in, trainer out. The only place that knows all the parts."""
 
+import glob
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
 import torch
+import yaml
 from easydict import EasyDict
 
-from lib.config.paths import Paths, checkpoint_dir, manifest_path, tensorboard_dir
+from lib.config.paths import Paths, checkpoint_dir, log_path, manifest_path, tensorboard_dir
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.seqtrack import SeqTrack
 from lib.train.actors.seqtrack import SeqTrackActor
@@ -29,7 +32,10 @@ from lib.train.trainers.checkpoints import CheckpointStore, find_resume_point
 from lib.train.trainers.ltr_trainer import LTRTrainer
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.device import resolve_dtype
+from lib.utils.files import write_text_atomic
 from lib.utils.launch import get_rank, get_world_size, is_main_process
+from lib.utils.lock import folder_lock
+from lib.utils.log import logging_to
 from lib.utils.seed import seed_everything
 
 logger = logging.getLogger(__name__)
@@ -44,13 +50,14 @@ class RunSettings:
     """What the command line says about a run; everything else is in the configuration.
 
     Attributes:
-        config_name: name of the experiment, part of every path that is written.
+        config_name: name of the run, by default that of its experiment; part of every path that is written.
         paths: where data is read and results are written.
         device: of this process.
         resume: ``auto``, ``never`` or the path of a checkpoint.
         local_world_size: processes that share this machine.
         track: tracks real sequences with a network and gives scores; ``None`` for no such check.
         track_every: epochs between these checks.
+        is_named: whether the run has a name of its own; its options are then written beside its checkpoints.
     """
 
     config_name: str
@@ -60,6 +67,7 @@ class RunSettings:
     local_world_size: int = 1
     track: TrackHook | None = None
     track_every: int = 10
+    is_named: bool = False
 
 
 def run(cfg: EasyDict, settings: RunSettings) -> int:
@@ -71,18 +79,48 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
     Raises:
         SeqTrackError: for anything that the user can mend.
     """
-    device, save_dir = settings.device, settings.paths.save_dir
+    device = settings.device
     seed_everything(cfg.TRAIN.SEED)
     if device.type == "cpu":
         share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size)
     # What is cheap and can be wrong comes first: data sets before the network, whose weights may be a download.
+    logger.info("opening the data sets: %s", ", ".join(cfg.DATA.TRAIN.DATASETS_NAME))
     train_loader = build_loader(cfg, settings.paths, "TRAIN", device)
     val_loader = build_loader(cfg, settings.paths, "VAL", device) if cfg.DATA.VAL.DATASETS_NAME else None
-    log_size(cfg, settings, train_loader)
-    store = CheckpointStore(
-        checkpoint_dir(save_dir, settings.config_name), cfg.TRAIN.KEEP_CHECKPOINTS, cfg.TRAIN.KEEP_EVERY
-    )
+    with ExitStack() as at_end:
+        at_end.callback(train_loader.close)
+        if val_loader is not None:
+            at_end.callback(val_loader.close)
+        if is_main_process():
+            at_end.enter_context(own_folders(settings))
+        log_size(cfg, settings, train_loader)
+        trainer = prepare(cfg, settings, train_loader, val_loader)
+        return trainer.train()
+
+
+@contextmanager
+def own_folders(settings: RunSettings) -> Iterator[None]:
+    """Keep other trainings out of a run's folders, and log to its file, while the block runs.
+
+    Raises:
+        FolderInUseError: if another process trains there.
+    """
+    save_dir, name = settings.paths.save_dir, settings.config_name
+    with folder_lock(checkpoint_dir(save_dir, name), "training"), logging_to(log_path(save_dir, name)):
+        for path in log_path(save_dir, name).parent.glob(f".{glob.escape(log_path(save_dir, name).stem)}-*.json"):
+            path.unlink(missing_ok=True)  # a manifest that a killed run was writing
+        yield
+
+
+def prepare(
+    cfg: EasyDict, settings: RunSettings, train_loader: TrainingLoader, val_loader: TrainingLoader | None
+) -> LTRTrainer:
+    """Build network and trainer, and take up the run that is to be continued."""
+    device = settings.device
+    folder = checkpoint_dir(settings.paths.save_dir, settings.config_name)
+    store = CheckpointStore(folder, cfg.TRAIN.KEEP_CHECKPOINTS, cfg.TRAIN.KEEP_EVERY)
     resume_from = choose_start(store, settings.resume)
+    logger.info("building the network")
     # Only rank 0 may download weights; the others take them over from it.
     network = build_seqtrack(cfg, pretrained=resume_from is None and is_main_process()).to(device)
     trainer = build_trainer(cfg, network, train_loader, val_loader, store, settings.config_name, device)
@@ -92,11 +130,10 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
     if resume_from is not None:
         trainer.resume(resume_from)
     if is_main_process():
-        write_records(trainer, settings, resume_from)
-    try:
-        return trainer.train()
-    finally:
-        trainer.writer.close()
+        trainer.on_first_step = partial(write_records, trainer, settings, resume_from, trainer.global_step + 1)
+    else:
+        logging.getLogger().setLevel(logging.WARNING)  # so far all ranks have had the same to say
+    return trainer
 
 
 def log_size(cfg: EasyDict, settings: RunSettings, loader: TrainingLoader) -> None:
@@ -124,10 +161,19 @@ def choose_start(store: CheckpointStore, resume: str) -> Path | None:
     return decide_on_main(find_resume_point(store, resume) if is_main_process() else None)
 
 
-def write_records(trainer: LTRTrainer, settings: RunSettings, resume_from: Path | None) -> None:
-    """Open the curves and write the manifest of this start."""
+def write_records(trainer: LTRTrainer, settings: RunSettings, resume_from: Path | None, first_step: int) -> None:
+    """Open the curves and write the manifest of this start, now that its first step is done.
+
+    Until then nothing of an earlier run is touched: a start that fails leaves it to be continued.
+    """
     save_dir, name = settings.paths.save_dir, settings.config_name
-    trainer.writer = TensorboardWriter(tensorboard_dir(save_dir, name), first_step=trainer.global_step + 1)
+    if settings.resume == "never":
+        moved = trainer.store.set_aside()
+        if moved is not None:
+            logger.info("earlier checkpoints moved to %s", moved)
+    trainer.writer = TensorboardWriter(tensorboard_dir(save_dir, name), first_step=first_step)
+    if settings.is_named:  # tracking/test.py takes it as its configuration, and finds the checkpoints beside it
+        write_text_atomic(trainer.store.folder / f"{name}.yaml", yaml.safe_dump(trainer.config, sort_keys=False))
     path = manifest_path(save_dir, name, datetime.now(timezone.utc))
     write_manifest(
         path,

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from lib.utils.child import watch_given_parent
 from lib.utils.errors import SeqTrackError
 from lib.utils.text import printable
 
@@ -15,8 +17,12 @@ def run_script(main: Callable[[], int]) -> int:
 
     A mistake of the user is one line on standard error and exit code 2: a ``SeqTrackError``, or a file or folder that
     the system refuses (``OSError``). Ctrl-C is 130, a reader that has gone away (``| head``) 141; a bug keeps its
-    traceback. Characters that the terminal cannot show are written as escapes.
+    traceback. Characters that the terminal cannot show are written as escapes. A script that another one started ends
+    with it.
     """
+    watch_given_parent()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as a script sets it while it imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     name = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not under a test's capture

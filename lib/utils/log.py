@@ -1,12 +1,17 @@
 """Log set-up, called by entry points only."""
 
+import contextlib
 import logging
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.utils.launch import is_main_process
+from lib.utils.errors import DataError
+from lib.utils.launch import get_rank, is_main_process
 from lib.utils.text import printable
 
 MESSAGE_LIMIT = 4000
@@ -30,8 +35,24 @@ class _ConsoleHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+class _FileHandler(logging.FileHandler):
+    """Ends the run with one line if the log cannot be written, where logging prints a traceback for every record."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise DataError for what the system refuses; a bug in a log call is printed as usual."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise DataError(f"{self.baseFilename}: cannot be written: {error.strerror}") from error
+        super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what it could not take has been reported."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> None:
-    """Log to standard error and, if asked, to a file; ranks other than 0 log warnings only.
+    """Log to standard error and, if asked, to a file; ranks other than 0 log errors only.
 
     Args:
         log_file: appended to; its folder is made if missing.
@@ -40,12 +61,32 @@ def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> No
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
-    handlers: list[logging.Handler] = [_ConsoleHandler()]
+    _add(_ConsoleHandler())
     if log_file is not None and is_main_process():
-        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-    formatter = _Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-    for handler in handlers:
-        handler.setFormatter(formatter)
-        root.addHandler(handler)
-    root.setLevel(level if is_main_process() else "WARNING")
+        _add(_file_handler(log_file))
+    if not is_main_process():
+        warnings.simplefilter("ignore")  # of libraries: rank 0 gives them as well
+    root.setLevel(level if is_main_process() else "ERROR")
+
+
+@contextmanager
+def logging_to(log_file: Path | str) -> Iterator[None]:
+    """Log to a file as well while the block runs."""
+    handler = _file_handler(log_file)
+    _add(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def _file_handler(log_file: Path | str) -> logging.Handler:
+    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+    return _FileHandler(log_file, encoding="utf-8")
+
+
+def _add(handler: logging.Handler) -> None:
+    rank = "" if is_main_process() else f" rank {get_rank()}:"
+    handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)s{rank} %(message)s", "%H:%M:%S"))
+    logging.getLogger().addHandler(handler)

@@ -5,40 +5,48 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from lib.test.evaluation.data import Sequence
+from lib.config.paths import load_paths
+from lib.test.analysis.collect import Scoring, score_results
+from lib.test.analysis.sources import OwnResults
+from lib.test.evaluation.datasets import get_dataset
+from lib.test.evaluation.results import ResultFolder
 from lib.test.tracker.seqtrack import SeqTrackTracker
-from lib.utils.errors import InputError
+from lib.utils.checkpoint import save_checkpoint
+from lib.utils.errors import ConfigError, DataError, InputError
 from lib.utils.image_io import write_image
-from tests.train.world import Squares, make_trainer, tiny_config
-from tracking import track_check, train
+from tests.train.test_resume import nested
+from tests.train.world import TINY, Squares, make_trainer, tiny_config
+from tracking import test, track_check, train
 from tracking.track_check import TrackCheck, track_all
+
+NAME = "folder:squares"
 
 
 @pytest.fixture
-def sequences(tmp_path, monkeypatch):
-    """Three sequences of squares, of 5, 6 and 7 frames, as a benchmark."""
+def paths(tmp_path, monkeypatch):
+    """A data_dir with three sequences of squares, of 5, 6 and 7 frames."""
     torch.set_num_threads(1)
-    made = []
+    monkeypatch.setenv("SEQTRACK_DATA_DIR", str(tmp_path / "elsewhere"))
     for number in range(3):
+        folder = tmp_path / "data" / "squares" / f"s{number}"
+        folder.mkdir(parents=True)
         count = 5 + number
-        frames = Squares().frames(number, range(count))
-        paths = [str(tmp_path / f"{number}_{index}.png") for index in range(count)]
-        for path, frame in zip(paths, frames, strict=True):
-            write_image(path, frame)
-        made.append(Sequence(f"s{number}", paths, "squares", Squares().sequence_info(number).boxes_xywh[:count]))
-    monkeypatch.setattr(track_check, "get_dataset", lambda name: made)
-    return made
+        for index, frame in enumerate(Squares().frames(number, range(count))):
+            write_image(folder / f"{index:04d}.png", frame)
+        np.savetxt(folder / "groundtruth.txt", Squares().sequence_info(number).boxes_xywh[:count], delimiter=",")
+    return load_paths("test", data_dir=tmp_path / "data", save_dir=tmp_path)
 
 
-def test_training_does_not_notice(sequences, tmp_path):
+def test_training_does_not_notice(paths, tmp_path):
     cfg = tiny_config(TRAIN__EPOCH=2)
     plain = make_trainer(cfg, tmp_path / "plain")
     plain.train()
     trainer = make_trainer(cfg, tmp_path / "tracked")
     points = []
     trainer.writer.write = lambda prefix, scalars, step: points.append((prefix, step, dict(scalars)))
-    trainer.track = partial(TrackCheck("squares"), cfg, trainer.network)
+    trainer.track = partial(TrackCheck(NAME, paths=paths), cfg, trainer.network)
     trainer.train()
     tracked = [(step, set(scores)) for prefix, step, scores in points if prefix == "track"]
     assert tracked == [(4, {"AUC", "OP50", "OP75", "P", "NP"}), (8, {"AUC", "OP50", "OP75", "P", "NP"})]
@@ -46,10 +54,11 @@ def test_training_does_not_notice(sequences, tmp_path):
         assert torch.equal(value, trainer.network.state_dict()[name]), name
 
 
-def test_boxes_are_those_of_the_tracker(sequences):
+def test_boxes_are_those_of_the_tracker(paths):
     cfg = tiny_config()
-    check = TrackCheck("squares", 2)
-    assert check.sequences == [sequences[0], sequences[1]]
+    check = TrackCheck(NAME, 2, paths=paths)
+    sequences = get_dataset(NAME, paths=paths)
+    assert [sequence.name for sequence in check.sequences] == ["s0", "s1"]
     network = make_trainer(cfg, None).network.eval()
     params = track_check.parameters_from_config(cfg, checkpoint=None, dataset="squares")
     engine = track_check.SeqTrackEngine(params, network=network)
@@ -60,11 +69,55 @@ def test_boxes_are_those_of_the_tracker(sequences):
         np.testing.assert_allclose(boxes[1:], expected, atol=1e-3)
 
 
-def test_hidden_truth_is_refused(sequences, monkeypatch):
-    hidden = Sequence("h", sequences[0].frames, "squares", sequences[0].ground_truth_rect[:1])
-    monkeypatch.setattr(track_check, "get_dataset", lambda name: [hidden])
-    with pytest.raises(InputError, match="--track_dataset got10k_test: its truth is not public"):
-        TrackCheck("got10k_test")
+def test_scores_are_those_of_test_and_analysis(paths, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(nested(TINY)))
+    trainer = make_trainer(tiny_config(), tmp_path)
+    save_checkpoint({"net": trainer.network.state_dict()}, tmp_path / "weights.pth.tar")
+    flags = ["--data_dir", str(paths.data_dir), "--save_dir", str(tmp_path), "--device", "cpu", "--dataset", NAME]
+    checkpoint = ["--checkpoint", str(tmp_path / "weights.pth.tar")]
+    assert test.main(["seqtrack", str(tmp_path / "tiny.yaml"), *flags, *checkpoint]) == 0
+    folder = ResultFolder(tmp_path, "seqtrack", "tiny", "squares")
+    sequences = get_dataset(NAME, paths=paths)
+    expected = score_results([OwnResults(folder)], sequences, Scoring(), label="tiny").summary
+    assert TrackCheck(NAME, paths=paths)(tiny_config(), trainer.network.eval()) == pytest.approx(expected, abs=1e-9)
+    assert expected["AUC"] > 5
+
+
+def test_data_dir_of_the_command_line_counts(paths, monkeypatch):
+    checks = []
+    monkeypatch.setattr(train, "train", lambda args, track, track_every: checks.append(track) or 0)
+    flags = ["--config", "seqtrack_b256", "--track_dataset", NAME, "--track_sequences", "2"]
+    assert train.main([*flags, "--data_dir", str(paths.data_dir)]) == 0
+    assert [sequence.name for sequence in checks[0].sequences] == ["s0", "s1"]
+    with pytest.raises(DataError, match="elsewhere"):
+        train.main(flags)
+
+
+def test_what_cannot_be_scored_is_refused_before_the_training(paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "train", None)
+    monkeypatch.setattr(train, "run_child", None)
+    (tmp_path / "hidden.yaml").write_text("root: data/squares\nfirst_box_only: true\n")
+    truth = tmp_path / "data" / "squares" / "s0" / "groundtruth.txt"
+    truth.write_text(truth.read_text().splitlines()[0])
+    for name, error, message in (
+        (str(tmp_path / "hidden.yaml"), InputError, "its ground truth is not public"),
+        ("got10k_vall", ConfigError, "did you mean"),
+        ("lasot", DataError, "lasot"),
+    ):
+        flags = ["--config", "seqtrack_b256", "--data_dir", str(paths.data_dir), "--track_dataset", name]
+        for mode in ([], ["--mode", "multiple", "--device", "cpu"]):
+            with pytest.raises(error, match=message):
+                train.main([*flags, *mode])
+
+
+def test_a_damaged_frame_costs_the_scores_and_not_the_epoch(paths, tmp_path, caplog):
+    cfg = tiny_config(TRAIN__EPOCH=1)
+    trainer = make_trainer(cfg, tmp_path / "run")
+    trainer.track = partial(TrackCheck(NAME, paths=paths), cfg, trainer.network)
+    (tmp_path / "data" / "squares" / "s1" / "0003.png").write_bytes(b"no image")
+    assert trainer.train() == 0
+    assert "[track: 1] no scores: " in caplog.text and "0003.png" in caplog.text
+    assert trainer.store.latest().name == "SEQTRACK_ep0001.pth.tar"
 
 
 def test_every_process_gets_the_flags():

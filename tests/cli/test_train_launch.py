@@ -62,12 +62,12 @@ def parsed(*flags):
 
 
 def test_commands_are_lists():
-    start, rest = [sys.executable, "-m", "torch.distributed.run"], [str(RUN_TRAINING), "--script", "seqtrack"]
+    start, rest = [sys.executable, str(tracking_train.LAUNCHER)], [str(RUN_TRAINING), "--script", "seqtrack"]
     command = tracking_train.launcher_command(
         parsed("--mode", "multiple", "--nproc_per_node", "8", "--save_dir", "a b;c")
     )
-    assert command[:3] == start and command[3:6] == ["--nproc_per_node=8", "--max_restarts=0", "--standalone"]
-    assert command[6:9] == rest and command[-4:] == ["--device", "auto", "--resume", "auto"] and "a b;c" in command
+    assert command[:2] == start and command[2:5] == ["--nproc_per_node=8", "--max_restarts=0", "--standalone"]
+    assert command[5:8] == rest and command[-4:] == ["--device", "auto", "--resume", "auto"] and "a b;c" in command
     published = [
         "--mode",
         "multi_node",
@@ -82,11 +82,11 @@ def test_commands_are_lists():
     ]
     command = tracking_train.launcher_command(parsed(*published, "--port", "2345"))
     nodes = ["--nnodes=2", "--node_rank=1", "--master_addr=10.0.0.1", "--master_port=2345"]
-    assert command[5:9] == nodes
+    assert command[4:8] == nodes
     elastic = parsed(
         "--mode", "multi_node", "--nnodes", "2:4", "--rdzv_id", "job7", "--master_addr", "a", "--max_restarts", "3"
     )
-    assert tracking_train.launcher_command(elastic)[4:9] == [
+    assert tracking_train.launcher_command(elastic)[3:8] == [
         *("--max_restarts=3", "--nnodes=2:4", "--rdzv_backend=c10d", "--rdzv_id=job7", "--rdzv_endpoint=a:29500")
     ]
 

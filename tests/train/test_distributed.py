@@ -1,6 +1,9 @@
 """Several processes are one run: same weights, same samples, one end."""
 
+import logging
+import math
 import os
+import re
 import signal
 
 import pytest
@@ -68,6 +71,39 @@ def test_published_batch_on_one_gpu(tmp_path):
         assert parts.stats["train"][name] == pytest.approx(value, rel=1e-4), name
 
 
+EVERY_LOSS = {
+    "MODEL__DECODER__DROPOUT": 0.0,
+    "TRAIN__GUIDE_WEIGHT": 1.0,
+    "TRAIN__LABEL_SIGMA": 2.0,
+    "TRAIN__CE_WEIGHT": 0.7,
+    "TRAIN__GLOBAL_BATCH": 4,
+    "TRAIN__EPOCH": 1,
+    "TRAIN__GRAD_CLIP_NORM": 0.0,
+    "DATA__TRAIN__SAMPLE_PER_EPOCH": 4,
+    "DATA__SEARCH__FACTOR": 1.2,  # targets that fill their crops wholly or in part: other numbers of tokens on each
+    "DATA__SEARCH__SCALE_JITTER": 0.6,
+}
+
+
+def gradients_of_a_step(folder, batch_size, **changes):
+    trainer = train_fully(folder, **EVERY_LOSS | {"TRAIN__BATCH_SIZE": batch_size} | changes)
+    gradients = {name: value.grad for name, value in trainer.network.named_parameters() if value.grad is not None}
+    return gradients | {"loss": torch.tensor(trainer.stats["train"]["Loss/total"])}
+
+
+@pytest.mark.parametrize("sigma", [0.0, 2.0], ids=["published", "soft"])
+def test_every_split_of_a_batch_gives_the_same_gradients(tmp_path, sigma):
+    """One process with all four samples, accumulation 2 + 2 and 1 x 4, and two ranks, with every loss switched on."""
+    changes = {"TRAIN__LABEL_SIGMA": sigma}
+    whole = gradients_of_a_step(tmp_path / "whole", 4, **changes)
+    split = [gradients_of_a_step(tmp_path / str(size), size, **changes) for size in (2, 1)]
+    split += run_ranks(lambda rank: gradients_of_a_step(tmp_path / "ranks", 2, **changes), tmp_path / "results")
+    assert len(whole) > 40
+    for other in split:
+        for name, value in whole.items():
+            assert torch.allclose(other[name], value, rtol=1e-4, atol=2e-6), name
+
+
 def test_a_signal_to_one_rank_ends_all_and_nothing_is_lost(tmp_path):
     """Dropout is on: each rank goes on with random numbers of its own."""
 
@@ -110,6 +146,27 @@ def test_a_signal_to_one_rank_ends_all_and_nothing_is_lost(tmp_path):
     alone = make_trainer(tiny_config(TRAIN__GLOBAL_BATCH=8), parts)
     alone.resume(parts / "SEQTRACK_ep0002.pth.tar")
     assert alone.train() == 0
+
+
+def test_the_samples_of_every_rank_are_named_when_a_loss_is_not_finite(tmp_path):
+    def rank_trains(rank):
+        messages, handler = [], logging.Handler()
+        handler.emit = lambda record: messages.append(record.getMessage())
+        logging.getLogger("lib.train").addHandler(handler)
+        trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path / "out")
+        forward, factors = trainer.step.actor.forward, iter([math.nan] if rank == 1 else [])
+
+        def spoiled(batch):
+            output = forward(batch)
+            return output._replace(loss=output.loss * next(factors, 1.0))
+
+        trainer.step.actor.forward = spoiled
+        assert trainer.train() == 0
+        return [message for message in messages if "not taken" in message]
+
+    first, second = run_ranks(rank_trains, tmp_path / "results")
+    assert len(first) == 1 and not second
+    assert re.search(r"step 1: loss nan, .* of rank 0: 0 \(SQUARES/.*; of rank 1: 4 \(SQUARES/", first[0])
 
 
 def test_the_error_of_one_rank_ends_all(tmp_path):

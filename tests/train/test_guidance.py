@@ -103,6 +103,18 @@ def test_guide_values():
     torch.testing.assert_close(guide_loss(torch.zeros(1, 16, 8), boxes), torch.tensor(expected))
 
 
+def test_guide_is_the_mean_over_crops():
+    """The second target fills its crop: no token is off it, so only log 2 of the tokens on it is left."""
+    boxes = torch.tensor([[[0.25, 0.25, 0.5, 0.25]], [[-0.2, 0.0, 1.4, 1.0]]])
+    features = torch.zeros(2, 16, 8, requires_grad=True)
+    alone = [guide_loss(features[row : row + 1], boxes[row : row + 1]) for row in range(2)]
+    torch.testing.assert_close(alone[1], torch.tensor(0.5 * math.log(2) + GUIDE_SCALE * (0.75 + 0.75)))
+    both = guide_loss(features, boxes)
+    torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
+    both.backward()
+    assert torch.isfinite(features.grad).all()
+
+
 def test_a_box_between_the_tokens_has_one():
     boxes = torch.tensor([[[0.26, 0.26, 0.05, 0.05]]])  # holds the middle of no token of 4 x 4
     assert torch.isfinite(guide_loss(torch.zeros(1, 16, 8), boxes))

@@ -1,19 +1,26 @@
 """What a run leaves behind can be read back and compared: manifest, log, curves, a picture."""
 
+import errno
 import json
 import logging
+import math
+import os
 import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lib.train.admin.curves import compare, newest_manifest, parse_log, read_curves
 from lib.train.admin.manifest import git_revision, write_manifest
 from lib.train.admin.picture import draw_batch
 from lib.train.admin.tensorboard import TensorboardWriter
 from lib.train.trainers.checkpoints import plain_config
-from lib.utils.errors import InputError
+from lib.utils.errors import DataError, InputError
+from lib.utils.log import logging_to
 from tests.train.world import CPU, make_loader, make_trainer, tiny_config
 from tracking import compare_runs
 
@@ -38,7 +45,6 @@ def record_run(folder, **changes):
         resumed_from="",
     )
     trainer.train()
-    trainer.writer.close()
     logger.removeHandler(handler)
     logger.setLevel(logging.NOTSET)
     return log
@@ -55,8 +61,51 @@ def test_log_and_events_say_the_same(two_runs):
     log, events = read_curves(two_runs[0]), read_curves(two_runs[0].parents[1] / "events")
     assert set(log) < set(events) and {"train/GradNorm", "train/Speed/io_wait"} <= set(events)
     assert sorted(log["train/Loss/total"]) == [2, 4, 6, 8] and sorted(log["val/IoU"]) == [4, 8]
-    for name in ("train/Loss/total", "train/IoU", "val/Loss/total", "val/IoU", "train/LearningRate/group1"):
+    for name in ("train/Loss/total", "train/IoU", "val/Loss/total", "val/IoU", "train/LearningRate/encoder"):
         assert log[name] == pytest.approx(events[name], abs=1e-3), name
+
+
+@pytest.mark.parametrize("clock", [lambda start: 2e9 - 5000 * start, lambda start: 2e9, lambda start: 1e9 * start])
+def test_curves_do_not_depend_on_the_clock(tmp_path, monkeypatch, clock):
+    """Each start resumes two steps before the end of the one before; the clock goes back, stands still, or leaps."""
+    for start in range(3):
+        monkeypatch.setattr(time, "time", lambda start=start: clock(start))
+        writer = TensorboardWriter(tmp_path, first_step=4 * start + 1)
+        for step in range(4 * start + 1, 4 * start + 7):
+            writer.write("train", {"Loss/total": 100 * start + step}, step)
+    events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0})
+    events.Reload()
+    expected = [(step, 100 * min((step - 1) // 4, 2) + step) for step in range(1, 15)]
+    assert [(point.step, point.value) for point in events.Scalars("train/Loss/total")] == expected
+
+
+def test_events_that_cannot_be_written_end_the_run(tmp_path):
+    cfg = tiny_config()
+    trainer = make_trainer(cfg, tmp_path / "checkpoints")
+    trainer.writer = TensorboardWriter(tmp_path / "events")
+    trainer.writer.path = Path("/dev/full")
+    with pytest.raises(DataError, match="/dev/full: cannot be written: No space left on device"):
+        trainer.train()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file.*: TensorBoard events cannot be written"):
+        TensorboardWriter(tmp_path / "file" / "events")
+
+
+def test_a_full_disk_names_the_manifest(tmp_path, monkeypatch):
+    def fill(path, text, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    config = plain_config(tiny_config())
+    with pytest.raises(OSError, match=r"No space left on device: '.*run\.json'"):
+        write_manifest(tmp_path / "run.json", config=config, device=CPU, world_size=1, revision="", resumed_from="")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_that_cannot_be_written_ends_the_run(capfd):
+    with pytest.raises(DataError, match="/dev/full: cannot be written: No space left"), logging_to("/dev/full"):
+        logging.getLogger("lib").error("message")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_two_runs_compared(two_runs, tmp_path, capsys):
@@ -84,13 +133,71 @@ def test_steps_done_again_count_once():
     assert parse_log(text)["train/Loss/total"] == {15: 2.0}
 
 
+def test_three_runs_are_named_and_drawn(two_runs, tmp_path, capsys):
+    first, second = two_runs
+    third = tmp_path / "seqtrack-$x^{$.log"
+    third.write_text(second.read_text())
+    plot = tmp_path / "plot.PNG"
+    runs = [str(first), str(second), str(third), str(first.parents[1] / "events")]
+    assert compare_runs.main([*runs, "--plot", str(plot)]) == 0
+    out = capsys.readouterr().out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "group0" not in out and "LearningRate/decoder" in out
+    labels = ["tiny (first)", "tiny (second)", "$x^{$", "events"]
+    assert compare_runs.run_labels(list(map(Path, runs))) == labels
+    assert compare_runs.run_labels([first, first, third, first]) == ["tiny", "tiny #2", "$x^{$", "tiny #3"]
+    rows = out.splitlines()
+    start = next(index for index, line in enumerate(rows) if line.startswith("train/Loss/total"))
+    for label, line in zip(labels, rows[start : start + 4], strict=True):
+        assert f" {label}  " in line and " 4 " in line
+    assert "tiny (second): TRAIN.LR was 0.002, is 0.001" in out
+
+
 def test_what_is_no_run(tmp_path):
+    line = "[train: 1, 2/4] loss 1.0, IoU 0.5, lr 1e-4/1e-5, 9.0 samples/s, io_wait 0 %\n"
     (tmp_path / "empty.log").write_text("nothing\n")
-    for name, message in (("none.log", "no such log"), ("empty.log", "holds no curves")):
+    (tmp_path / "damaged.log").write_text(line.replace("1.0", "1.0.0") + line.replace("1,", f"{'9' * 5000},"))
+    (tmp_path / "good.log").write_text(line + "[val: 1] loss nan, IoU inf\n")
+    (tmp_path / "good-20240101-120000-000001.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    good = str(tmp_path / "good.log")
+    for arguments, message in (
+        ([good, str(tmp_path / "none.log")], r"none\.log: no such log"),
+        ([good, str(tmp_path / "empty.log")], r"empty\.log: holds no curves.*before step TRAIN"),
+        ([good, str(tmp_path / "damaged.log")], r"damaged\.log: holds no curves"),
+        ([good], "give two runs or more"),
+        ([good, good, "--plot", "x.gif"], "expected a name that ends in"),
+        ([good, good, "--tolerance", "nan"], "--tolerance nan: expected a number"),
+        ([good, good], r"good-2024.*damaged manifest.*KeyError\('versions'\)"),
+    ):
         with pytest.raises(InputError, match=message):
-            read_curves(tmp_path / name)
-    with pytest.raises(InputError, match="expected a name that ends in"):
-        compare_runs.main(["a", "b", "--plot", "x.gif"])
+            compare_runs.main(arguments)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[]", b'{"versions": 1, "config": {}}', b"[" * 100_000, b"9" * 6000])
+def test_damaged_manifests(tmp_path, content):
+    (tmp_path / "run.log").write_text("")
+    (tmp_path / "run-20240101-120000-000001.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"run-2024.*\.json: damaged manifest"):
+        newest_manifest(tmp_path / "run.log")
+
+
+def test_the_last_start_counts_whatever_the_clock_said(tmp_path):
+    log, later, earlier = (tmp_path / f"run{end}" for end in (".log", "-20240101-1-1.json", "-20230101-1-1.json"))
+    for path, revision in ((later, "old"), (earlier, "new")):
+        path.write_text(json.dumps({"revision": revision, "versions": {}, "config": {}}))
+    log.write_text("")
+    assert newest_manifest(log)["revision"] == "old"
+    log.write_text(f"10:00:00 INFO manifest: {later}\n09:00:00 INFO manifest: elsewhere/{earlier.name}\n")
+    assert newest_manifest(log)["revision"] == "new"
+
+
+def test_plot_of_values_that_cannot_be_drawn(tmp_path):
+    values = {1: math.nan, 2: math.inf, 3: 1e300, 4: 1.0, 10**18: -1e300}
+    compare_runs.plot({"_a": {"x": values, "\x1b$": {1: 2.0}}, "b": {"x": values, "\x1b$": {}}}, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    with pytest.raises(OSError, match=r"plot\.png"):
+        compare_runs.plot({"a": {"x": values}, "b": {"x": values}}, tmp_path / "plot.png" / "plot.png")
 
 
 def test_manifest(two_runs):

@@ -1,12 +1,14 @@
 """Sample i of epoch e is a function of (seed, e, i); what cannot be drawn is an error, never a loop."""
 
 import itertools
+import math
 from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 
+from lib.train.data import frame_choice
 from lib.train.data.batch import TrainingBatch, collate
 from lib.train.data.frame_choice import FRAME_MODES, FramePolicy, draw_frames, frame_mode
 from lib.train.data.loader import EpochKeys, TrainingLoader
@@ -114,6 +116,7 @@ def test_damaged_frame_stops_the_epoch_with_one_line(num_workers):
     loader = make_loader(tiny_config(), num_workers=num_workers, datasets=[Squares(broken_from=12)])
     with pytest.raises(DataError, match=r"sample \d+ of epoch 1: squares/\d/\d+.jpg: damaged image") as caught:
         list(loader.epoch(1))
+    loader.close()
     assert "\n" not in str(caught.value)
 
 
@@ -135,8 +138,58 @@ def test_damage_is_bounded():
     with pytest.raises(DataError, match=r"damaged image; 3 others in its place are damaged as well"):
         sampler.sample(SampleKey(1, 0))
     sampler.damage = DamageBudget("skip", 5)
-    with pytest.raises(DataError, match=r"more damaged samples than DATA\.MAX_BAD_SAMPLES allows"):
+    with pytest.raises(DataError, match=r"more damaged samples in an epoch than DATA\.MAX_BAD_SAMPLES allows"):
         sampler.sample(SampleKey(1, 0))
+
+
+def test_damage_is_counted_by_epoch_and_by_validation():
+    """Two damaged samples in each of many epochs or validations are within a limit of two; three in one are not."""
+    for keys in ([SampleKey(epoch, index) for epoch in range(1, 9) for index in (3, 7)], [SampleKey(0, 3)] * 8):
+        budget = DamageBudget("skip", 2)
+        for key in keys:
+            budget.spend(DataError("x"), 1, key)
+    budget.spend(DataError("x"), 2, keys[-1])
+    with pytest.raises(DataError, match="more damaged samples in an epoch"):
+        budget.spend(DataError("x"), 3, keys[-1])
+
+
+class Wrong(Squares):
+    """Every second sequence has a wrong number in its boxes."""
+
+    def __init__(self, column, value):
+        super().__init__()
+        self.column, self.value = column, value
+
+    def sequence_info(self, sequence):
+        info = super().sequence_info(sequence)
+        if sequence % 2:
+            info.boxes_xywh[:, self.column] = self.value
+        return info
+
+    def frames(self, sequence, frame_ids):
+        return Squares().frames(sequence, frame_ids)
+
+
+@pytest.mark.parametrize("value", [1e9, -1e9, 3e38, math.inf, math.nan])
+@pytest.mark.parametrize("column", range(4))
+def test_absurd_boxes_are_never_cropped(column, value):
+    sampler = make_sampler(tiny_config(), datasets=[Wrong(column, value)])
+    samples = [sampler.sample(SampleKey(1, index)) for index in range(12)]
+    assert all(torch.isfinite(sample.views.search.boxes_xywh).all() for sample in samples)
+    assert {sample.source for sample in samples} == {"SQUARES/0", "SQUARES/2"}
+
+
+def test_a_sequence_without_a_pair_of_frames_is_replaced_or_named(caplog, monkeypatch):
+    monkeypatch.setattr("lib.train.data.frame_choice.MAX_FRAME_DRAWS", 20)
+
+    def never(rng, info, policy):
+        return frame_choice.causal_frames(rng, SequenceInfo(info.boxes_xywh, info.valid, info.visible & False), policy)
+
+    sampler = make_sampler(tiny_config(), mode="causal")
+    sampler.choose_frames = never
+    with pytest.raises(DataError, match=r"SQUARES/\d: sampler mode 'causal': no frames in 20 draws.*3 others"):
+        sampler.sample(SampleKey(1, 0))
+    assert caplog.text.count("another takes its place: SQUARES/") == 3
 
 
 class Invisible(Squares):

@@ -2,12 +2,15 @@
 
 import logging
 import math
+import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lib.train.actors.seqtrack import StepOutput
 from lib.train.data.processing import Augmentation
+from lib.train.trainers import progress
 from lib.train.trainers.checkpoints import CheckpointStore, config_differences, find_resume_point, plain_config
 from lib.train.trainers.step import OptimizationStep, TrainingDiverged
 from lib.utils.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
@@ -153,12 +156,26 @@ def test_three_bad_steps_in_a_row_stop_the_run():
 
 
 def test_run_with_bad_loss_warns_and_names_the_samples(tmp_path, caplog):
-    trainer = make_trainer(tiny_config(TRAIN__LR=1e30, TRAIN__GRAD_CLIP_NORM=0.0), tmp_path)
-    with pytest.raises(TrainingDiverged):
+    trainer = make_trainer(tiny_config(TRAIN__LR=1000.0, TRAIN__GRAD_CLIP_NORM=0.0), tmp_path)
+    with pytest.raises(TrainingDiverged, match=r"epoch 1, step 4: the loss .* 3 steps in a row.*rank 0: 12 \(SQUARES/"):
         trainer.train()
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert "the step was not taken; samples " in warnings[0] and "(SQUARES/" in warnings[0]
     assert not trainer.store.epochs()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, TRAIN__KEEP_CHECKPOINTS=1), tmp_path)
+
+    def spoil():
+        if trainer.epoch == 1:
+            trainer.network.bottleneck.bias.data[0] = math.nan
+        return {"AUC": 1.0}
+
+    trainer.track = spoil
+    with pytest.raises(TrainingDiverged, match=r"bottleneck\.bias is not finite: no checkpoint was written"):
+        trainer.train()
+    assert list(trainer.store.epochs()) == [1]
 
 
 def test_float16_gradients_are_unscaled_before_clipping():
@@ -194,7 +211,8 @@ def test_resume_point(tmp_path, caplog):
     assert find_resume_point(store, str(store.path(2))) == store.path(2)
     assert f"resuming from {store.path(11)}" in caplog.text
     assert find_resume_point(store, "never") is None
-    assert not store.epochs() and len(list((tmp_path / "run" / "earlier_01").iterdir())) == 3
+    assert len(store.epochs()) == 3  # moved once the new run has taken a step
+    assert len(list(store.set_aside().iterdir())) == 3 and not store.epochs()
 
 
 def test_checkpoint_of_another_configuration_is_refused(tmp_path):
@@ -220,10 +238,16 @@ def test_options_that_may_change():
     assert config_differences(saved, tiny_config(DATA__SEQ_FORMAT="corner")) == ["DATA.SEQ_FORMAT was xywh, is corner"]
 
 
-def test_a_cosine_ends_with_the_last_epoch():
-    saved = plain_config(tiny_config(TRAIN__SCHEDULER__TYPE="cosine", TRAIN__EPOCH=5))
-    longer = tiny_config(TRAIN__SCHEDULER__TYPE="cosine", TRAIN__EPOCH=9)
-    assert config_differences(saved, longer) == ["TRAIN.EPOCH was 5, is 9"]
+@pytest.mark.parametrize(("longer", "rate"), [(2, 0), (4, 1e-3)])
+def test_a_cosine_with_another_number_of_epochs_goes_on_along_its_curve(tmp_path, longer, rate):
+    """After two epochs of two the rate is 0; half-way through four it is half of the first."""
+    changes = {"TRAIN__SCHEDULER__TYPE": "cosine"}
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, **changes), tmp_path)
+    trainer.train()
+    assert trainer.learning_rates() == [0, 0]
+    other = make_trainer(tiny_config(TRAIN__EPOCH=longer, **changes), tmp_path)
+    other.resume(trainer.store.latest())
+    assert other.learning_rates() == pytest.approx([rate, rate])
 
 
 def test_options_younger_than_a_checkpoint():
@@ -241,3 +265,28 @@ def test_finished_run_has_nothing_to_do(tmp_path, caplog):
     trainer.train()
     assert "nothing to do: 1 of 1" in caplog.text
     assert all(torch.equal(before[name], value) for name, value in trainer.network.state_dict().items())
+
+
+def test_a_line_after_the_first_step_and_then_by_time(tmp_path, caplog, monkeypatch):
+    """No line of PRINT_INTERVAL is near; curves get no point of it."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "FIRST_PAUSE", 0.2)
+    trainer = make_trainer(tiny_config(TRAIN__PRINT_INTERVAL=99, DATA__TRAIN__SAMPLE_PER_EPOCH=32), tmp_path)
+    taken = trainer.step.train
+    trainer.step.train = lambda *batch, **options: (time.sleep(0.06), taken(*batch, **options))[1]
+    points = []
+    trainer.writer.write = lambda prefix, scalars, step: points.append(step)
+    trainer.settings = replace(trainer.settings, epochs=1)
+    trainer.train()
+    lines = [record.message for record in caplog.records if record.message.startswith("epoch 1 of 1, step ")]
+    assert lines[0].startswith("epoch 1 of 1, step 1 of 8 (4 samples each): loss ") and lines[0].endswith(" to go")
+    assert len(lines) in (2, 3) and points == [8]
+
+
+def test_a_step_that_hangs_is_announced_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "STALLED", 0.3)
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
+    taken, count = trainer.step.train, iter(range(99))
+    trainer.step.train = lambda *batch, **options: (next(count) == 2 and time.sleep(0.5), taken(*batch, **options))[1]
+    trainer.train()
+    assert [record.message.partition(":")[2][:26] for record in caplog.records] == [" no step was finished for "]

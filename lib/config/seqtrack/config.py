@@ -78,7 +78,7 @@ _DEFAULTS: dict[str, Any] = {
         "MAX_SAMPLE_INTERVAL": 200,  # frames
         "SAMPLER_MODE": "order",
         "BAD_SAMPLES": "raise",  # raise: 3 others are tried in place of a damaged sample; skip: as many as it takes
-        "MAX_BAD_SAMPLES": 1000,  # skip: damaged samples that a loader process replaces before it gives up
+        "MAX_BAD_SAMPLES": 1000,  # skip: damaged samples that a loader process replaces in an epoch before it gives up
         "REDUCED_DECODE": False,  # decode JPEGs 2, 4 or 8 times smaller where crops are shrunk at least as much
         "LOADER": "tracking",
         "SEQ_FORMAT": "xywh",

@@ -1,1 +1,1 @@
-"""What one optimisation step computes: loss and statistics of a batch."""
+"""What one optimization step computes: loss and statistics of a batch."""

@@ -1,5 +1,7 @@
-"""Reading the curves of a run back, from its log or its TensorBoard events, and comparing two runs."""
+"""Reads the curves of runs, from logs or TensorBoard events, and compares runs."""
 
+import contextlib
+import glob
 import json
 import math
 import re
@@ -8,13 +10,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lib.utils.errors import InputError
+from lib.utils.text import printable
 
 Curves = dict[str, dict[int, float]]
 """Values by step by name of the curve."""
 
-_NUMBER = r"([-+.\w]+)"
-_TRAIN = re.compile(rf"\[train: (\d+), (\d+)/(\d+)\] loss {_NUMBER}, IoU {_NUMBER}, lr ([^,]+), {_NUMBER} samples/s")
-_VAL = re.compile(rf"\[val: (\d+)\] loss {_NUMBER}, IoU {_NUMBER}")
+_COUNT, _NUMBER = r"(\d{1,9})", r"([-+.\w]{1,30})"
+_SCORES = rf"loss {_NUMBER}, IoU {_NUMBER}"
+_TRAIN = re.compile(
+    rf"\[train: {_COUNT}, {_COUNT}/{_COUNT}\] {_SCORES}, lr ([^,]{{1,99}}), {_NUMBER} samples/s", re.ASCII
+)
+_VAL = re.compile(rf"\[val: {_COUNT}\] {_SCORES}", re.ASCII)
+
+_MANIFEST = re.compile(r" manifest: .*?([^/\\]+\.json)$", re.M)
+
+_GROUPS = {"group0": "decoder", "group1": "encoder"}
+"""What the parameter groups of ``build_optimizer`` hold; events number them, as in the published code."""
 
 
 class Difference(NamedTuple):
@@ -52,16 +63,16 @@ def read_curves(path: Path) -> Curves:
     if path.is_dir():
         curves = _read_events(path)
     elif path.is_file():
-        curves = parse_log(path.read_text(encoding="utf-8", errors="replace"))
+        curves = parse_log(path.read_text(encoding="utf-8-sig", errors="replace"))
     else:
         raise InputError(f"{path}: no such log, or folder of TensorBoard events")
     if not curves:
-        raise InputError(f"{path}: holds no curves of a training")
+        raise InputError(f"{path}: holds no curves of a training (it may have ended before step TRAIN.PRINT_INTERVAL)")
     return curves
 
 
 def parse_log(text: str) -> Curves:
-    """Curves in the text of a log."""
+    """Curves in the text of a log; lines that are damaged count as absent."""
     curves: Curves = {}
     steps = 0
     for line in text.splitlines():
@@ -70,23 +81,34 @@ def parse_log(text: str) -> Curves:
             values = {"Loss/total": match[4], "IoU": match[5], "Speed/samples_per_second": match[7]}
             values |= {f"LearningRate/group{index}": rate for index, rate in enumerate(match[6].split("/"))}
             _put(curves, "train", (epoch - 1) * steps + number, values)
-        elif match := _VAL.search(line):
+        elif steps and (match := _VAL.search(line)):
             _put(curves, "val", int(match[1]) * steps, {"Loss/total": match[2], "IoU": match[3]})
     return curves
 
 
 def _put(curves: Curves, split: str, step: int, values: Mapping[str, str]) -> None:
-    for name, value in values.items():
-        curves.setdefault(f"{split}/{name}", {})[step] = float(value)
+    with contextlib.suppress(ValueError):  # a damaged line
+        for name, value in {name: float(value) for name, value in values.items()}.items():
+            curves.setdefault(_curve_name(f"{split}/{name}"), {})[step] = value
+
+
+def _curve_name(tag: str) -> str:
+    """Name of a curve, with the parameter group by what it holds."""
+    head, _, group = tag.rpartition("/")
+    return f"{head}/{_GROUPS[group]}" if head.endswith("LearningRate") and group in _GROUPS else tag
 
 
 def _read_events(folder: Path) -> Curves:
+    from google.protobuf.message import DecodeError
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow to import
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    names = events.Tags()["scalars"]
-    return {name: {point.step: point.value for point in events.Scalars(name)} for name in names}
+    try:
+        events.Reload()
+    except (DecodeError, ValueError) as error:
+        raise InputError(f"{folder}: damaged TensorBoard events: {error}") from error
+    tags = events.Tags()["scalars"]
+    return {_curve_name(tag): {point.step: point.value for point in events.Scalars(tag)} for tag in tags}
 
 
 def compare(first: Curves, second: Curves) -> list[Difference]:
@@ -106,6 +128,25 @@ def compare(first: Curves, second: Curves) -> list[Difference]:
 
 
 def newest_manifest(log: Path) -> dict[str, Any] | None:
-    """The manifest that the last start of a run wrote beside its log, ``None`` if there is none."""
-    found = sorted(log.parent.glob(f"{log.stem}-[0-9]*-[0-9]*-[0-9]*.json")) if log.is_file() else []
-    return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
+    """The manifest that the last start of a run wrote next to its log, ``None`` if there is none.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    if not log.is_file():
+        return None
+    pattern = f"{glob.escape(log.stem)}-[0-9]*-[0-9]*-[0-9]*.json"
+    starts = _MANIFEST.findall(log.read_text(encoding="utf-8", errors="replace"))
+    # The log has them in order, the clock in their names may have been set back.
+    path = max(log.parent.glob(pattern), key=lambda path: (path.name in starts[-1:], path.name), default=None)
+    if path is None:
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(manifest, dict) or not all(isinstance(manifest[key], dict) for key in ("versions", "config")):
+            raise ValueError("expected what tracking/train.py writes")
+    except (ValueError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"{path}: damaged manifest: {printable(repr(error))}; remove it to compare the rest"
+        ) from error
+    return manifest

@@ -1,4 +1,4 @@
-"""A picture of a batch: what the network sees, with the boxes it is asked for."""
+"""An image of a batch: the crops that the network gets, with the ground-truth boxes."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lib.train.data.batch import TrainingBatch
 
-_BOX_COLOUR = (80, 255, 80)
+_BOX_COLOR = (80, 255, 80)
 
 
 def draw_batch(batch: TrainingBatch, max_samples: int = 8) -> np.ndarray:
@@ -30,15 +30,15 @@ def draw_batch(batch: TrainingBatch, max_samples: int = 8) -> np.ndarray:
 
 
 def _draw_crops(crops: Tensor, gains: Tensor, boxes_xywh: Tensor) -> list[np.ndarray]:
-    """Crops (K, S, S, 3) with the brightness that the device applies, and their normalised boxes."""
+    """Crops (K, S, S, 3) with the brightness that the device applies, and their normalized boxes."""
     drawn = []
     for crop, gain, box in zip(crops.cpu().numpy(), gains.tolist(), boxes_xywh.tolist(), strict=True):
-        picture = np.ascontiguousarray((crop * (gain * 255.0)).clip(0, 255).astype(np.uint8))
+        image = np.ascontiguousarray((crop * (gain * 255.0)).clip(0, 255).astype(np.uint8))
         x, y, w, h = (round(value * len(crop)) for value in box)
-        cv2.rectangle(picture, (x, y), (x + w, y + h), _BOX_COLOUR, 1)
-        drawn.append(picture)
+        cv2.rectangle(image, (x, y), (x + w, y + h), _BOX_COLOR, 1)
+        drawn.append(image)
     return drawn
 
 
-def _widen(picture: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)))
+def _widen(image: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)))

@@ -16,7 +16,7 @@ class RunningMean:
     weight: float = 0.0
 
     def add(self, value: float, weight: float = 1.0) -> None:
-        """Take a value in."""
+        """Add a value."""
         self.total += value * weight
         self.weight += weight
 
@@ -43,7 +43,7 @@ class Window:
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, values: Mapping[str, float], samples: int) -> None:
-        """Take the values of a batch in, weighted by its number of samples."""
+        """Add the values of a batch, weighted by its number of samples."""
         for name, value in values.items():
             self.means.setdefault(name, RunningMean()).add(value, samples)
         self.samples += samples
@@ -72,7 +72,7 @@ class Window:
         return {name: [mean.total, mean.weight] for name, mean in self.means.items()}
 
     def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Take up the means where ``state_dict`` saw them."""
+        """Restore the means from ``state_dict``."""
         self.means = {name: RunningMean(*values) for name, values in state.items()}
 
 
@@ -84,7 +84,7 @@ class EpochStats:
         self.recent = Window()
 
     def add(self, values: Mapping[str, float], samples: int) -> None:
-        """Take the values of a batch in."""
+        """Add the values of a batch."""
         self.whole.add(values, samples)
         self.recent.add(values, samples)
 
@@ -102,7 +102,7 @@ class EpochStats:
         return {"whole": self.whole.state_dict(), "recent": self.recent.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-        """Take up both stretches where ``state_dict`` saw them."""
+        """Restore both stretches from ``state_dict``."""
         self.whole.load_state_dict(state["whole"])
         self.recent.load_state_dict(state["recent"])
 

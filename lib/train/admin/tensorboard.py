@@ -1,40 +1,73 @@
-"""Curves and pictures for TensorBoard, all over the same axis: optimisation steps since the start of training."""
+"""TensorBoard curves and images, all over the same axis: optimization steps since the start of training."""
 
+import io
+import os
+import re
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lib.utils.cli import describe_os_error
+from lib.utils.errors import DataError
+
+_STAMP = re.compile(r"events\.out\.tfevents\.(\d{10})\..*")
+
 
 class TensorboardWriter:
-    """Writes scalars below a folder.
+    """Writes scalars and images to an event file of its own in a folder.
+
+    Every call writes to disk before it returns, so errors surface where they happen and nothing is lost in a crash.
+    (The writer of ``torch.utils.tensorboard`` writes in a thread, which hangs the process when the disk is full, and
+    names files by the clock, by which TensorBoard orders them: after a clock was set back, curves lose points.)
 
     Args:
         folder: where the event files go.
-        first_step: what an earlier run wrote from this step on is hidden, so that a resumed curve has no doubles.
+        first_step: what earlier runs wrote from this step on is hidden, so that a resumed curve has no duplicates.
+
+    Raises:
+        DataError: if the file cannot be written; so do all methods.
     """
 
     def __init__(self, folder: Path, first_step: int = 1) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed by training runs only
+        # Slow to import, and needed by training runs only.
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+        from torch.utils.tensorboard import summary
 
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._event, self._records, self._summary = Event, RecordWriter, summary
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stamps = [int(match[1]) for path in folder.iterdir() if (match := _STAMP.fullmatch(path.name))]
+        except OSError as error:
+            raise DataError(f"{describe_os_error(error)}: TensorBoard events cannot be written") from error
+        # Readers take the files in the order of their names.
+        stamp = max(int(time.time()), max(stamps, default=0) + 1)
+        self.path = folder / f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
+        self._append({"file_version": "brain.Event:2"})
+        self._append({"session_log": SessionLog(status=SessionLog.START), "step": first_step})
 
     def write(self, prefix: str, scalars: Mapping[str, float], step: int) -> None:
         """Write ``prefix/<name>`` for each scalar."""
-        for name, value in scalars.items():
-            self._writer.add_scalar(f"{prefix}/{name}", value, step)
+        made = [self._summary.scalar(f"{prefix}/{name}", value) for name, value in scalars.items()]
+        self._append(*({"summary": summary, "step": step} for summary in made))
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
-        """Write a picture (H, W, 3) uint8 RGB."""
-        self._writer.add_image(name, image, step, dataformats="HWC")
+        """Write an image (H, W, 3) uint8 RGB."""
+        self._append({"summary": self._summary.image(name, image, dataformats="HWC"), "step": step})
 
-    def flush(self) -> None:
-        """Put what is pending on the disk."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Write what is pending to disk."""
-        self._writer.close()
+    def _append(self, *events: Mapping[str, Any]) -> None:
+        records = io.BytesIO()
+        for event in events:
+            self._records(records).write(self._event(wall_time=time.time(), **event).SerializeToString())
+        try:
+            with self.path.open("ab") as file:
+                file.write(records.getvalue())
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
 
 
 class SilentWriter:
@@ -44,10 +77,4 @@ class SilentWriter:
         """Ignore the scalars."""
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
-        """Ignore the picture."""
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
+        """Ignore the image."""

@@ -17,13 +17,13 @@ class TrainingBatch:
 
     Attributes:
         template: (B, T, Ht, Wt, 3) uint8 RGB.
-        template_boxes_xywh: (B, T, 4) float32, the target in each crop, normalised.
+        template_boxes_xywh: (B, T, 4) float32, the target in each crop, normalized.
         template_gain: (B, T) float32, brightness / 255 for each crop.
         search: (B, S, Hs, Ws, 3) uint8 RGB.
         search_boxes_xywh: (B, S, 4) float32, may reach outside [0, 1].
         search_gain: (B, S) float32.
         keys: epoch and index of each sample, for messages.
-        sources: data set and sequence of each sample, for messages.
+        sources: dataset and sequence of each sample, for messages.
     """
 
     template: Tensor
@@ -51,6 +51,10 @@ class TrainingBatch:
     def pin_memory(self) -> "TrainingBatch":
         """The batch in page-locked memory (called by the loader)."""
         return self._map(Tensor.pin_memory)
+
+    def share_memory(self) -> "TrainingBatch":
+        """The batch in memory that other processes can map (called by the loader's workers)."""
+        return self._map(Tensor.share_memory_)
 
 
 def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:

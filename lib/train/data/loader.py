@@ -5,15 +5,18 @@ the samples do not depend on the number of workers, and workers stay alive from 
 """
 
 import contextlib
+import resource
 import signal
 from collections.abc import Iterator, Sequence
+from types import FrameType
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from lib.train.data.batch import TrainingBatch, collate
 from lib.train.data.sampler import SampleKey, TrackingSampler, TrainingSample
+from lib.utils.child import kill_children_at_exit, watch_parent
 from lib.utils.errors import ConfigError, DataError, SeqTrackError
 
 BATCH_TIMEOUT = 600
@@ -109,21 +112,98 @@ class SampleSource(Dataset):
 
 
 def collate_or_error(samples: Sequence[TrainingSample | SeqTrackError]) -> TrainingBatch | SeqTrackError:
-    """Stack samples, or pass on the first error among them."""
+    """Stack samples, or pass on the first error among them; in a worker the batch is put into shared memory."""
     for sample in samples:
         if isinstance(sample, SeqTrackError):
             return sample
-    return collate(samples)
+    batch = collate(samples)
+    if get_worker_info() is None:
+        return batch
+    try:
+        # The queue would do it in a thread of its own, where an error is printed and the batch is lost.
+        return batch.share_memory()
+    except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        return DataError(
+            f"a loader worker cannot share a batch: {reason} (a larger /dev/shm, such as docker's --shm-size, or fewer "
+            "workers with TRAIN.NUM_WORKER, may help)"
+        )
 
 
 def _start_worker(worker: int) -> None:
     # One thread per worker: the processes are the parallelism, and OpenCV's pool does not survive a fork.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    # Ctrl-C and a scheduler's SIGTERM reach all processes at once. The trainer needs the workers for its last step;
-    # a second SIGTERM is the trainer's own.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+    # Ctrl-C and a scheduler's SIGTERM reach all processes at once, and the trainer needs the workers for its last step.
+    # It ends them with a signal that cannot be ignored, and they end themselves when it is gone.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    watch_parent()
+
+
+FILES_PER_WORKER = 64
+"""Open files that a worker may cost: its pipes, and one for each tensor of the batches that are under way."""
+
+
+def _raise_file_limit(num_workers: int) -> None:
+    """Allow as many open files as the workers may need.
+
+    Raises:
+        ConfigError: if the system does not allow so many.
+    """
+    needed = 128 + FILES_PER_WORKER * num_workers
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ConfigError(
+            f"TRAIN.NUM_WORKER: {num_workers} workers may need {needed} open files, the limit is {hard}: raise it "
+            "(ulimit -n) or take fewer workers"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+class _WorkerDeaths:
+    """Notes that a worker has ended.
+
+    PyTorch's handler of SIGCHLD raises wherever the main thread happens to be: in the optimizer, in a destructor, while
+    a checkpoint is written. Here the error waits until the next batch is asked for, or ends that wait.
+    """
+
+    def __init__(self) -> None:
+        self.error: RuntimeError | None = None
+        self.waiting = False
+        self._previous: signal.Handlers | None = None
+
+    def listen(self) -> None:
+        """Take the place of PyTorch's handler; called once workers have been started, which sets it."""
+        handler = signal.getsignal(signal.SIGCHLD)
+        if callable(handler) and handler != self._note:
+            with contextlib.suppress(ValueError):  # not in the main thread: PyTorch has set no handler either
+                self._previous = handler
+                signal.signal(signal.SIGCHLD, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        try:
+            self._previous(number, frame)
+        except RuntimeError as error:
+            self.error = error
+            if self.waiting:
+                raise
+
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise within the block what has been noted, before it or during it."""
+        self.waiting = True
+        try:
+            if self.error is not None:
+                raise self.error
+            yield
+        finally:
+            self.waiting, self.error = False, None
+
+
+_deaths = _WorkerDeaths()
 
 
 class TrainingLoader:
@@ -136,12 +216,18 @@ class TrainingLoader:
         keys: which samples, in which order.
         num_workers: worker processes; 0 makes samples in this process.
         pin_memory: put batches into page-locked memory, for a CUDA device.
+
+    Raises:
+        ConfigError: if the system does not allow as many open files as the workers need.
     """
 
     def __init__(
         self, sampler: TrackingSampler, keys: EpochKeys, *, num_workers: int = 0, pin_memory: bool = False
     ) -> None:
         self.keys = keys
+        if num_workers:
+            _raise_file_limit(num_workers)
+            kill_children_at_exit()
         self._loader = DataLoader(
             SampleSource(sampler),
             batch_sampler=keys,
@@ -167,21 +253,27 @@ class TrainingLoader:
             first_step: steps to leave out at its start.
 
         Raises:
-            DataError: if a sample cannot be made (the message names the sample and the cause), or if a worker is killed
-                or gives no batch for ``BATCH_TIMEOUT`` seconds.
+            DataError: if a sample cannot be made (the message names the sample and the cause), or if a worker cannot be
+                started, is killed, or gives no batch for ``BATCH_TIMEOUT`` seconds.
         """
         self.keys.start_at(epoch, first_step)
-        batches = iter(self._loader)
+        batches = None
         while True:
             try:
-                batch = next(batches, None)
-            except RuntimeError as error:
-                if not str(error).startswith("DataLoader "):
+                with _deaths.raising():
+                    if batches is None:
+                        batches = self._start()
+                    batch = next(batches, None)
+            except (RuntimeError, OSError, EOFError) as error:
+                if not self._is_of_workers(error):
                     raise
-                self._kill_workers()
+                self.close()
+                reason = " ".join(str(error).split()) or type(error).__name__
+                what = reason if isinstance(error, RuntimeError) else f"the connection to a worker was lost: {reason}"
                 raise DataError(
-                    f"loading of epoch {epoch} broke off: {' '.join(str(error).split())} (a worker that is killed has "
-                    "often run out of memory: take fewer with TRAIN.NUM_WORKER; one that is stuck waits for the disk)"
+                    f"loading of epoch {epoch} broke off: {what} "
+                    "(a worker that is killed has often run out of memory: take fewer with TRAIN.NUM_WORKER; one that "
+                    "is stuck waits for the disk)"
                 ) from error
             if batch is None:
                 return
@@ -189,9 +281,25 @@ class TrainingLoader:
                 raise batch
             yield batch
 
-    def _kill_workers(self) -> None:
-        # One that is stuck would not let this process end. The DataLoader has no public way, and complains of each.
-        for worker in getattr(getattr(self._loader, "_iterator", None), "_workers", ()):
-            with contextlib.suppress(RuntimeError):
+    def _start(self) -> Iterator[TrainingBatch | SeqTrackError]:
+        batches = iter(self._loader)
+        _deaths.listen()
+        return batches
+
+    def _is_of_workers(self, error: BaseException) -> bool:
+        """Whether workers or the way to them have broken, rather than the code that runs in one or here."""
+        if not self._loader.num_workers or str(error).startswith("Caught ") and "pin memory thread" not in str(error):
+            return False
+        texts = ("DataLoader ", "Pin memory thread", "Too many open files", "unable to ", "received ")
+        return not isinstance(error, RuntimeError) or str(error).startswith(texts)
+
+    def close(self) -> None:
+        """End the workers at once; the loader gives no more batches."""
+        batches = getattr(self._loader, "_iterator", None)  # the DataLoader has no public way
+        for worker in getattr(batches, "_workers", ()):
+            with contextlib.suppress(RuntimeError):  # PyTorch's handler complains of each
                 worker.kill()
                 worker.join(timeout=5)
+        for queue in getattr(batches, "_index_queues", ()):
+            queue.cancel_join_thread()  # what is under way to a worker that has ended is never taken
+        _deaths.error = None

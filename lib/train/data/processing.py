@@ -2,7 +2,7 @@
 
 The order of random draws, the arithmetic of boxes and every pixel agree with the published SeqTrack (the processing it
 inherits from STARK). What differs is the work: all random numbers are drawn before a pixel is decoded, frames are
-mirrored as views, greyed inside the crop only, and leave as uint8; brightness and normalisation are numbers that the
+mirrored as views, grayed inside the crop only, and leave as uint8; brightness and normalization are numbers that the
 device applies (``normalize_crops``).
 """
 
@@ -19,6 +19,10 @@ from lib.utils.crop import crop_side, crop_window, sample_reduced, sample_target
 from lib.utils.errors import InputError
 from lib.utils.lazy_image import REDUCTIONS, DecodedImage, LazyImage
 from lib.utils.seed import SampleRng
+
+
+MAX_REACH = 64
+"""Crops larger than so many times the frame, or as far outside it, come from a mistake in the annotation."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Augmentation:
     """Strengths of the image augmentations; the defaults are the published ones for training.
 
     Attributes:
-        gray: probability that all frames of a sample are greyed.
+        gray: probability that all frames of a sample are grayed.
         joint_flip: probability that all frames of a sample are mirrored.
         brightness: half-width of the range of the brightness factor, drawn per frame.
         frame_flip: probability that a crop is mirrored, drawn per frame.
@@ -66,7 +70,7 @@ class CropSet:
 
     Attributes:
         crops: (K, S, S, 3) uint8 RGB.
-        boxes_xywh: (K, 4) float32, the target in each crop, normalised; may reach outside [0, 1].
+        boxes_xywh: (K, 4) float32, the target in each crop, normalized; may reach outside [0, 1].
         gain: (K,) float32, what the device multiplies uint8 pixels with: brightness / 255.
     """
 
@@ -90,16 +94,16 @@ class CropPlan:
     Attributes:
         frame: the whole frame.
         settings: how it is cropped.
-        centre_xywh: the box that the crop is taken around, pixels of the frame, mirrored with it.
+        center_xywh: the box that the crop is taken around, pixels of the frame, mirrored with it.
         side: of the crop, pixels of the frame.
-        box_xywh: (4,) float32, the target in the crop, normalised.
+        box_xywh: (4,) float32, the target in the crop, normalized.
         gain: brightness / 255.
         flip: mirror the crop.
     """
 
     frame: LazyImage
     settings: CropSettings
-    centre_xywh: list[float]
+    center_xywh: list[float]
     side: int
     box_xywh: Tensor
     gain: float
@@ -114,7 +118,7 @@ class CropPlan:
     @property
     def rows(self) -> int:
         """How many rows of the frame, from the top, the crop reaches down to; may be more than there are."""
-        return crop_window(self.centre_xywh, self.side)[1] + self.side
+        return crop_window(self.center_xywh, self.side)[1] + self.side
 
 
 Needs = dict[int, tuple[int, int]]
@@ -188,12 +192,13 @@ class SeqTrackProcessing:
         Args:
             template_frames: T frames (H, W, 3) uint8 RGB, only read, or images that are decoded here.
             template_boxes_xywh: (T, 4) float32, pixels.
-            search_frames: S frames, likewise.
+            search_frames: S frames, as above.
             search_boxes_xywh: (S, 4) float32, pixels.
             rng: every random number comes from here.
 
         Returns:
-            The sample, or ``None`` if a crop would be smaller than one pixel; another sample has to be drawn then.
+            The sample, or ``None`` if a box cannot be cropped around: the crop would be smaller than one pixel, larger
+            than ``MAX_REACH`` frames or as far outside, or the box is not finite. Another sample has to be drawn then.
 
         Raises:
             DataError: if a frame cannot be decoded.
@@ -218,26 +223,30 @@ class SeqTrackProcessing:
         mirrored: bool,
         rng: SampleRng,
     ) -> list[CropPlan] | None:
-        """Draw all that is random about the crops of one kind; ``None`` if one of them is too small."""
+        """Draw all that is random about the crops of one kind; ``None`` if one of them cannot be cut."""
         images = [DecodedImage(frame) if isinstance(frame, np.ndarray) else frame for frame in frames]
-        boxes = [mirror_box(box, mirrored, image.size[0] - 1) for image, box in zip(images, boxes_xywh, strict=True)]
-        centres = [self.jitter(box, settings, rng) for box in boxes]
-        around = [centre.tolist() for centre in centres]
+        with np.errstate(invalid="ignore", over="ignore"):  # what comes of boxes that are not finite is refused below
+            pairs = zip(images, boxes_xywh, strict=True)
+            boxes = [mirror_box(box, mirrored, image.size[0] - 1) for image, box in pairs]
+            centers = [self.jitter(box, settings, rng) for box in boxes]
+        around = [center.tolist() for center in centers]
         try:
-            sides = [crop_side(centre, settings.factor) for centre in around]
+            sides = [crop_side(center, settings.factor) for center in around]
         except InputError:  # below one pixel, or not a number at all
+            return None
+        if not all(map(_is_within_reach, images, around, sides)):
             return None
         # Brightness and the second flip are drawn for each frame by itself, so that template and search region may be
         # mirrored with respect to each other.
         gain = [draw_brightness(rng, self.augmentation.brightness) / 255.0 for _ in images]
         flips = [draw_chance(rng, self.augmentation.frame_flip) for _ in images]
         # Boxes in the crops are computed here, not after decoding, which would have pushed everything out of the cache.
-        inside = [self._box_in_crop(*item, settings.size) for item in zip(boxes, centres, sides, flips, strict=True)]
+        inside = [self._box_in_crop(*item, settings.size) for item in zip(boxes, centers, sides, flips, strict=True)]
         plans = zip(images, around, sides, inside, gain, flips, strict=True)
         return [CropPlan(image, settings, *drawn) for image, *drawn in plans]
 
-    def _box_in_crop(self, box: Tensor, centre: Tensor, side: int, flip: bool, size: int) -> Tensor:
-        inside = transform_image_to_crop(box, centre, size / side, size)
+    def _box_in_crop(self, box: Tensor, center: Tensor, side: int, flip: bool, size: int) -> Tensor:
+        inside = transform_image_to_crop(box, center, size / side, size)
         return mirror_box(inside, flip, 1.0) if self.augmentation.frame_flip else inside
 
     def _needs(self, plans: Sequence[CropPlan]) -> Needs:
@@ -256,13 +265,18 @@ class SeqTrackProcessing:
         return CropSet(np.stack(crops), torch.stack(boxes), torch.tensor(gain))
 
 
+def _is_within_reach(image: LazyImage, center_xywh: Sequence[float], side: int) -> bool:
+    reach = MAX_REACH * max(image.size)
+    return all(abs(value) <= reach for value in (*center_xywh, side))  # never true of NaN
+
+
 def _cut_crop(plan: CropPlan, reduction: int, rows: int, gray: bool, mirrored: bool) -> np.ndarray:
     image, settings, size = plan.frame.pixels(reduction, rows), plan.settings, plan.frame.size
     if image.shape[1] == size[0]:  # not reduced, whatever was asked for
         view = mirror_view(image) if mirrored else image
         prepare = to_gray if gray else None
-        crop, _ = sample_target(view, plan.centre_xywh, settings.factor, settings.size, prepare=prepare)
+        crop, _ = sample_target(view, plan.center_xywh, settings.factor, settings.size, prepare=prepare)
         return cv2.flip(crop, 1) if plan.flip else crop
-    around = plan.centre_xywh, settings.factor, settings.size
+    around = plan.center_xywh, settings.factor, settings.size
     crop, _ = sample_reduced(image, reduction, size, *around, mirrored=mirrored, flip=plan.flip)
     return to_gray(crop) if gray else crop

@@ -1,4 +1,4 @@
-"""Sample *i* of epoch *e*: which data set, which sequence, which frames, and the crops cut from them.
+"""Sample *i* of epoch *e*: which dataset, which sequence, which frames, and the crops cut from them.
 
 A sample is a pure function of ``(seed, epoch, index)``. Workers and ranks therefore need no state and no agreement, and
 a run that starts again in the middle of an epoch meets the samples it would have met.
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 MIN_SEQUENCE_LENGTH = 20
 """Shorter videos are never drawn."""
 MAX_SEQUENCE_DRAWS = 10_000
-"""Sequences drawn in vain before a data set counts as unusable."""
+"""Sequences drawn in vain before a dataset counts as unusable."""
 MAX_SAMPLE_DRAWS = 100
-"""Samples with a crop below one pixel drawn in a row before the data counts as unusable."""
+"""Samples drawn in a row that are damaged or cannot be cropped before the data counts as unusable."""
 MAX_RETRIES = 3
 """Other samples tried in place of a damaged one under the policy ``raise``."""
 
@@ -52,29 +52,35 @@ class DamageBudget:
 
     Attributes:
         policy: ``raise`` gives up when ``MAX_RETRIES`` others in place of one sample are damaged as well; ``skip`` goes
-            on until ``left`` is used up.
-        left: damaged samples that this process may still meet under the policy ``skip``.
+            on until there are more than ``limit`` in an epoch.
+        limit: damaged samples that this process may meet in one epoch, or one validation, under the policy ``skip``.
+        spent: how many it has met.
+        last: where it met the last one.
     """
 
     policy: str = "raise"
-    left: int = 1000
+    limit: int = 1000
+    spent: int = 0
+    last: SampleKey = SampleKey(-1, -1)
 
-    def spend(self, error: DataError, failures: int) -> None:
-        """Take note of a damaged sample.
+    def spend(self, error: DataError, failures: int, key: SampleKey) -> None:
+        """Count a damaged sample.
 
         Args:
             error: what is wrong with it.
             failures: damaged ones in place of the same sample so far, this one included.
+            key: of the sample; indices rise during an epoch, and every validation repeats those of the one before.
 
         Raises:
             DataError: if it was one too many.
         """
         if self.policy == "raise" and failures > MAX_RETRIES:
             raise DataError(f"{error}; {MAX_RETRIES} others in its place are damaged as well") from error
-        if self.policy == "skip":
-            self.left -= 1
-            if self.left < 0:
-                raise DataError(f"{error}; more damaged samples than DATA.MAX_BAD_SAMPLES allows") from error
+        if key.epoch != self.last.epoch or (failures == 1 and key.index <= self.last.index):
+            self.spent = 0
+        self.spent, self.last = self.spent + 1, key
+        if self.policy == "skip" and self.spent > self.limit:
+            raise DataError(f"{error}; more damaged samples in an epoch than DATA.MAX_BAD_SAMPLES allows") from error
         logger.warning("damaged sample, another takes its place: %s", error)
 
 
@@ -82,7 +88,7 @@ class TrackingSampler:
     """Draws training samples.
 
     Args:
-        datasets: the data sets to draw from.
+        datasets: the datasets to draw from.
         ratios: their weights, any positive scale.
         mode: sampler mode, a key of ``FRAME_MODES``.
         policy: how many frames a sample has and how far apart.
@@ -111,7 +117,7 @@ class TrackingSampler:
             raise ConfigError(f"DATASETS_RATIO: expected weights above 0, got {list(ratios)}")
         empty = [dataset.name for dataset in datasets if len(dataset) == 0]
         if empty:
-            raise DataError(f"data set {empty[0]} has no sequences")
+            raise DataError(f"dataset {empty[0]} has no sequences")
         self.datasets = list(datasets)
         self.weights = [ratio / sum(ratios) for ratio in ratios]
         self.choose_frames = frame_mode(mode, policy)
@@ -136,17 +142,18 @@ class TrackingSampler:
             dataset = rng.python.choices(self.datasets, self.weights)[0]
             sequence, info = self._draw_sequence(dataset, rng)
             source = dataset.sequence_name(sequence)
-            choice = self._draw_frames(dataset, info, rng)
             try:
+                choice = self._draw_frames(dataset, info, source, rng)
                 views = self._process(dataset, sequence, info, choice, rng)
-            except DataError as error:  # a damaged picture; what is drawn next follows from the same generators
+            except DataError as error:  # of this sequence; what is drawn next follows from the same generators
                 failures += 1
-                self.damage.spend(error, failures)
+                self.damage.spend(error, failures, key)
                 continue
             if views is not None:
                 return TrainingSample(key, source, views)
         raise DataError(
-            f"{MAX_SAMPLE_DRAWS} samples in a row are damaged or have boxes too small to crop, the last one in {source}"
+            f"{MAX_SAMPLE_DRAWS} samples in a row are damaged or have boxes too small to crop or absurdly large, the last "
+            f"one in {source}"
         )
 
     def _draw_sequence(self, dataset: TrainingDataset, rng: SampleRng) -> tuple[int, SequenceInfo]:
@@ -158,13 +165,18 @@ class TrackingSampler:
             if not dataset.is_video or (info.visible.sum() > needed and len(info) >= MIN_SEQUENCE_LENGTH):
                 return sequence, info
         raise DataError(
-            f"data set {dataset.name}: none of {MAX_SEQUENCE_DRAWS} sequences drawn has {MIN_SEQUENCE_LENGTH} frames "
+            f"dataset {dataset.name}: none of {MAX_SEQUENCE_DRAWS} sequences drawn has {MIN_SEQUENCE_LENGTH} frames "
             f"with the target visible in more than {needed}"
         )
 
-    def _draw_frames(self, dataset: TrainingDataset, info: SequenceInfo, rng: SampleRng) -> FrameChoice:
+    def _draw_frames(
+        self, dataset: TrainingDataset, info: SequenceInfo, source: str, rng: SampleRng
+    ) -> FrameChoice:
         if dataset.is_video:
-            return self.choose_frames(rng, info, self.policy)
+            try:
+                return self.choose_frames(rng, info, self.policy)
+            except DataError as error:
+                raise DataError(f"{source}: {error}") from error
         return FrameChoice([0] * self.policy.num_template, [0] * self.policy.num_search)
 
     def _process(

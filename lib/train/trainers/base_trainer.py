@@ -2,12 +2,14 @@
 
 import logging
 import signal
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -23,7 +25,9 @@ from lib.train.trainers.checkpoints import (
     set_rng_state,
 )
 from lib.train.trainers.interrupt import StopRequest, TrainingStopped
-from lib.train.trainers.step import OptimizationStep
+from lib.train.trainers.progress import Progress
+from lib.train.trainers.resume_state import check_fits, load_scheduler_state
+from lib.train.trainers.step import OptimizationStep, TrainingDiverged
 from lib.utils.checkpoint import load_model_weights
 from lib.utils.launch import get_rank, get_world_size, is_main_process
 
@@ -87,6 +91,7 @@ class BaseTrainer(ABC):
         self.revision = revision
         self.writer: TensorboardWriter | SilentWriter = SilentWriter()
         self.stop = StopRequest()
+        self.progress = Progress()
         self.epoch = 0
         """Epochs done so far."""
         self.steps_done = 0
@@ -95,11 +100,18 @@ class BaseTrainer(ABC):
         """Statistics of the epoch that is under way."""
         self.stats: dict[str, dict[str, float]] = {}
         """Means of the last epoch by split."""
+        self.on_first_step: Callable[[], None] | None = None
+        """Called once, after the first step that this process has taken and before anything of it is written."""
 
     @property
     @abstractmethod
     def samples_per_step(self) -> int:
         """Samples of a step over all processes."""
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
 
     @abstractmethod
     def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
@@ -122,7 +134,7 @@ class BaseTrainer(ABC):
         """
         if self.epoch >= self.settings.epochs:
             logger.info("nothing to do: %d of %d epochs are done", self.epoch, self.settings.epochs)
-        with self.stop.listening():
+        with self.stop.listening(), self.progress.watching():
             try:
                 for epoch in range(self.epoch + 1, self.settings.epochs + 1):
                     self._complete(epoch, self.run_epoch(epoch))
@@ -132,9 +144,17 @@ class BaseTrainer(ABC):
                 return self._end_early()
         return 0
 
+    def _started(self) -> None:
+        if self.on_first_step is not None:
+            self.on_first_step()
+            self.on_first_step = None
+
     def _complete(self, epoch: int, stats: dict[str, dict[str, float]]) -> None:
         self.stats = stats
-        self.scheduler.step()
+        with warnings.catch_warnings():
+            # Wrong where a run was resumed at the end of its first epoch: the optimizer has stepped before.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            self.scheduler.step()
         self.epoch, self.steps_done, self.epoch_stats = epoch, 0, EpochStats()
 
     def _end_early(self) -> int:
@@ -152,14 +172,16 @@ class BaseTrainer(ABC):
         """Write a checkpoint of where the run is (all ranks take part, rank 0 writes).
 
         Raises:
+            TrainingDiverged: if a weight is not finite.
             SeqTrackError: if the ranks' weights differ.
             CheckpointError: if it cannot be written.
         """
+        for name, value in self.network.named_parameters():
+            if not torch.isfinite(value).all():
+                raise TrainingDiverged(f"{name} is not finite: no checkpoint was written, earlier ones are untouched")
         check_ranks_agree(self.network)
         rngs = gather(rng_state())
         if is_main_process():
-            # Curves first: what is saved must not be missing in them after a crash.
-            self.writer.flush()
             logger.info("saved %s", self.store.save(self.state(rngs), self.epoch, self.steps_done))
 
     def state(self, rngs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -193,11 +215,13 @@ class BaseTrainer(ABC):
             CheckpointError: if the checkpoint is damaged, holds weights only, or was made with another configuration.
         """
         state = load_resume_state(path, self.config, self.samples_per_step)
+        optimizer, scaler = self.step.optimizer, self.step.scaler
+        check_fits(state, path, optimizer, self.scheduler, scaler.state_dict(), self.steps_per_epoch)
         load_model_weights(self.network, state, path)
-        load_optimizer_state(self.step.optimizer, state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        load_optimizer_state(optimizer, state["optimizer"])
+        load_scheduler_state(self.scheduler, state["scheduler"], state["config"].get("TRAIN", {}).get("EPOCH"))
         if state["scaler"]:
-            self.step.scaler.load_state_dict(state["scaler"])
+            scaler.load_state_dict(state["scaler"])
         self._resume_rng(state["rngs"])
         self.epoch, self.steps_done, self.stats = state["epoch"], state["step"], state["stats"]
         self.epoch_stats.load_state_dict(state["epoch_stats"])

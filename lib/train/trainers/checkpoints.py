@@ -12,6 +12,7 @@ import torch
 from torch.optim import Optimizer
 
 from lib.config.seqtrack.config import default_config
+from lib.train.trainers.resume_state import check_plain_state, set_generator
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError
 
@@ -25,7 +26,7 @@ FREE_OPTIONS = (
     "DATA.BAD_SAMPLES",
     "DATA.MAX_BAD_SAMPLES",
     "DATA.SYNTHETIC.CACHE",
-    "TRAIN.EPOCH",  # but for a cosine, which ends with the last one
+    "TRAIN.EPOCH",
     "TRAIN.NUM_WORKER",
     "TRAIN.PRINT_INTERVAL",
     "TRAIN.VAL_EPOCH_INTERVAL",
@@ -99,6 +100,8 @@ class CheckpointStore:
         try:
             save_checkpoint(state, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as either
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+                raise
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{path}: cannot be written: {reason}; earlier checkpoints are untouched") from error
         for place, old in self._found().items():
@@ -142,8 +145,7 @@ def find_resume_point(store: CheckpointStore, resume: str) -> Path | None:
         The checkpoint to continue from, ``None`` to start afresh.
     """
     if resume == "never":
-        moved = store.set_aside()
-        logger.info("starting afresh (--resume never)%s", f"; earlier checkpoints moved to {moved}" if moved else "")
+        logger.info("starting afresh (--resume never); earlier checkpoints are moved away after the first step")
         return None
     path = store.latest() if resume == "auto" else Path(resume)
     if path is None:
@@ -162,16 +164,11 @@ def load_resume_state(path: Path, config: Mapping[str, Any], samples_per_step: i
         samples_per_step: samples of a step, over all processes, of the run that continues.
 
     Raises:
-        CheckpointError: if it holds weights only, or was made with another configuration or number of samples in a
-            step; the message says what differs.
+        CheckpointError: if it holds weights only or something else than it should, or was made with another
+            configuration or number of samples in a step; the message says what.
     """
     state = load_checkpoint(path)
-    needed = ("epoch", "step", "samples_per_step", "net", "optimizer", "scheduler", "scaler", "rngs", "config")
-    missing = [key for key in needed if key not in state]
-    if missing:
-        raise CheckpointError(
-            f"{path}: training cannot go on from it, it has no {', '.join(missing)}; --resume never starts afresh"
-        )
+    check_plain_state(state, path)
     changed = config_differences(state["config"], config)
     if changed:
         raise CheckpointError(
@@ -193,15 +190,12 @@ def config_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> 
     An option that the checkpoint does not know is younger than it; it was made as the default says.
     """
     before, after = _flatten(default_config()) | _flatten(saved), _flatten(current)
-    free = set(FREE_OPTIONS)
-    if after.get("TRAIN.SCHEDULER.TYPE") == "cosine":
-        free.remove("TRAIN.EPOCH")
     absent = "absent"
     return [
         f"{key} was {before.get(key, absent)}, is {after.get(key, absent)}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key, absent) != after.get(key, absent)
-        and not any(f"{key}.".startswith(f"{option}.") for option in free)
+        and not any(f"{key}.".startswith(f"{option}.") for option in FREE_OPTIONS)
     ]
 
 
@@ -236,11 +230,8 @@ def rng_state() -> dict[str, Any]:
 
 def set_rng_state(state: Mapping[str, Any]) -> None:
     """Put the global generators back where ``rng_state`` saw them."""
-    version, values, gauss = state["python"]
-    random.setstate((version, tuple(values), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
+    for name in ("python", "numpy", "torch"):
+        set_generator(name, state[name], random, np.random, torch.default_generator)
     if state["cuda"] is not None and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(state["cuda"])
 

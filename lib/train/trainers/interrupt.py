@@ -1,6 +1,5 @@
 """Being asked to end: the loop finishes the step in hand, saves, and ends."""
 
-import logging
 import signal
 import threading
 import time
@@ -8,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-logger = logging.getLogger(__name__)
+from lib.utils.child import stop_signals
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_REQUEST = 1.0  # seconds within which a launcher may pass on the Ctrl-C that the terminal sent already
 
 
@@ -34,11 +32,11 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as requests while the block runs; outside the main thread nothing changes."""
+        """Take ``stop_signals`` as requests while the block runs; outside the main thread nothing changes."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        previous = {number: signal.signal(number, self._remember) for number in stop_signals()}
         try:
             yield
         finally:

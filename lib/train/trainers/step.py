@@ -1,4 +1,4 @@
-"""One optimisation step: forward, backward, clip, check, step."""
+"""One optimization step: forward, backward, clip, check, step."""
 
 import math
 from contextlib import AbstractContextManager, nullcontext
@@ -25,11 +25,11 @@ class TrainingDiverged(SeqTrackError):
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step found, the same on all ranks.
+    """Result of a step, the same on all ranks.
 
     Attributes:
         loss: mean over the samples of all ranks.
-        iou: mean overlap, likewise.
+        iou: mean IoU over the same samples.
         grad_norm: total norm of the gradients before clipping; 0 without a backward pass.
         taken: whether the weights were changed (training), or the loss is finite (evaluation).
         stop: whether a rank wants to end after this step.
@@ -43,12 +43,12 @@ class StepReport:
 
 
 class OptimizationStep:
-    """Changes the weights by one batch, which may come in parts and from several ranks.
+    """Updates the weights from one batch, which may come in parts and from several ranks.
 
     Args:
-        actor: gives loss and overlap of a batch; its ``network`` may be wrapped for distributed training.
+        actor: computes loss and IoU of a batch; its ``network`` may be wrapped for distributed training.
         optimizer: over the parameters that are trained.
-        device: where the actor lies.
+        device: of the actor.
         clip_norm: largest total gradient norm; 0 does not clip.
         amp_dtype: precision of the forward pass, ``None`` for float32.
         accumulate: parts of equal size that make up one batch.
@@ -85,17 +85,17 @@ class OptimizationStep:
         return network.no_sync() if isinstance(network, nn.parallel.DistributedDataParallel) else nullcontext()
 
     def train(self, batch: TrainingBatch, *, stop: bool = False) -> StepReport | None:
-        """Take one part in, and a step with the last part; it is left out if loss or gradients are not finite.
+        """Add the gradients of one part, and step after the last one unless loss or gradients are not finite.
 
         Args:
             batch: the part.
-            stop: whether this rank wants to end after the step; all ranks learn of it.
+            stop: whether this rank wants to end after the step; all ranks are told.
 
         Returns:
-            The report, ``None`` while parts are missing.
+            The report, ``None`` before the last part.
 
         Raises:
-            TrainingDiverged: if steps are left out several times in a row.
+            TrainingDiverged: if several steps in a row are not taken.
         """
         if not self._parts:
             self.optimizer.zero_grad(set_to_none=True)
@@ -122,7 +122,7 @@ class OptimizationStep:
 
     @torch.no_grad()
     def evaluate(self, batch: TrainingBatch, *, stop: bool = False) -> StepReport:
-        """Loss and overlap of a batch; nothing is changed."""
+        """Loss and IoU of a batch; nothing is changed."""
         with self._autocast():
             output = self.actor(batch.to(self.device))
         summary = _summary(output)
@@ -147,5 +147,5 @@ class OptimizationStep:
 
 
 def _summary(output: StepOutput) -> Tensor:
-    """(2,) float32: loss and overlap, without a gradient."""
+    """(2,) float32: loss and IoU, without a gradient."""
     return torch.stack((output.loss.detach().float(), output.iou.float()))
