@@ -1,6 +1,7 @@
 """Score the results of trackers: tables and plots of success, precision and normalised precision; play them back."""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +17,14 @@ from lib.test.analysis.plots import write_plots
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import analyse, write_table
 from lib.test.analysis.selection import Selection, choose_candidates, found_benchmarks
-from lib.test.analysis.tables import FORMATS
+from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text
 from lib.test.evaluation import BENCHMARKS, find_benchmark, get_dataset
 from lib.test.evaluation.results import plots_dir
-from lib.utils.cli import run_script
+from lib.utils.cli import run_script, user_path
 from lib.utils.errors import DataError, InputError
+from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
+from lib.utils.text import printable
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,9 +74,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw the plots")
     parser.add_argument("--no_plots", dest="plots", action="store_false", help=argparse.SUPPRESS)
     parser.add_argument("--cache", action=argparse.BooleanOptionalAction, default=True, help="reuse computed scores")
-    parser.add_argument("--data_dir", type=Path, help="folder of the data sets (default: ./data)")
-    parser.add_argument("--save_dir", type=Path, help="folder below which test.py wrote its results (default: .)")
-    parser.add_argument("--output_dir", type=Path, help="where to write (default: <save_dir>/test/result_plots)")
+    parser.add_argument("--data_dir", type=user_path, help="folder of the data sets (default: ./data)")
+    parser.add_argument("--save_dir", type=user_path, help="folder below which test.py wrote its results (default: .)")
+    parser.add_argument("--output_dir", type=user_path, help="where to write (default: <save_dir>/test/result_plots)")
     return parser.parse_args(argv)
 
 
@@ -101,12 +104,18 @@ def analyse_benchmark(name: str, folder: Path, paths: Paths, args: argparse.Name
         makers |= {"per_attribute": report.per_attribute, "per_class": report.per_class}
         tables = {stem: make() for stem, make in makers.items() if stem == "scores" or getattr(args, stem)}
         for stem, table in tables.items():
-            print(FORMATS[args.format].write(table))
+            text = format_text(table, terminal_width()) if args.format == "text" else FORMATS[args.format].write(table)
+            print(text)
             written += write_table(table, folder, stem + suffix)
         if args.plots:
             groups = report.attributes() if args.per_attribute else None
             written += write_plots(report.trackers, report.title, folder, groups, suffix)
-    print(f"written to {folder}: {', '.join(path.name for path in written)}")
+    print(f"written to {printable(folder, 1000)}: {', '.join(path.name for path in written)}")
+
+
+def terminal_width() -> int:
+    """Columns that a printed table may have."""
+    return max(40, shutil.get_terminal_size((TEXT_WIDTH, 0)).columns)
 
 
 def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
@@ -117,12 +126,13 @@ def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -
         boxes = {candidate.label: read_boxes_of(candidate.sources[0], sequence) for candidate in candidates}
         path = folder / f"{sequence.name}.mp4"
         write_playback(sequence, boxes, path)
-        print(f"written: {path}")
+        print(f"written: {printable(path, 1000)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Analyse the benchmarks; an error in one does not keep the others from being shown."""
     args = parse_args(argv)
+    setup_logging(level="WARNING")
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
     for name in args.protocol:
         lookup(PROTOCOLS, name, "protocol")

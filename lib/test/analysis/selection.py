@@ -1,5 +1,6 @@
 """Which results are analysed: those found below the save_dir, those asked for, and those that others published."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,9 @@ from lib.test.evaluation.data import SequenceList
 from lib.test.evaluation.datasets import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import ResultFolder, find_results, results_root, split_run
 from lib.utils.errors import DataError, InputError
+from lib.utils.text import printable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Candidate:
 
 
 def found_benchmarks(paths: Paths) -> list[str]:
-    """Names of the benchmarks for which there are both results and public truth.
+    """Names of the benchmarks for which there are both results and public ground truth; a warning names the others.
 
     Raises:
         InputError: if there is none; the message says what to do.
@@ -62,7 +66,16 @@ def found_benchmarks(paths: Paths) -> list[str]:
     if not names:
         raise InputError(
             f"there are results of {', '.join(sorted(tags))}, but no data set with public truth for them in "
-            f"{paths.data_dir}; name one with --dataset, and its place with --data_dir"
+            f"{paths.data_dir}; name one with --dataset, and its place with --data_dir (own videos: --dataset "
+            "folder:<path>)"
+        )
+    others = sorted(tags - {BENCHMARKS[name].tag for name in names})
+    if others:
+        logger.warning(
+            "left out, since their data or public ground truth is not in %s: results on %s; name the data with "
+            "--dataset (own videos: folder:<path>)",
+            paths.data_dir,
+            ", ".join(map(printable, others)),
         )
     return names
 

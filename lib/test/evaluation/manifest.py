@@ -32,7 +32,7 @@ def read_manifest(folder: ResultFolder) -> dict[str, Any]:
     """The note of a result folder, empty if there is none or it is unreadable."""
     try:
         content = json.loads(folder.manifest_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
