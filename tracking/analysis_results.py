@@ -21,7 +21,7 @@ from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text
 from lib.test.evaluation import BENCHMARKS, find_benchmark, get_dataset
 from lib.test.evaluation.results import plots_dir
 from lib.utils.cli import run_script, user_path
-from lib.utils.errors import DataError, InputError
+from lib.utils.errors import DataError, InputError, SeqTrackError
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
 from lib.utils.text import printable
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder = args.output_dir / folder.name if len(names) > 1 else args.output_dir
         try:
             (play_back if args.playback else analyse_benchmark)(name, folder, paths, args)
-        except DataError as error:
+        except SeqTrackError as error:
             errors.append(str(error))
     if errors:
         raise DataError("; ".join(errors))

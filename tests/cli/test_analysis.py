@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import tracking.analysis_results as script
-from lib.test.analysis import plots, report
+from lib.test.analysis import playback, plots, report
 from lib.test.evaluation import SequenceList
+from lib.test.evaluation.data import Sequence
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
 
@@ -262,3 +264,82 @@ def test_playback(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert frames[0].shape[0] >= 48 and frames[0].shape[1] > 64  # the legend is beside the frame
     assert np.ptp(frames[4][:48, :64].astype(int)) > 60  # the frames themselves are plain gray
     assert run(world, "--dataset", "got10k_val", "--playback", "nope") == 2
+
+
+def test_the_target_is_seen_below_twelve_trackers_and_their_legend(tmp_path: Path) -> None:
+    truth = np.tile([60.0, 40.0, 40.0, 30.0], (3, 1))
+    frames = [tmp_path / f"{index}.png" for index in range(3)]
+    for path in frames:
+        cv2.imwrite(str(path), np.full((120, 160, 3), 90, np.uint8))
+    sequence = Sequence("s", list(map(str, frames)), "mine", truth)
+    boxes = {f"tracker {index}": truth[0] + [0, 0, index, index] for index in range(12)}
+    drawn = playback.draw_frame(sequence.read_frame(0), sequence, boxes, 0)
+    assert (drawn[45:65, 65:95] == 90).all()  # nothing but the boxes
+    exact = playback.draw_frame(sequence.read_frame(0), sequence, {"tracker 0": truth[0]}, 0)
+    color = tuple(int(plots.COLORS[0][start : start + 2], 16) for start in (1, 3, 5))
+    assert tuple(exact[40, 80]) == color  # the tracker above the ground truth ...
+    assert (exact[38:43, 80] == 255).all(axis=1).any()  # ... which is still seen around it
+    for color, _ in plots.line_styles(boxes).values():  # nothing dark on black, pale on white
+        brightness = sum(int(color[start : start + 2], 16) for start in (1, 3, 5))
+        assert 100 < brightness < 600
+    playback.write_playback(sequence, {label: np.tile(box, (3, 1)) for label, box in boxes.items()}, tmp_path / "v.mp4")
+    ok, frame = cv2.VideoCapture(str(tmp_path / "v.mp4")).read()
+    assert ok and frame.shape[1] > 260 and frame.shape[0] > 12 * 12
+    assert np.abs(frame[45:65, 65:95].astype(int) - 90).max() < 25
+
+
+def test_huge_boxes_are_played_back_in_time(tmp_path: Path) -> None:
+    image = np.full((48, 64, 3), 90, np.uint8)
+    sequence = Sequence("s", ["a"], "mine", np.array([[1.0, 2, 3, 4]]))
+    labels = [f"t{index}" for index in range(20)]  # some of them dashed
+    boxes = {label: np.array([-9e8, -9e8, 1.8e9, 1.8e9]) for label in labels}
+    start = time.monotonic()
+    playback.draw_frame(image, sequence, boxes, 0)
+    assert time.monotonic() - start < 1
+
+
+def test_results_on_own_videos_are_not_left_out_in_silence(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results_folder(world, "good").with_name("my_videos").mkdir()
+    fakes.write_results(results_folder(world, "good").with_name("my_videos"), [("a", np.ones((3, 4)))])
+    assert run(world, "--no_plots") == 0
+    captured = capsys.readouterr()
+    assert "AUC" in captured.out
+    assert "left out" in captured.err and "my_videos" in captured.err and "folder:<path>" in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_twelve_trackers_fit_a_terminal(
+    world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        write_results(world, f"seqtrack_b256_ablation_{number:02d}", 0.3 * number)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run(world, "--no_plots", "--per_sequence") == 0
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines() if "|" in line) <= 100
+    assert len(rows(world, "per_sequence")[0]) > 12 + 1  # all in one row of the CSV file
+
+
+@pytest.mark.parametrize("kind", ["file", "loop", "long"])
+def test_an_output_folder_that_cannot_be_written_is_one_line(
+    world: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    place = world / ("x" * 300 if kind == "long" else "out")
+    if kind == "file":
+        place.write_text("keep")
+    elif kind == "loop":
+        place.symlink_to(place)
+    for flags in (["--output_dir", str(place)], ["--playback", "0", "--output_dir", str(place)]):
+        assert run(world, "--dataset", "got10k_val", *flags) == 2
+        errors = capsys.readouterr().err
+        assert errors.count("\n") == 1 and ": error: " in errors and place.name[:40] in errors
+    if kind == "file":
+        assert place.read_text() == "keep"
+
+
+def test_one_benchmark_without_results_does_not_keep_the_others_from_being_shown(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, "--no_plots", "--dataset", "synthetic", "got10k_val") == 2
+    captured = capsys.readouterr()
+    assert "AUC" in captured.out and "no results on synthetic" in captured.err

@@ -1,6 +1,7 @@
 """Files, seeds, names, devices, and how scripts end."""
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -28,6 +29,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".mp4", os.fsdecode(b"\xff\xfe.mp4"), "new\nline.mp4", ".mp4"])
+def test_the_temporary_name_is_short_and_ascii_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+    with atomic_path(tmp_path / name) as temporary:
+        assert temporary.name.isascii() and len(temporary.name) < 70 and temporary.name[0] == "."
+        temporary.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_sample_rng_is_a_function_of_its_arguments() -> None:

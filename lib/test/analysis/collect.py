@@ -88,7 +88,8 @@ class Scoring:
 
     def content(self, sequence: Sequence) -> Iterator[bytes]:
         """Everything but the boxes that the scores of a sequence depend on."""
-        yield f"{self} {sequence.name} {sequence.dataset} {sequence.resolution} {len(sequence.frames)}".encode()
+        facts = f"{self} {sequence.name} {sequence.dataset} {sequence.resolution} {len(sequence.frames)}"
+        yield facts.encode(errors="surrogatepass")  # names are bytes to the system, not always UTF-8
         yield np.ascontiguousarray(sequence.ground_truth_rect).tobytes()
         visible = self._visible(sequence)
         yield b"none" if visible is None else np.asarray(visible).astype(bool).tobytes()

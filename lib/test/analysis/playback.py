@@ -1,5 +1,6 @@
 """A sequence played back: the frames with the ground truth and the boxes of several trackers, as an MP4 video."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lib.test.analysis.plots import line_styles
 from lib.test.analysis.tables import shortened
 from lib.test.evaluation.data import Sequence
 from lib.test.video.outputs import VideoWriter
+from lib.utils.errors import InputError
 from lib.utils.files import atomic_path
 
 FPS = 30.0
@@ -34,8 +36,12 @@ def write_playback(sequence: Sequence, boxes: Mapping[str, np.ndarray], path: Pa
 
     Raises:
         DataError: if a frame cannot be read.
-        InputError: if OpenCV can write no MP4 here.
+        InputError: if OpenCV can write no MP4 here, or not to this folder.
     """
+    try:
+        os.fsencode(path.parent).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.parent}: OpenCV can write no video into a folder whose name is not UTF-8") from error
     styles = _styles(boxes)
     first = sequence.read_frame(0)
     height, width = first.shape[:2]
@@ -74,15 +80,15 @@ def draw_frame(image: np.ndarray, sequence: Sequence, boxes: Mapping[str, np.nda
         index: number of the frame, from 0.
     """
     canvas = np.ascontiguousarray(image).copy()
-    line = max(1, round(min(canvas.shape[:2]) / 240))
+    half = round(min(canvas.shape[:2]) / 480)
     if sequence.has_truth and (ground_truth := sequence.ground_truth_rect[index])[2:].min() > 0:  # not so for NaN
-        _draw_box(canvas, ground_truth, (WHITE, ()), 2 * line + 1)  # wide enough to be seen below a box that fits
+        _draw_box(canvas, ground_truth, (WHITE, ()), half + 2)  # seen on both sides of a box that fits
     for label, style in _styles(boxes).items():
-        _draw_box(canvas, boxes[label], style, line)
+        _draw_box(canvas, boxes[label], style, half)
     return canvas
 
 
-def _draw_box(canvas: np.ndarray, box_xywh: np.ndarray, style: Style, line: int) -> None:
+def _draw_box(canvas: np.ndarray, box_xywh: np.ndarray, style: Style, half: int) -> None:
     """A line on a seam of the opposite brightness, so that it shows on any ground."""
     height, width = canvas.shape[:2]
     x, y, w, h = (float(value) for value in np.clip(box_xywh, -1e5, 1e5))
@@ -91,17 +97,19 @@ def _draw_box(canvas: np.ndarray, box_xywh: np.ndarray, style: Style, line: int)
     top, bottom = (round(min(max(value, -height), 2 * height)) for value in (y, y + h))
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     for start, end in zip(corners, [*corners[1:], corners[0]], strict=True):
-        _draw_line(canvas, start, end, style, line)
+        _draw_line(canvas, start, end, style, half)
 
 
-def _draw_line(canvas: np.ndarray, start: tuple[int, int], end: tuple[int, int], style: Style, line: int) -> None:
-    """A line with its seam, in dashes if the style says so."""
+def _draw_line(canvas: np.ndarray, start: tuple[int, int], end: tuple[int, int], style: Style, half: int) -> None:
+    """An upright or level line of ``2 * half + 1`` pixels with its seam, in dashes if the style says so."""
     color, dashes = style
     seam = DARK if sum(color) > 255 else WHITE
-    lengths = [value * (line + 1) + (line + 2) * (part % 2) for part, value in enumerate(dashes)]  # ends are round
-    for shade, thickness in ((seam, line + 2), (color, line)):
-        for first, last in _dashes(start, end, lengths):
-            cv2.line(canvas, first, last, shade, thickness)
+    lengths = [(2 * half + 2) * value + (2 * half + 2) * (part % 2) for part, value in enumerate(dashes)]
+    for shade, around in ((seam, half + 1), (color, half)):
+        for ends in _dashes(start, end, lengths):
+            (left, right), (top, bottom) = (sorted(values) for values in zip(*ends, strict=True))
+            rows = slice(max(top - around, 0), max(bottom + around + 1, 0))
+            canvas[rows, max(left - around, 0) : max(right + around + 1, 0)] = shade
 
 
 def _dashes(
@@ -131,7 +139,7 @@ def draw_legend(styles: Mapping[str, Style], height: int, width: int) -> np.ndar
     panel = np.full((max(height, step * (len(names) + 2)), sample + text_width + 18, 3), PANEL_COLOR, dtype=np.uint8)
     for row, (name, style) in enumerate(zip(names, styles.values(), strict=True), start=2):
         middle = row * step - round(step * 0.2)
-        _draw_line(panel, (6, middle), (sample, middle), style, round(3 * max(scale, 1)))
+        _draw_line(panel, (6, middle), (sample, middle), style, round(2 * max(scale, 1)))
         cv2.putText(panel, name, (sample + 10, row * step), FONT, scale, DARK, 1, cv2.LINE_AA)
     return panel
 

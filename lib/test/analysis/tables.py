@@ -55,8 +55,12 @@ class Table:
         return better if better < len(MARKS) and better + 1 < len(along) else None
 
     def notes(self) -> list[str]:
-        """The caption behind the title: a line for each tracker that says which checkpoint was used."""
-        return [f"{name}: {text}" for name, text in self.weights.items()]
+        """The caption behind the title: which checkpoint made the results of which tracker, a line for each."""
+        trackers: dict[str, list[str]] = {}
+        for name, text in self.weights.items():
+            trackers.setdefault(text, []).append(name)
+        everywhere = len(trackers) == 1 and len(self.weights) > 1
+        return [text if everywhere else f"{', '.join(names)}: {text}" for text, names in trackers.items()]
 
 
 def score_table(trackers: Sequence[ScoredTracker], title: str, facts: Mapping[str, str]) -> Table:
@@ -150,7 +154,7 @@ def format_text(table: Table, width: int = TEXT_WIDTH) -> str:
         texts.append("\n".join([lines[0], rule, *lines[1:]]))
     legend = ["* best, + second"] if any("*" in cell for line in cells for cell in line) else []
     notes = [printable(note, 1000) for note in (table.title, *table.notes())]
-    return "\n".join([*notes, *texts, *legend]) + "\n"
+    return "\n".join([*notes, "\n\n".join(texts), *legend]) + "\n"
 
 
 def format_csv(table: Table) -> str:
