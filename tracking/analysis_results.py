@@ -119,14 +119,36 @@ def terminal_width() -> int:
 
 
 def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
-    """Write a video of a sequence with the truth and the boxes of the trackers."""
+    """Write videos of sequences with the ground truth and the boxes of the trackers; a bad one is left out."""
     sequences = get_dataset(name, paths=paths).select(args.playback)
-    candidates = choose_candidates(name, sequences, paths, chosen(args))
+    candidates, errors = choose_candidates(name, sequences, paths, chosen(args)), []
     for sequence in sequences:
-        boxes = {candidate.label: read_boxes_of(candidate.sources[0], sequence) for candidate in candidates}
         path = folder / f"{sequence.name}.mp4"
-        write_playback(sequence, boxes, path)
-        print(f"written: {printable(path, 1000)}")
+        try:
+            boxes = {candidate.label: read_boxes_of(candidate.sources[0], sequence) for candidate in candidates}
+            write_playback(sequence, boxes, path)
+            print(f"written: {printable(path, 1000)}")
+        except DataError as error:
+            errors.append(str(error))
+    if errors:
+        raise DataError("; ".join(errors))
+
+
+def output_folders(names: Sequence[str], paths: Paths, output_dir: Path | None) -> dict[str, Path]:
+    """Where to write, by benchmark.
+
+    Raises:
+        InputError: if two benchmarks would be written to one folder.
+    """
+    folders: dict[str, Path] = {}
+    for name in dict.fromkeys(names):
+        folder = plots_dir(paths.save_dir, find_benchmark(name, paths).name)
+        if output_dir is not None:
+            folder = output_dir / folder.name if len(names) > 1 else output_dir
+        if other := next((other for other in folders if folders[other] == folder), None):
+            raise InputError(f"{other} and {name}: both would be written to {folder}; analyse them one by one")
+        folders[name] = folder
+    return folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,17 +156,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     setup_logging(level="WARNING")
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
+    args.protocol = list(dict.fromkeys(args.protocol))
     for name in args.protocol:
         lookup(PROTOCOLS, name, "protocol")
     if (args.playback or args.results) and not args.dataset:
         raise InputError("--playback and --results need --dataset")
-    for name in args.dataset or ():
-        find_benchmark(name, paths)
-    names, errors = args.dataset or found_benchmarks(paths), []
-    for name in names:
-        folder = plots_dir(paths.save_dir, find_benchmark(name, paths).name)
-        if args.output_dir:
-            folder = args.output_dir / folder.name if len(names) > 1 else args.output_dir
+    errors = []
+    for name, folder in output_folders(args.dataset or found_benchmarks(paths), paths, args.output_dir).items():
         try:
             (play_back if args.playback else analyse_benchmark)(name, folder, paths, args)
         except SeqTrackError as error:

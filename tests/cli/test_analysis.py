@@ -1,6 +1,7 @@
 """tracking/analysis_results.py on fabricated results."""
 
 import csv
+import shutil
 import subprocess
 import sys
 import time
@@ -245,6 +246,11 @@ def test_published_results_beside_ours(world: Path) -> None:
     assert run(world, *command) == 0
     assert [row["tracker"] for row in rows(world)] == ["their_b256"]
     assert run(world, "--results", str(raw.parent)) == 2  # which benchmark?
+    other = world / "other" / "their_b256"
+    shutil.copytree(raw.parent, other)
+    assert run(world, *command, str(other), f"good={other}", "--config", "good") == 0
+    names = [row["tracker"] for row in rows(world)]  # never averaged as if they were runs of one tracker
+    assert sorted(names) == ["good", "good (raw)", "their_b256", "their_b256 (raw)"]
 
 
 def test_boxes_with_fractions(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -335,6 +341,42 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(
         assert errors.count("\n") == 1 and ": error: " in errors and place.name[:40] in errors
     if kind == "file":
         assert place.read_text() == "keep"
+
+
+def test_hidden_folders_are_no_results(world: Path) -> None:
+    shutil.copytree(results_folder(world, "good"), results_folder(world, ".ipynb_checkpoints"))
+    shutil.copytree(results_folder(world, "good"), results_folder(world, "x", tracker=".Trashes"))
+    assert run(world, "--no_plots") == 0
+    assert [row["tracker"] for row in rows(world)] == ["good", "bad"]
+
+
+def test_two_datasets_of_one_name_do_not_overwrite_each_other(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for parent in ("x", "y"):
+        (world / parent / "mine").mkdir(parents=True)
+    folders = [f"folder:{world / parent / 'mine'}" for parent in ("x", "y")]
+    assert run(world, "--dataset", *folders) == 2
+    assert "both would be written to" in one_line(capsys)
+
+
+def test_a_bad_sequence_does_not_keep_the_others_from_being_played_back(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = LENGTHS
+    (results_folder(world, "good") / f"{bad}.txt").write_text("1\t2\n")
+    assert run(world, "--dataset", "got10k_val", "--playback", bad, good) == 2
+    captured = capsys.readouterr()
+    assert f"{good}.mp4" in captured.out and f"{bad}.txt: line 1: expected 4 numbers" in captured.err
+
+
+def test_a_missing_result_of_nearly_the_right_name_is_said_when_it_is_left_out(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results_folder(world, "good") / "GOT-10k_Val_000002.txt"
+    path.rename(path.with_name("got10k_val_000002.txt"))
+    assert run(world, "--no_plots", "--allow-missing") == 0
+    captured = capsys.readouterr()
+    assert "good lacks 1" in captured.out
+    assert captured.err.count("\n") == 1 and "got10k_val_000002.txt is there" in captured.err
 
 
 def test_one_benchmark_without_results_does_not_keep_the_others_from_being_shown(

@@ -8,7 +8,7 @@ import numpy as np
 
 from lib.test.analysis.cache import ScoreCache, content_key
 from lib.test.analysis.metrics import PROTOCOLS, SequenceScores, merge_runs, score_sequence, summarise
-from lib.test.analysis.sources import Source, count_rows, near_name, read_result
+from lib.test.analysis.sources import Source, count_rows, near_names, read_result, warn_once
 from lib.test.evaluation.data import Sequence, SequenceList
 from lib.test.evaluation.datasets import BENCHMARKS
 from lib.test.evaluation.results import to_integers
@@ -150,15 +150,20 @@ def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache:
     missing = [sequence for sequence, content in zip(sequences, contents, strict=True) if content is None]
     if missing:
         path = source.file(missing[0])
+        near = near_names([path]).get(path, "")
         raise DataError(
-            f"{source.name}: {len(missing)} of {len(sequences)} results are missing, the first one is {path}"
-            f"{near_name(path)}; {source.how_to_make()}, or leave the sequences out with --allow-missing"
+            f"{source.name}: {len(missing)} of {len(sequences)} results are missing, the first one is {path}{near}; "
+            f"{source.how_to_make()}, or leave the sequences out with --allow-missing"
         )
     texts = [content for content in contents if content is not None]
-    for sequence, content in zip(sequences, texts, strict=True):  # some published results of LaSOT have such rows
-        if (rows := count_rows(content)) > len(sequence.frames):  # said whether scores are cached or not
-            path, frames = source.file(sequence), len(sequence.frames)
-            logger.warning("%s: %d boxes for %d frames; the surplus is ignored", path, rows, frames)
+    # Some published results of LaSOT have a few rows too many. Said whether scores are cached or not.
+    rows = [(sequence, count_rows(text), len(sequence.frames)) for sequence, text in zip(sequences, texts, strict=True)]
+    surplus = [
+        f"{source.file(sequence)}: {boxes} boxes for {frames} frames; the surplus is ignored"
+        for sequence, boxes, frames in rows
+        if boxes > frames
+    ]
+    warn_once(logger, surplus)
     ground_truth = (part for sequence in sequences for part in scoring.content(sequence))
     key = content_key((*ground_truth, *texts))
     scores = cache.get(key)
@@ -193,7 +198,7 @@ def read_boxes_of(source: Source, sequence: Sequence) -> np.ndarray:
     content = read_result(source, sequence)
     if content is None:
         path = source.file(sequence)
-        raise DataError(f"{path}: no such result{near_name(path)}; {source.how_to_make()}")
+        raise DataError(f"{path}: no such result{near_names([path]).get(path, '')}; {source.how_to_make()}")
     return _boxes(source, sequence, content)[: len(sequence.frames)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lib.config.paths import Paths
 from lib.test.analysis.collect import STATIC_BOX
-from lib.test.analysis.sources import OwnResults, Source, missing_sequences, parse_raw_results
+from lib.test.analysis.sources import OwnResults, Source, missing_sequences, near_names, parse_raw_results, warn_once
 from lib.test.evaluation.data import SequenceList
 from lib.test.evaluation.datasets import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import ResultFolder, find_results, results_root, split_run
@@ -131,8 +131,10 @@ def choose_candidates(benchmark: str, sequences: SequenceList, paths: Paths, sel
         groups.setdefault(label, []).append(OwnResults(replace(folder, floats=selection.floats)))
     names = [find_benchmark(benchmark, paths).tag, benchmark]
     for raw in parse_raw_results(selection.raw, names):
-        label = raw.label if raw.label not in groups else f"{raw.label} (raw)"
-        groups.setdefault(label, []).append(raw)
+        label, number = raw.label, 1
+        while label in groups:  # results of one name are not runs of one tracker
+            label, number = f"{raw.label} (raw{f' {number}' if number > 1 else ''})", number + 1
+        groups[label] = [raw]
     if not groups and not selection.static_box:
         raise InputError(
             f"no results on {benchmark} below {results_root(paths.save_dir)}; make some with tracking/test.py, or name "
@@ -152,6 +154,9 @@ def without_missing(sequences: SequenceList, candidates: list[Candidate]) -> tup
         for candidate in candidates
     }
     anywhere = set().union(*absent.values())
+    paths = {source.file(s) for c in candidates for source in c.sources for s in sequences if s.name in absent[c.label]}
+    near = sorted(near_names(paths).items())
+    warn_once(logger, [f"{path}: left out, there is no such result{words}" for path, words in near])
     kept = SequenceList(sequence for sequence in sequences if sequence.name not in anywhere)
     if not kept:
         raise DataError(f"none of {len(sequences)} sequences has a result of each of: {', '.join(absent)}")

@@ -1,6 +1,8 @@
 """Where the boxes of a tracker come from: a result folder of ours, or results that others published."""
 
 import argparse
+import contextlib
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -168,14 +170,22 @@ def missing_sequences(source: Source, sequences: SequenceList) -> list[str]:
     ]
 
 
-def near_name(path: Path) -> str:
-    """Words about a file beside a missing one whose name differs in case, ``-`` and ``_`` only; else an empty text."""
-    wanted = _plain(path.stem)
-    try:
-        near = sorted(file.name for file in path.parent.iterdir() if _plain(file.stem) == wanted)
-    except OSError:
-        return ""
-    return f" ({near[0]} is there: if it is the same sequence, rename it)" if near and wanted else ""
+def near_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Words about files beside missing ones whose names differ from theirs in case, ``-`` and ``_`` only."""
+    missing = [path for path in paths if not path.exists()]
+    there: dict[tuple[Path, str], str] = {}
+    for folder in {path.parent for path in missing}:
+        with contextlib.suppress(OSError):
+            there |= {(folder, _plain(file.stem)): file.name for file in sorted(folder.iterdir())}
+    found = {path: there.get((path.parent, _plain(path.stem))) for path in missing}
+    return {path: f" ({name} is there: if it is the same sequence, rename it)" for path, name in found.items() if name}
+
+
+def warn_once(logger: logging.Logger, messages: list[str]) -> None:
+    """Log the first of messages of one kind, and how many more there are."""
+    if messages:
+        more = f" ({len(messages) - 1} more like this)" if len(messages) > 1 else ""
+        logger.warning("%s%s", messages[0], more)
 
 
 def _plain(name: str) -> str:

@@ -167,7 +167,7 @@ class ResultFolder:
 
 
 def find_results(save_dir: Path) -> list[ResultFolder]:
-    """Every result folder below ``save_dir`` that holds a box file, sorted by tracker, configuration and data set."""
-    folders = sorted(path for path in results_root(save_dir).glob("*/*/*") if path.is_dir())
+    """Every result folder below ``save_dir`` that holds a box file, sorted by tracker, configuration and dataset."""
+    folders = sorted(path for path in results_root(save_dir).glob("[!.]*/[!.]*/[!.]*") if path.is_dir())
     found = [ResultFolder(Path(save_dir), path.parts[-3], path.parts[-2], path.parts[-1]) for path in folders]
     return [folder for folder in found if folder.sequences()]
