@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib import rc_context
 
 from lib.test.analysis.collect import ScoredTracker
 from lib.test.analysis.metrics import score_sequence
@@ -136,6 +137,12 @@ def test_plots_show_any_name_as_it_is(name: str) -> None:
             warnings.filterwarnings("ignore", message="Glyph")
             figure.canvas.draw()
         assert len(figure.axes[0].get_legend().get_texts()) == 2
+
+
+def test_settings_of_the_current_folder_run_no_tex(tmp_path: Path) -> None:
+    with rc_context({"text.usetex": True, "text.parse_math": True, "axes.formatter.use_mathtext": True}):
+        written = write_plots(TRACKERS[:2], "$\\frac{$", tmp_path)
+    assert len(written) == 6
 
 
 def test_colors_stay_with_their_trackers_whatever_the_score() -> None:

@@ -97,6 +97,13 @@ def test_printed_format_and_output_dir(world: Path, capsys: pytest.CaptureFixtur
     assert not (world / "test" / "result_plots").exists()
 
 
+def test_a_tilde_is_the_home_folder(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(world))
+    command = ["--no_plots", "--data_dir", "~/data", "--save_dir", "~", "--output_dir", "~/out"]
+    assert script.main(command) == 0
+    assert (world / "out" / "scores.csv").is_file()
+
+
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     captured = capsys.readouterr()
     assert captured.out == ""

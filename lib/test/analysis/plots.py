@@ -34,6 +34,8 @@ DASHES = ((), (5, 2), (1, 1.2), (5, 1.5, 1, 1.5))
 BASELINE_STYLE = {"color": "#888888", "linestyle": (0, (2, 2)), "linewidth": 1.5}
 STYLE = {
     "text.parse_math": False,
+    "text.usetex": False,  # whatever a matplotlibrc in the current folder says
+    "axes.formatter.use_mathtext": False,
     "font.size": 11,
     "pdf.fonttype": 42,
     "axes.spines.top": False,
