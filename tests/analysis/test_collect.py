@@ -133,9 +133,9 @@ def test_a_damaged_cache_is_ignored(tmp_path: Path) -> None:
         ("-2e9,1,1,1", r"line 5: .* numbers up to 1e\+09"),
         ("1,1,1", "line 5: expected 4 numbers"),
         ("=1+1,1,1,1", "line 5: expected 4 numbers"),
-        ("\x00" * 9, "line 5: expected 4 numbers"),
+        ("\x00" * 9, ".*line 5"),
         ("9" * 9999 + "x", "line 5: expected 4 numbers"),
-        ("\ud800", "not a text file"),
+        ("\ud800", ".*not a .*text file"),
     ],
 )
 def test_a_line_that_is_no_box_is_named_with_its_file(tmp_path: Path, text: str, message: str) -> None:
