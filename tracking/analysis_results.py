@@ -1,4 +1,4 @@
-"""Score the results of trackers: tables and plots of success, precision and normalised precision; play them back."""
+"""Score the results of trackers: tables and plots of success, precision and normalized precision; play them back."""
 
 import argparse
 import shutil
@@ -74,7 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw the plots")
     parser.add_argument("--no_plots", dest="plots", action="store_false", help=argparse.SUPPRESS)
     parser.add_argument("--cache", action=argparse.BooleanOptionalAction, default=True, help="reuse computed scores")
-    parser.add_argument("--data_dir", type=user_path, help="folder of the data sets (default: ./data)")
+    parser.add_argument("--data_dir", type=user_path, help="folder of the datasets (default: ./data)")
     parser.add_argument("--save_dir", type=user_path, help="folder below which test.py wrote its results (default: .)")
     parser.add_argument("--output_dir", type=user_path, help="where to write (default: <save_dir>/test/result_plots)")
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Success, precision and normalised precision plots, and the radar of attributes, as PNG and PDF.
+"""Success, precision and normalized precision plots, and the radar of attributes, as PNG and PDF.
 
 No display and no TeX is needed.
 """
@@ -87,7 +87,7 @@ PLOTS = (
         "precision",
         "precision",
         "Precision",
-        "Distance of centres [pixels]",
+        "Distance of centers [pixels]",
         "P",
         lambda n: PRECISION_PIXELS,
         float(PRECISION_PIXELS[SCORE_INDEX]),
@@ -95,8 +95,8 @@ PLOTS = (
     PlotKind(
         "norm_precision",
         "norm_precision",
-        "Normalised precision",
-        "Distance of centres [true box sizes]",
+        "Normalized precision",
+        "Distance of centers [true box sizes]",
         "NP",
         lambda n: NORM_PRECISION_THRESHOLDS,
         float(NORM_PRECISION_THRESHOLDS[SCORE_INDEX]),
@@ -111,7 +111,7 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
     Args:
         kind: which plot.
         trackers: at least one.
-        subtitle: the data set and the protocol.
+        subtitle: the dataset and the protocol.
     """
     headline = PROTOCOLS[trackers[0].scores[0].protocol].headline
     score = kind.score if kind.score in trackers[0].summary else headline
@@ -172,7 +172,7 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
     Args:
         trackers: at least one.
         groups: positions of sequences by attribute, at least ``FEWEST_SPOKES``.
-        subtitle: the data set and the protocol.
+        subtitle: the dataset and the protocol.
     """
     angles = np.linspace(0, 2 * np.pi, len(groups), endpoint=False)
     score = next(iter(trackers[0].summary))
@@ -225,7 +225,7 @@ def write_plots(
 
     Args:
         trackers: at least one.
-        subtitle: the data set and the protocol.
+        subtitle: the dataset and the protocol.
         folder: where they go.
         groups: positions of sequences by attribute, for the radar; with less than ``FEWEST_SPOKES`` there is none.
         suffix: goes behind the names of the files.

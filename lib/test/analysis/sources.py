@@ -82,7 +82,7 @@ class RawResults:
     Attributes:
         label: how tables call the tracker.
         root: the folder.
-        datasets: names that the folder of the data set may have.
+        datasets: names that the folder of the dataset may have.
     """
 
     label: str

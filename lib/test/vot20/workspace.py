@@ -106,13 +106,15 @@ def registry_text(
     Raises:
         InputError: if a path or name holds characters that the toolkit cannot pass on.
     """
+    if "\n" in str(python):
+        raise InputError(f"the VOT toolkit cannot start a tracker by {printable(python)}")
     if re.search(r"['\":;\\\n]", str(root)):
         raise InputError(
             f"the VOT toolkit cannot start a tracker in {root}: quotes, colons and backslashes do not work"
         )
     lines = ["# The trackers that this workspace knows; docs/vot.md says what the keys mean."]
     for entry in entries:
-        if re.search(r"[\[\]\r\n]", entry.name + entry.label):
+        if not entry.name or re.search(r"[\[\]\r\n]", entry.name + entry.label):
             raise InputError(f"{printable(repr(entry.name))} cannot be the name of a tracker of the VOT toolkit")
         lines += ["", f"[{entry.name}]", f"label = {entry.label}", "protocol = traxpython"]
         lines += [f"command = {entry.command}", f"paths = {root}"]
