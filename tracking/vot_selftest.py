@@ -102,10 +102,10 @@ class Advice:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """Turn an exception into a SeqTrackError with the advice."""
         if isinstance(error, SeqTrackError):
-            raise SeqTrackError(f"{error}\nWhat to do: {self.text}") from error
+            raise SeqTrackError(f"{error}; what to do: {self.text}") from error
         if isinstance(error, Exception):
             traceback.print_exception(error)
-            raise SeqTrackError(f"{type(error).__name__}: {error}\nWhat to do: {self.text}") from error
+            raise SeqTrackError(f"{type(error).__name__}: {error}; what to do: {self.text}") from error
 
 
 def make_workspace(args: argparse.Namespace, folder: Path, temporary: Path, compat: bool) -> TrackerEntry:

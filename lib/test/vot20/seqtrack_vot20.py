@@ -99,7 +99,10 @@ class VotTracker:
         if self._has_target:
             self.tracker.initialize(image, {"init_bbox": box})
         else:
-            print(f"seqtrack_vot20: warning: the region {box} is empty or outside the image; reported as lost")
+            print(
+                f"seqtrack_vot20: warning: the region {box} is empty or outside the image; reported as lost",
+                file=sys.stderr,
+            )
         if self.segmenter is None:
             session.reply_box(box)
         else:
