@@ -32,8 +32,8 @@ def check_names(names: Iterable[str]) -> None:
     for key, name in seen.items():
         if other := seen.get(key + TIME):
             raise DataError(
-                f"sequences {printable(repr(name))} and {printable(repr(other))}: the time file of the first is the box "
-                "file of the second; rename one"
+                f"sequences {printable(repr(name))} and {printable(repr(other))}: the time file of the first is the "
+                "box file of the second; rename one"
             )
 
 
