@@ -68,7 +68,7 @@ def test_sequences_are_chosen_by_name_or_position(wanted: list[str], chosen: lis
 
 @pytest.mark.parametrize("wanted", ["dog", "3", "9" * 5000, "-1", "\u00b2"])
 def test_a_sequence_that_is_not_there_is_named(wanted: str) -> None:
-    with pytest.raises(DataError, match="no sequence .* among 3: a, b, 7"):
+    with pytest.raises(DataError, match=r"no sequence .* among 3: a, b, 7"):
         choose_names(["a", "b", "7"], [wanted])
 
 

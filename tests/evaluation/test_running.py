@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
-from lib.test.evaluation import SequenceList, get_dataset
+from lib.test.evaluation import SequenceList, get_dataset, pool
 from lib.test.evaluation.loop import Assignment, SequenceRunner
 from lib.test.evaluation.manifest import FolderClaim, read_manifest, run_facts
 from lib.test.evaluation.pool import available_cores
@@ -116,6 +116,31 @@ def test_a_dead_worker_is_named_and_its_sequence_tried_once_more(
     assert len(summary.outcomes) == 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("brightness", "limit", "reason"),
+    [(fakes.STOPPED, "SILENCE_SECONDS", "no heartbeat for 8 s"), (fakes.HANGING, "STUCK_SECONDS", "no frame for 8 s")],
+)
+def test_a_worker_that_was_stopped_or_hangs_is_killed(
+    tmp_path: Path,
+    folder: ResultFolder,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    brightness: int,
+    limit: str,
+    reason: str,
+) -> None:
+    sequences = benchmark(tmp_path, {"long": brightness})
+    monkeypatch.setattr(pool, limit, 8.0)  # a worker of a busy machine takes seconds to start
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu", "cpu"])
+    (failed,) = summary.failed
+    assert failed.sequence == "long"
+    assert reason in failed.error
+    assert caplog.text.count(reason) >= 2  # it was tried twice
+    assert "sequence long goes back to the queue" in caplog.text
+    assert folder.sequences() == ["middle", "one", "short"]
+
+
 def test_a_mistake_of_the_user_stops_the_workers(tmp_path: Path, folder: ResultFolder) -> None:
     with pytest.raises(SeqTrackError, match=r"weights\.pth\.tar: the file is truncated"):
         run_benchmark(benchmark(tmp_path), fakes.make_broken, folder, devices=["cpu", "cpu"])
@@ -169,7 +194,10 @@ def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, de
     while not folder.boxes_path("quick").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
+    began = time.monotonic()
     _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - began < 5  # 3 s, and what a busy machine adds
+    assert "interrupted: 2 of 3 sequences have no result yet" in errors
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert sorted(path.name for path in folder.path.iterdir()) == ["quick.txt", "quick_time.txt"]

@@ -75,7 +75,7 @@ def test_a_run_with_other_settings_waits_for_the_end_of_the_first(folder: Result
         assert folder.manifest_path.read_bytes() == before
     with claim(folder, other) as last:  # the advice: wait for its end
         last.take()
-    assert read_manifest(folder)["settings"] == {"window": False}
+    assert read_manifest(folder)["settings"] == "{'window': False}"
     assert [path.name for path in folder.path.iterdir()] == ["manifest.json"]
 
 
@@ -147,6 +147,6 @@ def test_results_are_counted_at_the_end(sequences: SequenceList, folder: ResultF
     check_results(sequences, folder, summary)
     assert summary.lines()[0] == "3 sequences: 1 tracked, 0 there already, 2 failed"
     assert [(outcome.sequence, outcome.error) for outcome in summary.failed] == [
-        ("short", "its result is gone at the end of the run"),
         ("middle", "not tracked: no worker is left"),
-    ] or [outcome.sequence for outcome in summary.failed] == ["middle", "short"]
+        ("short", "its result is gone at the end of the run"),
+    ]

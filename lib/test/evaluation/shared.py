@@ -20,7 +20,6 @@ from lib.test.evaluation.data import SequenceList
 from lib.test.evaluation.loop import Assignment, Outcome, Report
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError, SeqTrackError
-from lib.utils.launch import read_launch
 from lib.utils.lock import FolderInUseError, folder_lock
 
 logger = logging.getLogger(__name__)
@@ -90,6 +89,8 @@ def find_place() -> Place:
     Raises:
         InputError: if the variables are incomplete or wrong, or the other processes cannot be reached.
     """
+    from lib.utils.launch import read_launch  # brings torch, which workers of other trackers must not pay for
+
     launch = read_launch(os.environ)
     if launch.world_size == 1:
         return Place(MemoryStore())
