@@ -212,7 +212,7 @@ def run_benchmark(
             _Run(pending, factory, folder, devices, batch_size, on_ready, place, summary, overwrite).run()
         except KeyboardInterrupt:
             if place.rank == 0:
-                left = len(sequences) - len(summary.present) - len(summary.outcomes) + len(summary.failed)
+                left = sum(not folder.is_complete(sequence.name, len(sequence.frames)) for sequence in pending)
                 logger.warning("interrupted: %d of %d sequences have no result yet", left, len(sequences))
             raise
     if place.rank == 0:

@@ -213,7 +213,8 @@ class Dispatcher:
             lock.enter_context(folder_lock(self._folder.path, f"sequence-{sequence.name}"))
         except FolderInUseError as error:
             if not is_left:
-                logger.info("sequence %s is left to another run: %s", sequence.name, error)
+                owner = str(error).rpartition(", by ")[2]
+                logger.info("sequence %s is left to another run in this folder, %s", sequence.name, owner)
             self._left.append(ticket)
             return None
         frames = len(sequence.frames)
