@@ -30,7 +30,7 @@ from lib.utils.errors import SeqTrackError
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 1.0
+STOP_SECONDS = 0.5
 """How long a worker may take to finish its frame when it is told to stop; then it gets SIGTERM, then SIGKILL."""
 EXIT_SECONDS = 10.0
 """The same for a worker that has nothing left to do."""
@@ -110,7 +110,7 @@ class _Worker:
 
     def describe_exit(self, reason: str = "") -> str:
         """One line that says how a worker ended."""
-        self.process.join(STOP_SECONDS)
+        self.process.join(EXIT_SECONDS)
         code = self.process.exitcode
         if not reason:
             reason = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
