@@ -4,7 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
 from lib.utils.errors import InputError, SeqTrackError
 from tests.evaluation import fakes
+from tests.evaluation.test_disasters import children
 
 LENGTHS = {"short": 2, "one": 1, "long": 6, "middle": 4}
 
@@ -175,24 +176,32 @@ if __name__ == "__main__":
 """
 
 
+def start_slow_run(root: Path, devices: list[str]) -> subprocess.Popen:
+    script = root / "slow_run.py"
+    script.write_text(textwrap.dedent(SLOW_RUN))
+    return subprocess.Popen(
+        [sys.executable, str(script), str(root), *devices],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
 def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, devices: list[str]) -> None:
     lengths = {"quick": 100, "slow": 99, "slower": 98}  # the quick one is done while the others last ten seconds
     brightness = {"slow": fakes.SLOW, "slower": fakes.SLOW}
     fakes.write_got10k(tmp_path / "data" / "got10k", lengths, brightness=brightness)
-    script = tmp_path / "slow_run.py"
-    script.write_text(textwrap.dedent(SLOW_RUN))
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path), *devices],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while not folder.boxes_path("quick").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start_slow_run(tmp_path, devices)
+    wait_for(folder.boxes_path("quick").exists)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
     began = time.monotonic()
     _, errors = process.communicate(timeout=30)
@@ -202,6 +211,20 @@ def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, de
     assert "Traceback" not in errors
     assert sorted(path.name for path in folder.path.iterdir()) == ["quick.txt", "quick_time.txt"]
     assert folder.is_complete("quick", 100)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
+def test_workers_end_with_their_parent(tmp_path: Path, folder: ResultFolder) -> None:
+    brightness = {"slow": fakes.SLOW, "slower": fakes.SLOW}
+    fakes.write_got10k(tmp_path / "data" / "got10k", {"quick": 100, "slow": 99, "slower": 98}, brightness=brightness)
+    process = start_slow_run(tmp_path, ["cpu", "cpu"])
+    wait_for(folder.boxes_path("quick").exists)
+    workers = children(process.pid)
+    assert len(workers) == 2
+    process.kill()
+    process.communicate(timeout=30)
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=8)
 
 
 def test_results_of_other_weights_are_never_reused(tmp_path: Path, folder: ResultFolder) -> None:

@@ -16,6 +16,7 @@ from lib.test.evaluation import SequenceList, get_dataset
 from lib.test.evaluation.manifest import FolderClaim, identity, read_manifest, run_facts
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import check_results, run_benchmark
+from lib.test.evaluation.shared import MemoryStore, Place
 from lib.utils.errors import InputError
 from lib.utils.lock import FolderInUseError, other_owners
 from tests.evaluation import fakes
@@ -150,3 +151,16 @@ def test_results_are_counted_at_the_end(sequences: SequenceList, folder: ResultF
         ("middle", "not tracked: no worker is left"),
         ("short", "its result is gone at the end of the run"),
     ]
+
+
+def test_ranks_that_were_restarted_with_their_old_store_do_not_end_well(
+    sequences: SequenceList, folder: ResultFolder
+) -> None:
+    """As torchrun does when a machine joins: the queue has handed out everything before."""
+    place = Place(MemoryStore())
+    assert not run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], place=place).failed
+    folder.remove("long")
+    folder.remove("short")
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], place=place)
+    assert {outcome.sequence for outcome in summary.failed} == {"long", "short"}
+    assert summary.present == ["middle"]

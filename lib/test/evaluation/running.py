@@ -129,6 +129,8 @@ class _Account:
         if isinstance(news, int):
             self._bar.update(news)
             return
+        if news.sequence not in self._length:  # of ranks that the launcher has restarted since
+            return
         if news.shared:
             self._summary.present.append(news.sequence)
             self._bar.update(news.frames)

@@ -293,7 +293,7 @@ class News:
         Raises:
             SeqTrackError: if a rank has been silent for too long.
         """
-        if self._store.add("finished", 0) == self._place.world:
+        if self._store.add("finished", 0) >= self._place.world:  # more: the launcher has restarted the ranks
             return True
         now = time.monotonic()
         for rank in range(1, self._place.world):
