@@ -14,7 +14,19 @@ MESSAGE_LIMIT = 4000
 
 
 class _Formatter(logging.Formatter):
-    """Writes messages on one line, whatever names from outside they hold."""
+    """Writes messages on one line, whatever names from outside they hold.
+
+    Where they are asked for, a record's ``details`` (``extra={"details": ...}``), such as the traceback of an expected
+    failure, follow on lines of their own.
+    """
+
+    has_details = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        text = super().format(record)
+        details = getattr(record, "details", "")
+        return f"{text}\n{details.rstrip()}" if self.has_details and details else text
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format the line of a record; a traceback follows on lines of its own."""
@@ -44,8 +56,9 @@ def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> No
     if log_file is not None and is_main_process():
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-    formatter = _Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     for handler in handlers:
+        formatter = _Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        formatter.has_details = isinstance(handler, logging.FileHandler) or level == "DEBUG"
         handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(level if is_main_process() else "WARNING")
