@@ -1,6 +1,7 @@
 """tracking/analysis_results.py on fabricated results."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -348,6 +349,15 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(
         assert errors.count("\n") == 1 and ": error: " in errors and place.name[:40] in errors
     if kind == "file":
         assert place.read_text() == "keep"
+
+
+def test_the_caption_names_the_checkpoint_of_the_split(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, digit in (("val", "a"), ("test", "b")):
+        manifest = {"checkpoint": f"/x/{split}.pth.tar", "sha256": digit * 64}
+        (results_folder(world, "good") / f"manifest-{split}.json").write_text(json.dumps(manifest))
+    assert run(world, "--no_plots") == 0
+    assert "good: val.pth.tar (SHA-256 aaaaaaaaaaaa)\nbad: weights unknown" in capsys.readouterr().out
+    assert [row["weights"] for row in rows(world)] == ["val.pth.tar (SHA-256 aaaaaaaaaaaa)", "weights unknown"]
 
 
 def test_hidden_folders_are_no_results(world: Path) -> None:

@@ -125,10 +125,11 @@ def choose_candidates(benchmark: str, sequences: SequenceList, paths: Paths, sel
     folders = choose_folders(benchmark, sequences, paths, selection)
     several = len({folder.tracker for folder in folders}) > 1
     groups: dict[str, list[Source]] = {}
+    split = find_benchmark(benchmark, paths).split  # which has a manifest of its own
     for folder in folders:
         config = split_run(folder.config)[0] if selection.merge_runs else folder.config
         label = f"{folder.tracker}/{config}" if several else config
-        groups.setdefault(label, []).append(OwnResults(replace(folder, floats=selection.floats)))
+        groups.setdefault(label, []).append(OwnResults(replace(folder, floats=selection.floats, split=split)))
     names = [find_benchmark(benchmark, paths).tag, benchmark]
     for raw in parse_raw_results(selection.raw, names):
         label, number = raw.label, 1
