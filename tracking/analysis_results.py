@@ -1,6 +1,7 @@
-"""Score the results of trackers: tables and plots of success, precision and normalised precision; play them back."""
+"""Score the results of trackers: tables and plots of success, precision and normalized precision; play them back."""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +17,14 @@ from lib.test.analysis.plots import write_plots
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import analyse, write_table
 from lib.test.analysis.selection import Selection, choose_candidates, found_benchmarks
-from lib.test.analysis.tables import FORMATS
+from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text
 from lib.test.evaluation import BENCHMARKS, find_benchmark, get_dataset
 from lib.test.evaluation.results import plots_dir
-from lib.utils.cli import run_script
-from lib.utils.errors import DataError, InputError
+from lib.utils.cli import run_script, user_path
+from lib.utils.errors import DataError, InputError, SeqTrackError
+from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
+from lib.utils.text import printable
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,9 +74,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw the plots")
     parser.add_argument("--no_plots", dest="plots", action="store_false", help=argparse.SUPPRESS)
     parser.add_argument("--cache", action=argparse.BooleanOptionalAction, default=True, help="reuse computed scores")
-    parser.add_argument("--data_dir", type=Path, help="folder of the data sets (default: ./data)")
-    parser.add_argument("--save_dir", type=Path, help="folder below which test.py wrote its results (default: .)")
-    parser.add_argument("--output_dir", type=Path, help="where to write (default: <save_dir>/test/result_plots)")
+    parser.add_argument("--data_dir", type=user_path, help="folder of the datasets (default: ./data)")
+    parser.add_argument("--save_dir", type=user_path, help="folder below which test.py wrote its results (default: .)")
+    parser.add_argument("--output_dir", type=user_path, help="where to write (default: <save_dir>/test/result_plots)")
     return parser.parse_args(argv)
 
 
@@ -101,43 +104,68 @@ def analyse_benchmark(name: str, folder: Path, paths: Paths, args: argparse.Name
         makers |= {"per_attribute": report.per_attribute, "per_class": report.per_class}
         tables = {stem: make() for stem, make in makers.items() if stem == "scores" or getattr(args, stem)}
         for stem, table in tables.items():
-            print(FORMATS[args.format].write(table))
+            text = format_text(table, terminal_width()) if args.format == "text" else FORMATS[args.format].write(table)
+            print(text)
             written += write_table(table, folder, stem + suffix)
         if args.plots:
             groups = report.attributes() if args.per_attribute else None
             written += write_plots(report.trackers, report.title, folder, groups, suffix)
-    print(f"written to {folder}: {', '.join(path.name for path in written)}")
+    print(f"written to {printable(folder, 1000)}: {', '.join(path.name for path in written)}")
+
+
+def terminal_width() -> int:
+    """Columns that a printed table may have."""
+    return max(40, shutil.get_terminal_size((TEXT_WIDTH, 0)).columns)
 
 
 def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
-    """Write a video of a sequence with the truth and the boxes of the trackers."""
+    """Write videos of sequences with the ground truth and the boxes of the trackers; a bad one is left out."""
     sequences = get_dataset(name, paths=paths).select(args.playback)
-    candidates = choose_candidates(name, sequences, paths, chosen(args))
+    candidates, errors = choose_candidates(name, sequences, paths, chosen(args)), []
     for sequence in sequences:
-        boxes = {candidate.label: read_boxes_of(candidate.sources[0], sequence) for candidate in candidates}
         path = folder / f"{sequence.name}.mp4"
-        write_playback(sequence, boxes, path)
-        print(f"written: {path}")
+        try:
+            boxes = {candidate.label: read_boxes_of(candidate.sources[0], sequence) for candidate in candidates}
+            write_playback(sequence, boxes, path)
+            print(f"written: {printable(path, 1000)}")
+        except DataError as error:
+            errors.append(str(error))
+    if errors:
+        raise DataError("; ".join(errors))
+
+
+def output_folders(names: Sequence[str], paths: Paths, output_dir: Path | None) -> dict[str, Path]:
+    """Where to write, by benchmark.
+
+    Raises:
+        InputError: if two benchmarks would be written to one folder.
+    """
+    folders: dict[str, Path] = {}
+    for name in dict.fromkeys(names):
+        folder = plots_dir(paths.save_dir, find_benchmark(name, paths).name)
+        if output_dir is not None:
+            folder = output_dir / folder.name if len(names) > 1 else output_dir
+        if other := next((other for other in folders if folders[other] == folder), None):
+            raise InputError(f"{other} and {name}: both would be written to {folder}; analyse them one by one")
+        folders[name] = folder
+    return folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Analyse the benchmarks; an error in one does not keep the others from being shown."""
     args = parse_args(argv)
+    setup_logging(level="WARNING")
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
+    args.protocol = list(dict.fromkeys(args.protocol))
     for name in args.protocol:
         lookup(PROTOCOLS, name, "protocol")
     if (args.playback or args.results) and not args.dataset:
         raise InputError("--playback and --results need --dataset")
-    for name in args.dataset or ():
-        find_benchmark(name, paths)
-    names, errors = args.dataset or found_benchmarks(paths), []
-    for name in names:
-        folder = plots_dir(paths.save_dir, find_benchmark(name, paths).name)
-        if args.output_dir:
-            folder = args.output_dir / folder.name if len(names) > 1 else args.output_dir
+    errors = []
+    for name, folder in output_folders(args.dataset or found_benchmarks(paths), paths, args.output_dir).items():
         try:
             (play_back if args.playback else analyse_benchmark)(name, folder, paths, args)
-        except DataError as error:
+        except SeqTrackError as error:
             errors.append(str(error))
     if errors:
         raise DataError("; ".join(errors))

@@ -21,7 +21,7 @@ from lib.test.vot20.workspace import (
     registry_text,
     write_workspace,
 )
-from lib.utils.cli import run_script
+from lib.utils.cli import run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.registry import lookup
 
@@ -36,13 +36,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="Then: cd <workspace_dir>; vot evaluate --workspace . seqtrack_b256_ar; vot analysis --workspace .",
     )
     parser.add_argument(
-        "--workspace_dir", type=Path, default=DEFAULT_WORKSPACE, help="default: external/vot20/seqtrack"
+        "--workspace_dir", type=user_path, default=DEFAULT_WORKSPACE, help="default: external/vot20/seqtrack"
     )
     parser.add_argument("--stack", default="vot2020/shortterm", help=f"one of {', '.join(STACKS)}")
-    parser.add_argument("--sequences", type=Path, help="folder of the data set; default: sequences in the workspace")
-    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="interpreter that runs SeqTrack")
-    parser.add_argument("--save_dir", type=Path, help="folder that holds checkpoints/ (default: as for testing)")
-    parser.add_argument("--ar_checkpoint", type=Path, help="weights of Alpha-Refine; default: where its README says")
+    parser.add_argument(
+        "--sequences", type=user_path, help="folder of the data set; default: sequences in the workspace"
+    )
+    parser.add_argument("--python", type=user_path, default=Path(sys.executable), help="interpreter that runs SeqTrack")
+    parser.add_argument("--save_dir", type=user_path, help="folder that holds checkpoints/ (default: as for testing)")
+    parser.add_argument(
+        "--ar_checkpoint", type=user_path, help="weights of Alpha-Refine; default: where its README says"
+    )
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--config", nargs="*", default=[], help="more experiments to make trackers of, boxes and _ar")
     parser.add_argument("--timeout", type=int, default=TIMEOUT, help=f"seconds for an answer (default: {TIMEOUT})")
@@ -55,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the workspace and say what to type."""
     args = parse_args(argv)
     lookup(STACKS, args.stack, "stack")
+    if args.timeout < 1:
+        raise InputError(f"--timeout {args.timeout}: expected seconds, at least 1")
     if not args.python.is_file():
         raise InputError(f"--python {args.python}: no such file")
     for path in (args.save_dir, args.ar_checkpoint):

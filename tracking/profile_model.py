@@ -23,15 +23,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.flops import Cost, count_cost
-from lib.models.seqtrack.precision import PRECISIONS
+from lib.models.seqtrack.precision import PRECISIONS, check_precision
 from lib.test.evaluation.trackers import TRACKERS
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.profiling import Latency, measure_latency, peak_memory
 from lib.test.tracker.engine import SeqTrackEngine
-from lib.utils.cli import run_script
-from lib.utils.errors import InputError
+from lib.utils.cli import check_ranges, run_script, user_path
+from lib.utils.device import resolve_device
 from lib.utils.files import write_text_atomic
 from lib.utils.registry import lookup
+
+LIMITS = {"batch_size": (1, 1024), "frames": (1, 100_000), "warm_up": (0, 10_000), "threads": (1, 1024)}
+"""Smallest and largest value of number flags."""
+ANNOUNCE_SECONDS = 60.0
+"""Duration of a measurement from which on it is announced."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--warm_up", type=int, default=3, help="how many frames come before (default: 3)")
     parser.add_argument("--threads", type=int, help="threads of PyTorch (default: its own choice)")
     parser.add_argument("--count_only", action="store_true", help="count, measure nothing")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file, too")
+    parser.add_argument("--json", type=user_path, help="write the numbers to this file, too")
     return parser.parse_args(argv)
 
 
@@ -55,11 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parse_args(argv)
     lookup(TRACKERS, args.script, "tracker")
-    for name in ("batch_size", "frames", "threads"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    if args.warm_up < 0:
-        raise InputError(f"--warm_up must not be negative, got {args.warm_up}")
+    check_ranges(args, LIMITS)
+    if not args.count_only:
+        check_precision(args.dtype, resolve_device(args.device))
     if args.threads:
         torch.set_num_threads(args.threads)
     cfg = load_config(args.config)
@@ -67,11 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         cost = count_cost(build_seqtrack(cfg))
     report = {"config": args.config, "cost": dataclasses.asdict(cost)}
     print("\n".join(cost_lines(args.config, cost)))
+    write_report(args.json, report)  # now, so that a wrong path shows before the measurement
     if not args.count_only:
         report["latency"] = measure(args, cfg)
-    if args.json is not None:
-        write_text_atomic(args.json, json.dumps(report, indent=2) + "\n")
+        write_report(args.json, report)
     return 0
+
+
+def write_report(path: Path | None, report: dict) -> None:
+    """Write the numbers to a file, if one was asked for."""
+    if path is not None:
+        write_text_atomic(path, json.dumps(report, indent=2) + "\n")
 
 
 def cost_lines(config: str, cost: Cost) -> list[str]:
@@ -89,7 +98,14 @@ def measure(args: argparse.Namespace, cfg) -> dict:
     """Measure, print the table, and return the numbers for the JSON file."""
     params = parameters_from_config(cfg, checkpoint=None, device=args.device, dtype=args.dtype)
     engine = SeqTrackEngine(dataclasses.replace(params, compile=args.compile))
-    stages = measure_latency(engine, batch_size=args.batch_size, frames=args.frames, warm_up=args.warm_up)
+    steps = args.frames + args.warm_up
+    stages = measure_latency(
+        engine,
+        batch_size=args.batch_size,
+        frames=args.frames,
+        warm_up=args.warm_up,
+        on_first=lambda seconds: announce(seconds, steps),
+    )
     memory = peak_memory(engine.device)
     machine = describe(engine.device)
     print(f"\n{machine}, {args.dtype}{', compiled' if args.compile else ''}, batch {args.batch_size}")
@@ -109,6 +125,12 @@ def measure(args: argparse.Namespace, cfg) -> dict:
         "frames_per_second": frames_per_second(stages["total"], args.batch_size),
         "peak_memory_bytes": memory,
     }
+
+
+def announce(seconds: float, steps: int) -> None:
+    """Say how long a long measurement will take, after its first step."""
+    if seconds * steps > ANNOUNCE_SECONDS:
+        print(f"measuring {steps} steps: about {seconds * steps / 60:.0f} min by the first one", flush=True)
 
 
 def frames_per_second(total: Latency, batch_size: int) -> float:

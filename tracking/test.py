@@ -3,12 +3,20 @@
 By hand it uses the processes of --threads; started by torchrun on one machine or many, all ranks share the work.
 """
 
-import argparse
-import logging
 import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
+
+import argparse
+import contextlib
+import logging
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,13 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
-from lib.test.evaluation.manifest import FolderClaim, describe_device, run_facts
+from lib.test.evaluation.manifest import FolderClaim, describe_device, identity, run_facts
 from lib.test.evaluation.results import ResultFolder, run_config, run_log_path
-from lib.test.evaluation.running import run_benchmark
+from lib.test.evaluation.running import load_sequences, run_benchmark
 from lib.test.evaluation.shared import Place, find_place
-from lib.test.evaluation.trackers import TRACKERS, tracker_recipe
-from lib.utils.cli import run_script
+from lib.test.evaluation.trackers import TRACKERS, TrackerRecipe, tracker_recipe
+from lib.utils.cli import check_ranges, run_script, user_path
 from lib.utils.errors import InputError
+from lib.utils.launch import read_launch
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
 
@@ -44,13 +53,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sequence", nargs="+", metavar="SEQ", help="only these sequences (names, or numbers from 0)")
     parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 or 1: this process (default: 0)")
     parser.add_argument("--batch_size", type=int, default=1, help="sequences a process tracks at once (default: 1)")
-    parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs (default: all)")
+    parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs; 0: CPU (default: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16, float16 or int8 (default: float32)")
     parser.add_argument("--compile", action="store_true", help="compile the network: a slow start, then faster frames")
-    parser.add_argument("--checkpoint", type=Path, help="weights (default: those of the experiment below save_dir)")
-    parser.add_argument("--data_dir", type=Path, help="folder of the data sets (default: ./data)")
-    parser.add_argument("--save_dir", type=Path, help="folder of checkpoints and results (default: .)")
+    parser.add_argument(
+        "--checkpoint", type=user_path, help="weights (default: those of the experiment below save_dir)"
+    )
+    parser.add_argument("--data_dir", type=user_path, help="folder of the data sets (default: ./data)")
+    parser.add_argument("--save_dir", type=user_path, help="folder of checkpoints and results (default: .)")
     parser.add_argument("--runid", "--run_id", type=int, help="number of this run, for several runs of one experiment")
     parser.add_argument("--float", dest="floats", action="store_true", help="also write boxes with their fractions")
     parser.add_argument("--overwrite", action="store_true", help="track again what has a result already")
@@ -58,11 +69,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+LIMITS = {"threads": (0, 1024), "batch_size": (1, 4096), "num_gpus": (0, 1024), "runid": (0, 999_999)}
+"""Smallest and largest value of number flags."""
+
+
 def worker_devices(device: str, threads: int, num_gpus: int | None, place: Place | None = None) -> list[str]:
-    """Device of each process of this rank; with several GPUs the processes of a machine take turns on them."""
-    if threads < 0 or (num_gpus is not None and num_gpus < 0):
-        raise InputError("--threads and --num_gpus must not be negative")
+    """Device of each process of this rank; with several GPUs the processes of a machine take turns on them.
+
+    Raises:
+        InputError: if a GPU is asked for together with ``--num_gpus 0``.
+    """
     processes = max(1, threads)
+    if num_gpus == 0:
+        if device not in ("auto", "cpu"):
+            raise InputError(f"--num_gpus 0 means the CPU, but --device is {device}")
+        return ["cpu"] * processes
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     gpus = gpus if num_gpus is None else min(gpus, num_gpus)
     local_rank, local_world = (place.local_rank, place.local_world) if place else (0, 1)
@@ -76,57 +97,72 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def make_recipe(args: argparse.Namespace, benchmark: str, save_dir: Path, device: str) -> tuple[TrackerRecipe, Any]:
+    """How to make the tracker, and its settings; workers get the checkpoint that was found here, whatever comes later.
+
+    Raises:
+        ConfigError, CheckpointError, InputError: if the tracker cannot be made.
+    """
+    flags = {"checkpoint": args.checkpoint, "dtype": args.dtype, "compile": args.compile or None}
+    recipe = tracker_recipe(args.tracker, args.config, benchmark, save_dir=save_dir, **flags)
+    params = recipe.parameters(device)
+    if checkpoint := getattr(params, "checkpoint", None):
+        recipe = replace(recipe, overrides={**recipe.overrides, "checkpoint": checkpoint})
+    return recipe, params
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Track a benchmark; return 1 if a sequence failed."""
     args = parse_args(argv)
     lookup(TRACKERS, args.tracker, "tracker")
-    if args.batch_size < 1 or (args.runid is not None and args.runid < 0):
-        raise InputError("--batch_size must be at least 1 and --runid at least 0")
+    check_ranges(args, LIMITS)
+    is_first = read_launch(os.environ).rank == 0
+    level = "DEBUG" if args.debug else "INFO" if is_first else "ERROR"  # one rank warns for all
+    setup_logging(level=level)
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
     benchmark = find_benchmark(args.dataset, paths)
     place = find_place()
     devices = worker_devices(args.device, 0 if args.debug else args.threads, args.num_gpus, place)
-    recipe = tracker_recipe(
-        args.tracker,
-        args.config,
-        benchmark.name,
-        checkpoint=args.checkpoint,
-        save_dir=paths.save_dir,
-        dtype=args.dtype,
-        compile=args.compile or None,
-    )
-    params = recipe.parameters(devices[0])  # a wrong name or a missing checkpoint shows before anything is written
-    sequences = benchmark.load(paths)
-    if args.sequence:
-        sequences = sequences.select(args.sequence)
+    recipe, params = make_recipe(args, benchmark.name, paths.save_dir, devices[0])
+    if is_first:
+        recipe.kind.check(params)  # a wrong name, dtype or checkpoint shows before anything is read or written
+    loaded = load_sequences(benchmark, paths, args.sequence)
     config = run_config(args.config, args.runid)
-    folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, floats=args.floats)
+    checkpoint = getattr(params, "checkpoint", None)
+    facts = {"config": args.config, "dtype": args.dtype, "device": describe_device(devices[0])}
+    facts |= {"batch_size": args.batch_size, "processes": len(devices) * place.world}
+    facts = run_facts(params, checkpoint, **facts)
+    folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, args.floats, benchmark.split)
+    folder = replace(folder, claim=identity(facts))
+    names = [*loaded.sequences.names, *loaded.unreadable]
+    claim = FolderClaim(folder, names, facts, overwrite=args.overwrite, benchmark=loaded.names) if is_first else None
     name, log_file = f"{args.tracker} {config} on {benchmark.name}", None
-    take = None
-    if place.rank == 0:
-        facts = {"config": args.config, "dtype": args.dtype, "device": describe_device(devices[0])}
-        facts |= {"batch_size": args.batch_size, "processes": len(devices) * place.world}
-        checkpoint = getattr(params, "checkpoint", None)
-        take = FolderClaim(folder, sequences, checkpoint, args.overwrite, run_facts(params, **facts)).take
+    if is_first:
         log_file = run_log_path(paths.save_dir, args.tracker, config, benchmark.name)
-    setup_logging(log_file, "DEBUG" if args.debug else "INFO" if place.rank == 0 else "WARNING")
-    logging.info("testing %s: %d sequences", name, len(sequences))
-    summary = run_benchmark(
-        sequences,
-        recipe,
-        folder,
-        devices=devices,
-        batch_size=args.batch_size,
-        overwrite=args.overwrite,
-        on_ready=take or (lambda: None),
-        place=place,
-    )
-    if place.rank == 0:
+    setup_logging(log_file, level)
+    logging.info("testing %s: %d sequences", name, len(names))
+    with claim or contextlib.nullcontext():
+        summary = run_benchmark(
+            loaded.sequences,
+            recipe,
+            folder,
+            devices=devices,
+            batch_size=args.batch_size,
+            overwrite=args.overwrite,
+            on_ready=claim.take if claim else lambda: None,
+            place=place,
+            unreadable=loaded.unreadable,
+        )
+    if is_first:
         print("\n".join([name, *summary.lines()]))
+        if checkpoint:
+            print(f"checkpoint: {checkpoint} (SHA-256 {facts['sha256'][:12]})")
         print(f"results: {folder.path}\nlog: {log_file}")
     return 1 if summary.failed else 0
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run_script(main))

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 from lib.config.paths import PROJECT_ROOT
 from lib.test.vot20.toolkit import Score, find_toolkit, read_scores, run_toolkit
 from lib.test.vot20.workspace import check_sequences, sequences_folder
-from lib.utils.cli import run_script, show
+from lib.utils.cli import run_script, show, user_path
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracker", nargs="+", help="names in trackers.ini")
     workspace = PROJECT_ROOT / "external" / "vot20" / "seqtrack"
-    parser.add_argument("--workspace_dir", type=Path, default=workspace, help="default: external/vot20/seqtrack")
+    parser.add_argument("--workspace_dir", type=user_path, default=workspace, help="default: external/vot20/seqtrack")
     parser.add_argument("--vot", help="environment that has the toolkit (default: $SEQTRACK_VOT, else this one)")
     parser.add_argument("--experiments", help="only these, separated by commas (baseline,realtime,unsupervised)")
     parser.add_argument("--force", action="store_true", help="run again what has results")

@@ -25,7 +25,7 @@ from lib.test.vot20.in_process import converse
 from lib.test.vot20.toolkit import find_toolkit, read_scores, run_toolkit
 from lib.test.vot20.trax_client import import_trax
 from lib.test.vot20.workspace import COMPAT, TrackerEntry, config_text, registry_text, write_workspace
-from lib.utils.cli import run_script, show
+from lib.utils.cli import run_script, show, user_path
 from lib.utils.errors import InputError, SeqTrackError
 
 NAME = "selftest"
@@ -37,14 +37,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("config", nargs="?", help="name of an experiment; default: a stand-in that needs no checkpoint")
     parser.add_argument("--masks", action="store_true", help="report masks (SeqTrack+AR)")
     parser.add_argument("--evaluate", action="store_true", help="run `vot evaluate` and `vot analysis` too")
-    parser.add_argument("--checkpoint", type=Path, help="weights of SeqTrack; default: those of the experiment")
-    parser.add_argument("--ar_checkpoint", type=Path, help="weights of Alpha-Refine; default: where its README says")
-    parser.add_argument("--save_dir", type=Path, help="folder that holds checkpoints/")
+    parser.add_argument("--checkpoint", type=user_path, help="weights of SeqTrack; default: those of the experiment")
+    parser.add_argument(
+        "--ar_checkpoint", type=user_path, help="weights of Alpha-Refine; default: where its README says"
+    )
+    parser.add_argument("--save_dir", type=user_path, help="folder that holds checkpoints/")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--vot", help="environment that has the toolkit (default: $SEQTRACK_VOT, else this one)")
     parser.add_argument("--sequences", type=int, default=2, help="rendered sequences (default: 2)")
     parser.add_argument("--frames", type=int, default=30, help="frames of each (default: 30)")
-    parser.add_argument("--workspace_dir", type=Path, help="keep the workspace here; default: a temporary folder")
+    parser.add_argument("--workspace_dir", type=user_path, help="keep the workspace here; default: a temporary folder")
     return parser.parse_args(argv)
 
 
@@ -100,10 +102,10 @@ class Advice:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """Turn an exception into a SeqTrackError with the advice."""
         if isinstance(error, SeqTrackError):
-            raise SeqTrackError(f"{error}\nWhat to do: {self.text}") from error
+            raise SeqTrackError(f"{error}; what to do: {self.text}") from error
         if isinstance(error, Exception):
             traceback.print_exception(error)
-            raise SeqTrackError(f"{type(error).__name__}: {error}\nWhat to do: {self.text}") from error
+            raise SeqTrackError(f"{type(error).__name__}: {error}; what to do: {self.text}") from error
 
 
 def make_workspace(args: argparse.Namespace, folder: Path, temporary: Path, compat: bool) -> TrackerEntry:

@@ -34,7 +34,14 @@ class Latency:
         return Latency(1000 * statistics.median(seconds), 1000 * float(np.quantile(seconds, 0.9)))
 
 
-def measure_latency(engine: SeqTrackEngine, *, batch_size: int, frames: int, warm_up: int) -> dict[str, Latency]:
+def measure_latency(
+    engine: SeqTrackEngine,
+    *,
+    batch_size: int,
+    frames: int,
+    warm_up: int,
+    on_first: Callable[[float], None] = lambda seconds: None,
+) -> dict[str, Latency]:
     """Track noise, frame after frame, and time the stages of a step.
 
     Args:
@@ -42,6 +49,7 @@ def measure_latency(engine: SeqTrackEngine, *, batch_size: int, frames: int, war
         batch_size: sequences at once.
         frames: how many steps to measure.
         warm_up: how many steps come before; the first may compile.
+        on_first: called after the first step with its duration in seconds.
 
     Returns:
         ``crop`` (cut, resize), ``encode`` (upload, normalise, encoder), ``decode`` (four words, transfer) and ``post``
@@ -52,12 +60,15 @@ def measure_latency(engine: SeqTrackEngine, *, batch_size: int, frames: int, war
     images = [np.random.RandomState(seed).randint(0, 256, (height, width, 3), np.uint8) for seed in range(batch_size)]
     seconds: dict[str, list[float]] = {}
     for number in range(-warm_up, frames):
+        begin = time.perf_counter()
         states = [engine.start(image, BOX_XYWH) for image in images]
         stages = _time_stages(engine, states, images)
         stages["total"] = _timed(engine.device, lambda states=states: engine.step(states, images))[1]
         if number >= 0:
             for name, value in stages.items():
                 seconds.setdefault(name, []).append(value)
+        if number == -warm_up:
+            on_first(time.perf_counter() - begin)
     return {name: Latency.of(values) for name, values in seconds.items()}
 
 

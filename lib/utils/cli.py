@@ -4,11 +4,11 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lib.utils.child import watch_given_parent
-from lib.utils.errors import SeqTrackError
+from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.text import printable
 
 
@@ -65,6 +65,18 @@ def user_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise argparse.ArgumentTypeError(f"{printable(text)}: {error}") from error
+
+
+def check_ranges(args: argparse.Namespace, limits: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse numbers of flags below their smallest or above their largest value; None means not given.
+
+    Raises:
+        InputError: naming the flag and its range.
+    """
+    for name, (lowest, highest) in limits.items():
+        value = getattr(args, name)
+        if value is not None and not lowest <= value <= highest:
+            raise InputError(f"--{name} must be from {lowest} to {highest}, got {printable(str(value), 30)}")
 
 
 def show(text: str) -> None:

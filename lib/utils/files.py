@@ -1,6 +1,7 @@
 """Writing files whole or not at all."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and move it there when the block ends without an error.
 
     The folder is made if it is missing. After an error nothing is left behind and an older ``path`` stays as it was.
-    The temporary name keeps the suffix of ``path``, since some writers choose the format by it.
+    The temporary name keeps the suffix of ``path``, since some writers choose the format by it. Its stem is short,
+    since that of ``path`` may be as long as the system allows, and ASCII, since OpenCV crashes at undecodable names.
 
     Raises:
         InputError: if ``path`` is a folder, a device or a pipe, which a file must not replace.
@@ -25,7 +27,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: exists and is not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    stem = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)[:40]
+    handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

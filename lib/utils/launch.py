@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch.distributed as dist
 
 from lib.utils.errors import InputError
+from lib.utils.text import printable
 
 
 def get_rank() -> int:
@@ -61,7 +62,10 @@ def read_launch(environment: Mapping[str, str], local_rank: int | None = None) -
         return Launch()
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
     if missing:
-        raise InputError(f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set: start with torchrun")
+        raise InputError(
+            f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set: start with torchrun, or unset WORLD_SIZE"
+        )
+    _number(environment, "MASTER_PORT", 0, highest=65535)
     rank = _number(environment, "RANK", 0)
     local_world_size = _number(environment, "LOCAL_WORLD_SIZE", 1, default=world_size)
     if "LOCAL_RANK" in environment or local_rank is None:
@@ -71,8 +75,13 @@ def read_launch(environment: Mapping[str, str], local_rank: int | None = None) -
     return Launch(rank, world_size, local_rank, local_world_size)
 
 
-def _number(environment: Mapping[str, str], name: str, lowest: int, default: int | None = None) -> int:
+def _number(
+    environment: Mapping[str, str], name: str, lowest: int, default: int | None = None, highest: int = 2**31 - 1
+) -> int:
     text = environment.get(name, "" if default is None else str(default))
-    if not text.isdecimal() or int(text) < lowest:
-        raise InputError(f"the environment variable {name} should be a number from {lowest} on, it is {text!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and lowest <= int(text) <= highest):
+        until = "on" if highest == 2**31 - 1 else f"to {highest}"
+        raise InputError(
+            f"the environment variable {name} should be a number from {lowest} {until}, it is {printable(repr(text))}"
+        )
     return int(text)

@@ -19,7 +19,19 @@ MESSAGE_LIMIT = 4000
 
 
 class _Formatter(logging.Formatter):
-    """Writes messages on one line, whatever names from outside they hold."""
+    """Writes messages on one line, whatever names from outside they hold.
+
+    Where they are asked for, a record's ``details`` (``extra={"details": ...}``), such as the traceback of an expected
+    failure, follow on lines of their own.
+    """
+
+    has_details = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        text = super().format(record)
+        details = getattr(record, "details", "")
+        return f"{text}\n{details.rstrip()}" if self.has_details and details else text
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format the line of a record; a traceback follows on lines of its own."""
@@ -61,9 +73,9 @@ def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> No
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
-    _add(_ConsoleHandler())
+    _add(_ConsoleHandler(), with_details=level == "DEBUG")
     if log_file is not None and is_main_process():
-        _add(_file_handler(log_file))
+        _add(_file_handler(log_file), with_details=True)
     if not is_main_process():
         warnings.simplefilter("ignore")  # of libraries: rank 0 gives them as well
     root.setLevel(level if is_main_process() else "ERROR")
@@ -73,7 +85,7 @@ def setup_logging(log_file: Path | str | None = None, level: str = "INFO") -> No
 def logging_to(log_file: Path | str) -> Iterator[None]:
     """Log to a file as well while the block runs."""
     handler = _file_handler(log_file)
-    _add(handler)
+    _add(handler, with_details=True)
     try:
         yield
     finally:
@@ -86,7 +98,9 @@ def _file_handler(log_file: Path | str) -> logging.Handler:
     return _FileHandler(log_file, encoding="utf-8")
 
 
-def _add(handler: logging.Handler) -> None:
+def _add(handler: logging.Handler, *, with_details: bool) -> None:
     rank = "" if is_main_process() else f" rank {get_rank()}:"
-    handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)s{rank} %(message)s", "%H:%M:%S"))
+    formatter = _Formatter(f"%(asctime)s %(levelname)s{rank} %(message)s", "%H:%M:%S")
+    formatter.has_details = with_details
+    handler.setFormatter(formatter)
     logging.getLogger().addHandler(handler)

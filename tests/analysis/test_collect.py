@@ -1,20 +1,22 @@
 """Runs, missing sequences, published results, and the cache."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lib.config.paths import bundled_checkpoint
 from lib.test.analysis import collect
 from lib.test.analysis.cache import ScoreCache, content_key
 from lib.test.analysis.collect import Scoring, score_results
 from lib.test.analysis.metrics import summarise
-from lib.test.analysis.sources import OwnResults, RawResults, parse_raw_results
+from lib.test.analysis.sources import OwnResults, RawResults, missing_sequences, parse_raw_results
 from lib.test.analysis.tables import format_csv, format_latex, format_text, score_table
 from lib.test.evaluation.data import Sequence, SequenceList
 from lib.test.evaluation.results import ResultFolder, run_config, split_run
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, InputError
 from tests.evaluation import fakes
 
 LENGTHS = {"a": 12, "b": 7}
@@ -51,7 +53,7 @@ def test_mean_and_deviation_of_runs(tmp_path: Path) -> None:
     expected = f"{np.mean(single):.2f} {{}} {np.std(single, ddof=1):.2f}"
     assert expected.format("±") in format_text(table)
     assert expected.format(r"$\pm$") in format_latex(table)
-    assert format_csv(table).splitlines()[0].endswith("AUC std,OP50 std,OP75 std,P std,NP std")
+    assert format_csv(table).splitlines()[0].endswith("AUC std,OP50 std,OP75 std,P std,NP std,weights")
 
 
 @pytest.mark.parametrize("layout", ["otb/{name}.txt", "{name}.txt", "{name}/{name}_001.txt"])
@@ -76,8 +78,16 @@ def test_mixed_delimiters_are_read_and_a_wrong_line_is_named(tmp_path: Path) -> 
     (tmp_path / "b.txt").write_text("\n".join([*lines[:2], "1,2,3", *lines[3:]]))
     with pytest.raises(DataError, match=r"b\.txt: line 3: expected 4 numbers"):
         score_results([source], one, Scoring(), label="x")
-    with pytest.raises(DataError, match="no such folder"):
-        parse_raw_results([str(tmp_path / "nowhere")], [])
+    for text in (str(tmp_path / "nowhere"), f"x={tmp_path / 'nowhere'}", "x=", "", "~nobody-here/x", "a\0b"):
+        with pytest.raises((DataError, InputError)) as caught:
+            parse_raw_results([text], [])
+        assert str(caught.value).count("\n") == 0
+    (odd := tmp_path / "lr=1").mkdir()
+    assert [(raw.label, raw.root) for raw in parse_raw_results([str(odd), f"={odd}", f"x={odd}"], [])] == [
+        ("lr=1", odd),
+        ("lr=1", odd),
+        ("x", odd),
+    ]
 
 
 def test_the_cache_gives_equal_scores_without_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +120,112 @@ def test_a_damaged_cache_is_ignored(tmp_path: Path) -> None:
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(path.read_bytes()[:100])
     assert score_results([source], SEQUENCES, Scoring(), label="x", cache=cache).summary == first.summary
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nan,nan,nan,nan", "line 5: expected 4 finite numbers"),
+        ("inf,1,1,1", "line 5: expected 4 finite numbers"),
+        ("1e400,1,1,1", "line 5: expected 4 finite numbers"),
+        ("1,1,-2,1", "line 5: expected a size of at least 0"),
+        ("1,1,1e300,1", r"line 5: .* numbers up to 1e\+09"),
+        ("-2e9,1,1,1", r"line 5: .* numbers up to 1e\+09"),
+        ("1,1,1", "line 5: expected 4 numbers"),
+        ("=1+1,1,1,1", "line 5: expected 4 numbers"),
+        ("\x00" * 9, ".*line 5"),
+        ("9" * 9999 + "x", "line 5: expected 4 numbers"),
+        ("\ud800", ".*not a .*text file"),
+    ],
+)
+def test_a_line_that_is_no_box_is_named_with_its_file(tmp_path: Path, text: str, message: str) -> None:
+    source, one = write(tmp_path, "cfg", 2), SEQUENCES.select(["b"])
+    lines = source.file(one[0]).read_text().splitlines()
+    content = "\n".join([*lines[:4], text, *lines[5:]]) + "\n"
+    source.file(one[0]).write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(DataError, match=rf"b\.txt: {message}") as caught:
+        score_results([source], one, Scoring(), label="x")
+    assert len(str(caught.value)) < 1100 and "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_and_old_line_ends_are_read(tmp_path: Path) -> None:
+    source, one = write(tmp_path, "cfg", 2), SEQUENCES.select(["b"])
+    expected = score_results([source], one, Scoring(), label="x").summary
+    path = source.file(one[0])
+    rows = path.read_bytes().splitlines()
+    for end in (b"\n", b"\r\n", b"\r"):
+        path.write_bytes(b"\xef\xbb\xbf" + end.join([*rows, b""]))
+        assert score_results([source], one, Scoring(), label="x").summary == expected
+        assert missing_sequences(source, one) == []
+
+
+def test_an_unreadable_result_is_no_missing_one(tmp_path: Path) -> None:
+    source, path = write(tmp_path, "cfg", 2), write(tmp_path, "cfg", 2).file(SEQUENCES[0])
+    path.unlink()
+    assert missing_sequences(source, SEQUENCES) == ["a"]
+    path.symlink_to(path)  # a loop
+    with pytest.raises(DataError, match=r"a\.txt: cannot read the result"):
+        missing_sequences(source, SEQUENCES)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"a\.txt: cannot read the result"):
+        missing_sequences(source, SEQUENCES)
+
+
+@pytest.mark.parametrize("name", ["A.txt", "B_.txt", "b-.txt"])
+def test_a_result_of_nearly_the_right_name_is_suggested(tmp_path: Path, name: str) -> None:
+    source = write(tmp_path, "cfg", 2)
+    wanted = source.file(SEQUENCES[0 if name == "A.txt" else 1])
+    wanted.rename(wanted.with_name(name))
+    with pytest.raises(DataError, match=rf"{wanted.name} \({name} is there"):
+        score_results([source], SEQUENCES, Scoring(), label="x")
+
+
+def test_warnings_are_said_on_cached_runs_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source, cache = write(tmp_path, "cfg", 2), ScoreCache(tmp_path / "cache")
+    path = source.file(SEQUENCES[0])
+    path.write_text(path.read_text() + "1\t2\t3\t4\n")
+    for run in (1, 2):
+        score_results([source], SEQUENCES, Scoring(), label="x", cache=cache)
+        assert sum("13 boxes for 12 frames" in record.getMessage() for record in caplog.records) == run
+
+
+def test_absent_frames_of_own_videos_do_not_count_under_got10k() -> None:
+    truth = np.tile([10.0, 10, 20, 20], (4, 1))
+    visible = np.array([True, True, False, False])
+    own = Sequence("v", list("abcd"), "my_videos", truth, target_visible=visible)
+    assert Scoring("got10k").score(own, truth).valid.tolist() == [False, True, False, False]
+    published = Sequence("v", list("abcd"), "lasot", truth, target_visible=visible)
+    assert Scoring("got10k").score(published, truth).valid.tolist() == [False, True, True, True]  # as before
+
+
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        (None, "weights unknown"),
+        ("", "weights unknown"),
+        ("[1]", "weights unknown"),
+        ("[" * 100_000, "weights unknown"),
+        ("\x00\xff", "weights unknown"),
+        ('{"checkpoint": 5, "sha256": [1]}', "weights unknown"),
+        ('{"checkpoint": "None", "sha256": ""}', "weights unknown"),
+        ('{"checkpoint": "/a/x.pth", "sha256": "zz"}', "weights unknown"),
+        (
+            json.dumps({"checkpoint": "/a/x\x1b[31m.pth", "sha256": "0123456789ab" + "c" * 52}),
+            r"x\x1b[31m.pth (SHA-256 0123456789ab)",
+        ),
+        (
+            json.dumps({"checkpoint": str(bundled_checkpoint("seqtrack_demo")), "sha256": "a" * 64}),
+            "bundled weights seqtrack_demo.pth.tar (SHA-256 aaaaaaaaaaaa)",
+        ),
+    ],
+)
+def test_a_caption_names_the_checkpoint(tmp_path: Path, manifest: str | None, expected: str) -> None:
+    source = write(tmp_path, "cfg", 2)
+    if manifest is not None:
+        source.folder.manifest_path.write_text(manifest, encoding="latin-1")
+    tracker = score_results([source], SEQUENCES, Scoring(), label="cfg")
+    assert format_text(score_table([tracker], "title", {})).splitlines()[1] == f"cfg: {expected}"
 
 
 def test_old_cache_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
 """tracking/analysis_results.py on fabricated results."""
 
 import csv
+import json
+import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import numpy as np
 import pytest
 
 import tracking.analysis_results as script
-from lib.test.analysis import plots, report
+from lib.test.analysis import playback, plots, report
 from lib.test.evaluation import SequenceList
+from lib.test.evaluation.data import Sequence
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
 
@@ -94,6 +98,13 @@ def test_printed_format_and_output_dir(world: Path, capsys: pytest.CaptureFixtur
     assert not (world / "test" / "result_plots").exists()
 
 
+def test_a_tilde_is_the_home_folder(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(world))
+    command = ["--no_plots", "--data_dir", "~/data", "--save_dir", "~", "--output_dir", "~/out"]
+    assert script.main(command) == 0
+    assert (world / "out" / "scores.csv").is_file()
+
+
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -119,7 +130,7 @@ def test_a_missing_result_is_named_and_never_a_score(
     [
         ("1\t2\t3\t4\n", "1 boxes for 6 frames; the result is incomplete"),
         ("1\t2\t3\n" * 6, "line 1: expected 4 numbers"),
-        ("1\t2\t3\t4\n" * 5 + "nan\tnan\tnan\tnan\n", "NaN or a negative size in row 6"),
+        ("1\t2\t3\t4\n" * 5 + "nan\tnan\tnan\tnan\n", "line 6: expected 4 finite numbers"),
         ("", "0 boxes for 6 frames"),
     ],
 )
@@ -243,6 +254,11 @@ def test_published_results_beside_ours(world: Path) -> None:
     assert run(world, *command) == 0
     assert [row["tracker"] for row in rows(world)] == ["their_b256"]
     assert run(world, "--results", str(raw.parent)) == 2  # which benchmark?
+    other = world / "other" / "their_b256"
+    shutil.copytree(raw.parent, other)
+    assert run(world, *command, str(other), f"good={other}", "--config", "good") == 0
+    names = [row["tracker"] for row in rows(world)]  # never averaged as if they were runs of one tracker
+    assert sorted(names) == ["good", "good (raw)", "their_b256", "their_b256 (raw)"]
 
 
 def test_boxes_with_fractions(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,6 +275,130 @@ def test_playback(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     while (read := video.read())[0]:
         frames.append(read[1])
     assert len(frames) == 9
-    assert frames[0].shape == (48, 64, 3)
-    assert np.ptp(frames[4].astype(int)) > 60  # the frames themselves are plain grey
+    assert frames[0].shape[0] >= 48 and frames[0].shape[1] > 64  # the legend is beside the frame
+    assert np.ptp(frames[4][:48, :64].astype(int)) > 60  # the frames themselves are plain gray
     assert run(world, "--dataset", "got10k_val", "--playback", "nope") == 2
+
+
+def test_the_target_is_seen_below_twelve_trackers_and_their_legend(tmp_path: Path) -> None:
+    truth = np.tile([60.0, 40.0, 40.0, 30.0], (3, 1))
+    frames = [tmp_path / f"{index}.png" for index in range(3)]
+    for path in frames:
+        cv2.imwrite(str(path), np.full((120, 160, 3), 90, np.uint8))
+    sequence = Sequence("s", list(map(str, frames)), "mine", truth)
+    boxes = {f"tracker {index}": truth[0] + [0, 0, index, index] for index in range(12)}
+    drawn = playback.draw_frame(sequence.read_frame(0), sequence, boxes, 0)
+    assert (drawn[45:65, 65:95] == 90).all()  # nothing but the boxes
+    exact = playback.draw_frame(sequence.read_frame(0), sequence, {"tracker 0": truth[0]}, 0)
+    color = tuple(int(plots.COLORS[0][start : start + 2], 16) for start in (1, 3, 5))
+    assert tuple(exact[40, 80]) == color  # the tracker above the ground truth ...
+    assert (exact[38:43, 80] == 255).all(axis=1).any()  # ... which is still seen around it
+    for color, _ in plots.line_styles(boxes).values():  # nothing dark on black, pale on white
+        brightness = sum(int(color[start : start + 2], 16) for start in (1, 3, 5))
+        assert 100 < brightness < 600
+    playback.write_playback(sequence, {label: np.tile(box, (3, 1)) for label, box in boxes.items()}, tmp_path / "v.mp4")
+    ok, frame = cv2.VideoCapture(str(tmp_path / "v.mp4")).read()
+    assert ok and frame.shape[1] > 260 and frame.shape[0] > 12 * 12
+    assert np.abs(frame[45:65, 65:95].astype(int) - 90).max() < 25
+
+
+def test_huge_boxes_are_played_back_in_time(tmp_path: Path) -> None:
+    image = np.full((48, 64, 3), 90, np.uint8)
+    sequence = Sequence("s", ["a"], "mine", np.array([[1.0, 2, 3, 4]]))
+    labels = [f"t{index}" for index in range(20)]  # some of them dashed
+    boxes = {label: np.array([-9e8, -9e8, 1.8e9, 1.8e9]) for label in labels}
+    start = time.monotonic()
+    playback.draw_frame(image, sequence, boxes, 0)
+    assert time.monotonic() - start < 1
+
+
+def test_results_on_own_videos_are_not_left_out_in_silence(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results_folder(world, "good").with_name("my_videos").mkdir()
+    fakes.write_results(results_folder(world, "good").with_name("my_videos"), [("a", np.ones((3, 4)))])
+    assert run(world, "--no_plots") == 0
+    captured = capsys.readouterr()
+    assert "AUC" in captured.out
+    assert "left out" in captured.err and "my_videos" in captured.err and "folder:<path>" in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_twelve_trackers_fit_a_terminal(
+    world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        write_results(world, f"seqtrack_b256_ablation_{number:02d}", 0.3 * number)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run(world, "--no_plots", "--per_sequence") == 0
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines() if "|" in line) <= 100
+    assert len(rows(world, "per_sequence")[0]) > 12 + 1  # all in one row of the CSV file
+
+
+@pytest.mark.parametrize("kind", ["file", "loop", "long"])
+def test_an_output_folder_that_cannot_be_written_is_one_line(
+    world: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    place = world / ("x" * 300 if kind == "long" else "out")
+    if kind == "file":
+        place.write_text("keep")
+    elif kind == "loop":
+        place.symlink_to(place)
+    for flags in (["--output_dir", str(place)], ["--playback", "0", "--output_dir", str(place)]):
+        assert run(world, "--dataset", "got10k_val", *flags) == 2
+        errors = capsys.readouterr().err
+        assert errors.count("\n") == 1 and ": error: " in errors and place.name[:40] in errors
+    if kind == "file":
+        assert place.read_text() == "keep"
+
+
+def test_the_caption_names_the_checkpoint_of_the_split(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, digit in (("val", "a"), ("test", "b")):
+        manifest = {"checkpoint": f"/x/{split}.pth.tar", "sha256": digit * 64}
+        (results_folder(world, "good") / f"manifest-{split}.json").write_text(json.dumps(manifest))
+    assert run(world, "--no_plots") == 0
+    assert "good: val.pth.tar (SHA-256 aaaaaaaaaaaa)\nbad: weights unknown" in capsys.readouterr().out
+    assert [row["weights"] for row in rows(world)] == ["val.pth.tar (SHA-256 aaaaaaaaaaaa)", "weights unknown"]
+
+
+def test_hidden_folders_are_no_results(world: Path) -> None:
+    shutil.copytree(results_folder(world, "good"), results_folder(world, ".ipynb_checkpoints"))
+    shutil.copytree(results_folder(world, "good"), results_folder(world, "x", tracker=".Trashes"))
+    assert run(world, "--no_plots") == 0
+    assert [row["tracker"] for row in rows(world)] == ["good", "bad"]
+
+
+def test_two_datasets_of_one_name_do_not_overwrite_each_other(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for parent in ("x", "y"):
+        (world / parent / "mine").mkdir(parents=True)
+    folders = [f"folder:{world / parent / 'mine'}" for parent in ("x", "y")]
+    assert run(world, "--dataset", *folders) == 2
+    assert "both would be written to" in one_line(capsys)
+
+
+def test_a_bad_sequence_does_not_keep_the_others_from_being_played_back(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = LENGTHS
+    (results_folder(world, "good") / f"{bad}.txt").write_text("1\t2\n")
+    assert run(world, "--dataset", "got10k_val", "--playback", bad, good) == 2
+    captured = capsys.readouterr()
+    assert f"{good}.mp4" in captured.out and f"{bad}.txt: line 1: expected 4 numbers" in captured.err
+
+
+def test_a_missing_result_of_nearly_the_right_name_is_said_when_it_is_left_out(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results_folder(world, "good") / "GOT-10k_Val_000002.txt"
+    path.rename(path.with_name("got10k_val_000002.txt"))
+    assert run(world, "--no_plots", "--allow-missing") == 0
+    captured = capsys.readouterr()
+    assert "good lacks 1" in captured.out
+    assert captured.err.count("\n") == 1 and "got10k_val_000002.txt is there" in captured.err
+
+
+def test_one_benchmark_without_results_does_not_keep_the_others_from_being_shown(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, "--no_plots", "--dataset", "synthetic", "got10k_val") == 2
+    captured = capsys.readouterr()
+    assert "AUC" in captured.out and "no results on synthetic" in captured.err

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from lib.config.paths import PROJECT_ROOT
-from lib.utils.errors import ConfigError, InputError
+from lib.utils.cli import run_script
+from lib.utils.errors import ConfigError
+from tracking import profile_model as script
 from tracking.profile_model import main
 
 
@@ -42,8 +44,37 @@ def test_latency_table_and_json(tiny_yaml, tmp_path, capsys, monkeypatch, dtype)
     assert f"{latency['milliseconds']['encode']['median']:.2f}" in printed
 
 
-def test_mistakes_are_refused(tiny_yaml):
-    with pytest.raises(InputError, match="--batch_size must be at least 1"):
-        main(["--config", str(tiny_yaml), "--batch_size", "0"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch_size", "0"], "--batch_size must be from 1"),
+        (["--batch_size", "1000000000"], "--batch_size must be from 1 to 1024"),
+        (["--frames", "9" * 1000], "--frames must be from 1 to 100000"),
+        (["--warm_up", "-1"], "--warm_up must be from 0"),
+        (["--threads", "1000000000"], "--threads must be from 1"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--json", "."], "."),
+    ],
+)
+def test_mistakes_are_refused_before_anything_is_measured(tiny_yaml, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script, "measure", lambda *_: pytest.fail("it measures"))
+    assert run_script(lambda: main(["--config", str(tiny_yaml), *arguments])) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert len(error) < 300
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_an_unknown_tracker_is_refused():
     with pytest.raises(ConfigError, match="unknown tracker 'seqtrak'"):
         main(["--script", "seqtrak"])
+
+
+def test_a_long_measurement_is_announced(capsys):
+    script.announce(0.5, 100)
+    assert capsys.readouterr().out == ""
+    script.announce(0.5, 1000)
+    assert capsys.readouterr().out == "measuring 1000 steps: about 8 min by the first one\n"

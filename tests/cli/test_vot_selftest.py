@@ -41,7 +41,7 @@ def test_a_tracker_that_fails_here_says_so(
         raise ValueError("a bug of ours")
 
     monkeypatch.setattr("lib.test.tracker.seqtrack.SeqTrackTracker.track", crash)
-    with pytest.raises(SeqTrackError, match=r"ValueError: a bug of ours\nWhat to do: the tracker itself fails"):
+    with pytest.raises(SeqTrackError, match=r"ValueError: a bug of ours; what to do: the tracker itself fails"):
         vot_selftest.main(["--frames", "6", "--sequences", "1", "--device", "cpu"])
     assert "in crash" in capsys.readouterr().err
 

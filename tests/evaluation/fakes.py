@@ -13,7 +13,7 @@ import numpy as np
 from lib.utils.errors import CheckpointError
 from lib.utils.image_io import write_image
 
-GREY, FAILING, DEADLY, SLOW, NAN = 90, 10, 200, 150, 240
+GREY, FAILING, DEADLY, SLOW, NAN, STOPPED, HANGING = 90, 10, 200, 150, 240, 30, 50
 """Brightness of a frame, by which the fake tracker knows what it is supposed to do."""
 
 
@@ -52,6 +52,10 @@ class FakeTracker:
             raise ValueError("the fake tracker was told to fail")
         if abs(brightness - DEADLY) < 5:
             os.kill(os.getpid(), signal.SIGKILL)
+        if abs(brightness - STOPPED) < 5:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if abs(brightness - HANGING) < 5:
+            time.sleep(1000)
         if abs(brightness - SLOW) < 5:
             time.sleep(0.1)
         if abs(brightness - NAN) < 5:

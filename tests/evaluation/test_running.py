@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,15 @@ import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
-from lib.test.evaluation import SequenceList, get_dataset
+from lib.test.evaluation import SequenceList, get_dataset, pool
 from lib.test.evaluation.loop import Assignment, SequenceRunner
-from lib.test.evaluation.manifest import FolderClaim, read_manifest
+from lib.test.evaluation.manifest import FolderClaim, read_manifest, run_facts
 from lib.test.evaluation.pool import available_cores
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
 from lib.utils.errors import InputError, SeqTrackError
 from tests.evaluation import fakes
+from tests.evaluation.test_disasters import children
 
 LENGTHS = {"short": 2, "one": 1, "long": 6, "middle": 4}
 
@@ -87,7 +89,8 @@ def test_a_failing_sequence_is_listed_and_the_others_go_on(
     assert errors["middle"] == "ValueError: the fake tracker was told to fail"
     assert "00000003.jpg" in errors["long"]
     assert "frame 1" in errors["short"]
-    assert "in track" in caplog.text  # the traceback
+    assert "Traceback" not in caplog.text
+    assert any("in track" in getattr(record, "details", "") for record in caplog.records)  # for the log file
     assert folder.sequences() == ["one"]
     assert [line for line in summary.lines() if line.startswith("FAILED middle")]
 
@@ -112,6 +115,31 @@ def test_a_dead_worker_is_named_and_its_sequence_tried_once_more(
     assert "goes back to the queue" in caplog.text
     assert folder.sequences() == ["middle", "one", "short"]  # also what died with it in one batch
     assert len(summary.outcomes) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("brightness", "limit", "reason"),
+    [(fakes.STOPPED, "SILENCE_SECONDS", "no heartbeat for 8 s"), (fakes.HANGING, "STUCK_SECONDS", "no frame for 8 s")],
+)
+def test_a_worker_that_was_stopped_or_hangs_is_killed(
+    tmp_path: Path,
+    folder: ResultFolder,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    brightness: int,
+    limit: str,
+    reason: str,
+) -> None:
+    sequences = benchmark(tmp_path, {"long": brightness})
+    monkeypatch.setattr(pool, limit, 8.0)  # a worker of a busy machine takes seconds to start
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu", "cpu"])
+    (failed,) = summary.failed
+    assert failed.sequence == "long"
+    assert reason in failed.error
+    assert caplog.text.count(reason) >= 2  # it was tried twice
+    assert "sequence long goes back to the queue" in caplog.text
+    assert folder.sequences() == ["middle", "one", "short"]
 
 
 def test_a_mistake_of_the_user_stops_the_workers(tmp_path: Path, folder: ResultFolder) -> None:
@@ -148,30 +176,55 @@ if __name__ == "__main__":
 """
 
 
+def start_slow_run(root: Path, devices: list[str]) -> subprocess.Popen:
+    script = root / "slow_run.py"
+    script.write_text(textwrap.dedent(SLOW_RUN))
+    return subprocess.Popen(
+        [sys.executable, str(script), str(root), *devices],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
 def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, devices: list[str]) -> None:
     lengths = {"quick": 100, "slow": 99, "slower": 98}  # the quick one is done while the others last ten seconds
     brightness = {"slow": fakes.SLOW, "slower": fakes.SLOW}
     fakes.write_got10k(tmp_path / "data" / "got10k", lengths, brightness=brightness)
-    script = tmp_path / "slow_run.py"
-    script.write_text(textwrap.dedent(SLOW_RUN))
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path), *devices],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while not folder.boxes_path("quick").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start_slow_run(tmp_path, devices)
+    wait_for(folder.boxes_path("quick").exists)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
+    began = time.monotonic()
     _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - began < 5  # 3 s, and what a busy machine adds
+    assert "interrupted: 2 of 3 sequences have no result yet" in errors
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert sorted(path.name for path in folder.path.iterdir()) == ["quick.txt", "quick_time.txt"]
     assert folder.is_complete("quick", 100)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
+def test_workers_end_with_their_parent(tmp_path: Path, folder: ResultFolder) -> None:
+    brightness = {"slow": fakes.SLOW, "slower": fakes.SLOW}
+    fakes.write_got10k(tmp_path / "data" / "got10k", {"quick": 100, "slow": 99, "slower": 98}, brightness=brightness)
+    process = start_slow_run(tmp_path, ["cpu", "cpu"])
+    wait_for(folder.boxes_path("quick").exists)
+    workers = children(process.pid)
+    assert len(workers) == 2
+    process.kill()
+    process.communicate(timeout=30)
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=8)
 
 
 def test_results_of_other_weights_are_never_reused(tmp_path: Path, folder: ResultFolder) -> None:
@@ -179,18 +232,24 @@ def test_results_of_other_weights_are_never_reused(tmp_path: Path, folder: Resul
     old, new = tmp_path / "old.pth.tar", tmp_path / "new.pth.tar"
     old.write_bytes(b"old")
     new.write_bytes(b"new")
-    claim = FolderClaim(folder, sequences, old)
+
+    def claim(checkpoint: Path, names: Iterable[str] = LENGTHS, **options: bool) -> FolderClaim:
+        return FolderClaim(folder, list(names), run_facts({}, checkpoint), benchmark=list(LENGTHS), **options)
+
+    first = claim(old)
     assert not folder.path.exists()
-    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], on_ready=claim.take)
-    FolderClaim(folder, sequences, old)  # the same weights go on
+    with first:
+        run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], on_ready=first.take)
+    claim(old)  # the same weights go on
     with pytest.raises(InputError, match=r"made with other weights \(.*old\.pth\.tar\); use --overwrite"):
-        FolderClaim(folder, sequences, new)
-    with pytest.raises(InputError, match="1 results"):  # the others would stay
-        FolderClaim(folder, sequences.select(["long", "middle", "one"]), new, overwrite=True)
+        claim(new)
+    with pytest.raises(InputError, match=r"1 results .*use --overwrite without --sequence"):  # the others would stay
+        claim(new, ["long", "middle", "one"], overwrite=True)
     assert read_manifest(folder)["checkpoint"] == str(old)
-    claim = FolderClaim(folder, sequences, new, overwrite=True)
+    second = claim(new, overwrite=True)
     assert set(folder.sequences()) == set(LENGTHS)
-    claim.take()
+    with second:
+        second.take()
     assert folder.sequences() == []
     assert read_manifest(folder)["checkpoint"] == str(new)
 
@@ -202,7 +261,7 @@ def test_overwriting_with_broken_weights_touches_nothing(
     sequences = benchmark(tmp_path)
     run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
     before = contents(folder)
-    claim = FolderClaim(folder, sequences, None, overwrite=True)
+    claim = FolderClaim(folder, sequences.names, run_facts({}), overwrite=True)
     with pytest.raises(SeqTrackError, match="truncated"):
         run_benchmark(sequences, fakes.make_broken, folder, devices=devices, overwrite=True, on_ready=claim.take)
     assert contents(folder) == before

@@ -5,7 +5,7 @@ import pytest
 from lib.test.evaluation import shared
 from lib.test.evaluation.loop import Outcome
 from lib.test.evaluation.shared import MemoryStore, News, Place, SharedQueue, Ticket, decide, find_place
-from lib.utils.errors import SeqTrackError
+from lib.utils.errors import InputError, SeqTrackError
 
 
 def make_store(kind: str):
@@ -69,5 +69,30 @@ def test_alone_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     assert find_place().world == 1
-    monkeypatch.setenv("WORLD_SIZE", "4")  # of a cluster, say, whose job this process is alone in
+    monkeypatch.setenv("WORLD_SIZE", "1")
     assert find_place().world == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("RANK", None, "WORLD_SIZE is 2 but RANK not set"),  # four lone processes would write one folder
+        ("WORLD_SIZE", "x", "WORLD_SIZE should be a number"),
+        ("WORLD_SIZE", "9" * 5000, "WORLD_SIZE should be a number"),
+        ("RANK", "-1", "RANK should be a number"),
+        ("RANK", "2", "RANK is 2 but WORLD_SIZE is 2"),
+        ("LOCAL_RANK", "one", "LOCAL_RANK should be a number"),
+        ("MASTER_PORT", "x", "MASTER_PORT should be a number"),
+        ("MASTER_PORT", "65536", "MASTER_PORT should be a number from 0 to 65535"),
+    ],
+)
+def test_a_wrong_launch_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None, message: str
+) -> None:
+    right = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, content in (right | {variable: value}).items():
+        monkeypatch.delenv(name, raising=False)
+        if content is not None:
+            monkeypatch.setenv(name, content)
+    with pytest.raises(InputError, match=message):
+        find_place()

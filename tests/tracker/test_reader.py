@@ -58,20 +58,27 @@ def test_batches_are_filled_up_and_cut_without_a_trace(monkeypatch, count):
 
 
 @torch.inference_mode()
-def test_a_compiler_that_fails_is_reported_once_and_left_out(monkeypatch, caplog):
+def test_a_compiler_that_fails_is_tried_once_for_all_batch_sizes(monkeypatch, caplog):
+    attempts = []
+
     def broken(step):
         def run(templates, crops):
+            attempts.append(len(crops))
             raise RuntimeError("no C++ compiler\nlong story")
 
         return run
 
     monkeypatch.setattr(reader_module, "compile_step", broken)
     engine = fakes.make_engine()
-    templates, crops = inputs(engine, 2)
-    fast = make_reader(engine, compile=True)
+    fast, sizes = make_reader(engine, compile=True), []
+    step = fast.step
+    monkeypatch.setattr(fast, "step", lambda templates, crops: sizes.append(len(crops)) or step(templates, crops))
     with caplog.at_level(logging.WARNING):
-        for _ in range(3):
+        for count in (3, 3, 5, 1):
+            templates, crops = inputs(engine, count)
             assert torch.equal(fast(templates, crops)[0], make_reader(engine)(templates, crops)[0])
+    assert attempts == [4]
+    assert sizes == [4, 3, 5, 1]  # from then on nothing is filled up
     assert [record.getMessage() for record in caplog.records] == [
         "tracking without compile: RuntimeError: no C++ compiler"
     ]

@@ -40,6 +40,14 @@ def test_only_files_are_replaced(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
 
 
+@pytest.mark.parametrize("name", ["x" * 250 + ".mp4", os.fsdecode(b"\xff\xfe.mp4"), "new\nline.mp4", ".mp4"])
+def test_the_temporary_name_is_short_and_ascii_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+    with atomic_path(tmp_path / name) as temporary:
+        assert temporary.name.isascii() and len(temporary.name) < 70 and temporary.name[0] == "."
+        temporary.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_sample_rng_is_a_function_of_its_arguments() -> None:
     def draw(rng: SampleRng) -> tuple:
         return rng.python.random(), rng.numpy.rand(), torch.rand(1, generator=rng.torch).item()

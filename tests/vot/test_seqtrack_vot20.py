@@ -32,6 +32,35 @@ def test_a_frame_before_the_start_is_refused(frames: list[Path]) -> None:
         VotTracker(StillTracker()).serve(ScriptedSession([Request("frame", frames[0])]))
 
 
+@pytest.mark.parametrize("region", [[200.0, 1.0, 3.0, 4.0], [-9.0, 1.0, 3.0, 4.0], [1.0, 1.0, 0.0, 4.0], [0.0] * 4])
+def test_an_anchor_without_target_is_lost_and_does_not_end_the_evaluation(frames: list[Path], region) -> None:
+    good = [1.0, 2.0, 3.0, 4.0]
+    requests = [Request("initialize", frames[0], region), Request("frame", frames[1])]
+    requests += [Request("initialize", frames[0], good), Request("frame", frames[1])]
+    session = ScriptedSession(requests)
+    assert VotTracker(StillTracker()).serve(session) == 2
+    assert session.answers == [(region, None), ([0, 0, 0, 0], 0.0), (good, None), (good, 12.5)]
+
+
+def test_an_empty_mask_as_anchor_is_lost_too(frames: list[Path]) -> None:
+    session = ScriptedSession([Request("initialize", frames[0], np.zeros((9, 7))), Request("frame", frames[1])])
+    VotTracker(StillTracker(), TransposedSegmenter()).serve(session)
+    assert [answer.shape for answer in session.answers] == [(HEIGHT, WIDTH)] * 2
+    assert not any(answer.any() for answer in session.answers)
+
+
+def test_a_region_that_is_no_box_is_one_error_to_the_toolkit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frames: list[Path], tmp_path: Path
+) -> None:
+    config, checkpoint = rehearsal.write_stand_in_tracker(tmp_path)
+    tracker = run_tracker.load(config, checkpoint=checkpoint, device="cpu")
+    for region in ([float("nan")] * 4, [0.0, 0.0, float("inf"), 5.0]):
+        session = ScriptedSession([Request("initialize", frames[0], region)])
+        assert run_with(monkeypatch, tracker, session) == 2
+        assert "four finite numbers" in session.reason
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_exit_codes_and_what_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frames: list[Path]
 ) -> None:

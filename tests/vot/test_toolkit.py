@@ -1,5 +1,6 @@
 """Finding a toolkit and judging how it went, with programs that play the toolkit."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from lib.test.vot20.toolkit import Toolkit, find_toolkit, read_scores, run_toolkit
+from lib.utils.cli import run_script
 from lib.utils.errors import DataError, InputError, SeqTrackError
+from tracking import vot_evaluate
 
 
 def program(path: Path, text: str) -> Path:
@@ -98,3 +101,45 @@ def test_scores(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DataError, match=r"a\.json"):
             read_scores(path)
+
+
+def test_no_module_of_a_shared_or_working_folder_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ``json.py`` of anybody in the folder for temporary files, or in the workspace, must not run."""
+    canary = tmp_path / "canary"
+    for name in ("json", "os", "importlib", "vot"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with contextlib.suppress(InputError):
+        find_toolkit(sys.executable)
+    if sys.version_info >= (3, 11):
+        with pytest.raises(SeqTrackError, match="`vot evaluate` failed"):
+            run_toolkit(Toolkit(Path(sys.executable), "0.7.4", tmp_path), "evaluate", ["--nonsense"], tmp_path)
+    assert not canary.exists()
+    assert not list(tmp_path.glob("seqtrack-vot-*"))
+
+
+@pytest.mark.parametrize("answer", ["5", "[1]", "{}", "null", '{"found": 1}', "[" * 100_000])
+def test_an_interpreter_that_answers_nonsense_is_named(tmp_path: Path, answer: str) -> None:
+    (tmp_path / "answer").write_text(answer)
+    with pytest.raises(InputError, match=r"python: cannot ask for the VOT toolkit"):
+        find_toolkit(program(tmp_path / "python", f"cat {tmp_path / 'answer'}"))
+
+
+def test_a_file_that_cannot_be_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path, mode in ((tmp_path / "vot", 0o644), (tmp_path / "python", 0o644)):
+        path.write_bytes(b"\x00\x01 no program")
+        path.chmod(mode)
+    for place in ("vot", "python"):
+        assert run_script(lambda place=place: vot_evaluate.main(["x", "--vot", str(tmp_path / place)])) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "cannot be run" in error
+
+
+@pytest.mark.parametrize("text", ["sequences: [1]", "sequences: {a: b}", "a: [", "\x00", "[" * 5000, "sequences: 5"])
+def test_a_damaged_workspace_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    python = answering(tmp_path / "python", found=True, version="0.7.4", attributee="0.1.9", folder="/x")
+    (tmp_path / "config.yaml").write_text(text)
+    command = ["x", "--vot", str(python), "--workspace_dir", str(tmp_path)]
+    assert run_script(lambda: vot_evaluate.main(command)) == 2
+    assert capsys.readouterr().err.count("\n") == 1

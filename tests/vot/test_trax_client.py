@@ -9,7 +9,7 @@ import pytest
 
 from lib.test.vot20.seqtrack_vot20 import VotTracker
 from lib.test.vot20.trax_client import TraxSession, WholeLines, fit_mask, import_trax
-from lib.utils.errors import DataError, InputError, SeqTrackError
+from lib.utils.errors import DataError, InputError
 from tests.vot.conftest import HEIGHT, WIDTH, StillTracker, TransposedSegmenter
 
 
@@ -54,10 +54,11 @@ def test_a_missing_image_is_named(frames: list[Path]) -> None:
         converse(VotTracker(StillTracker()), [frames[0], frames[0].with_name("gone.jpg")], [(0, [10, 12, 20, 21])])
 
 
-def test_an_empty_first_mask_is_refused(frames: list[Path]) -> None:
-    start = np.zeros((HEIGHT, WIDTH), np.uint8)
-    with pytest.raises(SeqTrackError, match=r"empty mask|region"):
-        converse(VotTracker(StillTracker(), TransposedSegmenter()), frames, [(0, start)])
+def test_an_empty_first_mask_is_lost_until_the_next_start(frames: list[Path]) -> None:
+    empty, mask = np.zeros((HEIGHT, WIDTH), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:20, 30:55] = 1
+    talk = converse(VotTracker(StillTracker(), TransposedSegmenter()), frames, [(0, empty), (2, mask)])
+    assert [[int(np.count_nonzero(answer)) for answer in answers] for answers in talk.answers] == [[0, 0, 0], [250]]
 
 
 def test_unknown_format_and_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,14 @@ from external.vot20 import run_tracker
 from lib.config.paths import EXPERIMENTS_DIR, PROJECT_ROOT
 from lib.test.vot20 import workspace
 from lib.test.vot20.toolkit import Toolkit
-from lib.test.vot20.workspace import TrackerEntry, published_entries, registry_text, write_workspace
+from lib.test.vot20.workspace import (
+    TrackerEntry,
+    config_text,
+    published_entries,
+    registry_text,
+    sequences_folder,
+    write_workspace,
+)
 from lib.utils.errors import ConfigError, InputError
 
 SHIPPED = PROJECT_ROOT / "external" / "vot20" / "seqtrack"
@@ -116,3 +123,19 @@ def test_data_sets_that_are_none(tmp_path: Path) -> None:
     (folder / "ants1" / "groundtruth.txt").touch()
     (folder / "list.txt").write_text("ants1\n")
     workspace.check_sequences(folder)
+
+
+@pytest.mark.parametrize("name", ["", "a]\ncommand = import os", "a[b", "a\rb"])
+def test_a_name_that_would_change_the_registry_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="cannot be the name of a tracker"):
+        registry_text([TrackerEntry(name, "label", "seqtrack_b256")], python=None)
+    with pytest.raises(InputError, match="cannot start a tracker"):
+        registry_text([TrackerEntry("a", "a", "seqtrack_b256")], python="x\ny")
+
+
+@pytest.mark.parametrize(
+    "place", ["/data/a: b", "/data/#1", "/data/[x]", "/data/new\nline", "/data/plain", "/data/'q'"]
+)
+def test_any_folder_of_sequences_is_read_back(tmp_path: Path, place: str) -> None:
+    (tmp_path / "config.yaml").write_text(config_text("vot2020/shortterm", place))
+    assert str(sequences_folder(tmp_path)) == place

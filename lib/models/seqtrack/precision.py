@@ -117,6 +117,16 @@ def replace_submodule(module: nn.Module, name: str, new: nn.Module) -> None:
     setattr(module.get_submodule(parent), attribute, new)
 
 
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise InputError for an unknown precision, or one that the device cannot do."""
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown dtype {precision!r}; known: {', '.join(PRECISIONS)}")
+    if precision == "int8" and device.type != "cpu":
+        raise InputError(f"int8 runs on a CPU only, not on {device}; use bfloat16 there")
+    if precision == "int8" and not set(torch.backends.quantized.supported_engines) - {"none"}:
+        raise InputError("this build of PyTorch cannot quantise: it has no engine for int8 products")
+
+
 def set_precision(network: SeqTrack, precision: str, device: torch.device) -> SeqTrack:
     """Move a network to a device in a precision.
 
@@ -133,8 +143,9 @@ def set_precision(network: SeqTrack, precision: str, device: torch.device) -> Se
     Raises:
         InputError: for an unknown precision, or one that the device cannot do.
     """
+    check_precision(precision, device)
     if precision == "int8":
-        return _quantise(network.to(device=device, dtype=torch.float32), device)
+        return _quantise(network.to(device=device, dtype=torch.float32))
     dtype = resolve_dtype(precision)
     if device.type != "cpu" or dtype == torch.float32:
         return network.to(device=device, dtype=dtype)
@@ -167,11 +178,7 @@ def prepare_for_tracking(network: SeqTrack, precision: str, device: torch.device
     return network if precision == "int8" else pack_linear_layers(network)
 
 
-def _quantise(network: SeqTrack, device: torch.device) -> SeqTrack:
-    if device.type != "cpu":
-        raise InputError(f"int8 runs on a CPU only, not on {device}; use bfloat16 there")
-    if not set(torch.backends.quantized.supported_engines) - {"none"}:
-        raise InputError("this build of PyTorch cannot quantise: it has no engine for int8 products")
+def _quantise(network: SeqTrack) -> SeqTrack:
     for block in network.encoder.body.blocks:
         for name in BLOCK_LINEARS:
             try:

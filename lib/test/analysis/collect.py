@@ -8,14 +8,18 @@ import numpy as np
 
 from lib.test.analysis.cache import ScoreCache, content_key
 from lib.test.analysis.metrics import PROTOCOLS, SequenceScores, merge_runs, score_sequence, summarise
-from lib.test.analysis.sources import Source
+from lib.test.analysis.sources import Source, count_rows, near_names, read_result, warn_once
 from lib.test.evaluation.data import Sequence, SequenceList
+from lib.test.evaluation.datasets import BENCHMARKS
 from lib.test.evaluation.results import to_integers
 from lib.test.utils.box_files import parse_boxes
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
+BENCHMARK_TAGS = frozenset(benchmark.tag for benchmark in BENCHMARKS.values())
+LARGEST_NUMBER = 1e9
+"""Pixels; beyond it areas lose their digits and nothing is a box any more."""
 STATIC_BOX = "static box"
 """Label of the baseline whose box never moves."""
 
@@ -29,6 +33,7 @@ class ScoredTracker:
         sequences: names of the sequences.
         scores: one per sequence; averaged over the runs, if there are several.
         is_baseline: whether this is no tracker but something to compare with.
+        weights: which checkpoint made the results, for captions; empty for a baseline.
         runs: scores by run and sequence, if there are several runs.
     """
 
@@ -36,6 +41,7 @@ class ScoredTracker:
     sequences: list[str]
     scores: list[SequenceScores]
     is_baseline: bool = False
+    weights: str = ""
     runs: tuple[list[SequenceScores], ...] = field(default=(), repr=False)
 
     @property
@@ -76,13 +82,14 @@ class Scoring:
         return f"protocol {self.protocol}" + (", invalid frames excluded" if self.exclude_invalid_frames else "")
 
     def _visible(self, sequence: Sequence) -> np.ndarray | None:
-        """Flags of the frames that count, which got10k takes from another file than the others do."""
-        by_frames = PROTOCOLS[self.protocol].counts_frames
-        return sequence.target_present if by_frames else sequence.target_visible
+        """Flags of the frames that count, which got10k takes from another file of a benchmark than the others do."""
+        published = PROTOCOLS[self.protocol].counts_frames and sequence.dataset in BENCHMARK_TAGS
+        return sequence.target_present if published else sequence.target_visible
 
     def content(self, sequence: Sequence) -> Iterator[bytes]:
         """Everything but the boxes that the scores of a sequence depend on."""
-        yield f"{self} {sequence.name} {sequence.dataset} {sequence.resolution} {len(sequence.frames)}".encode()
+        facts = f"{self} {sequence.name} {sequence.dataset} {sequence.resolution} {len(sequence.frames)}"
+        yield facts.encode(errors="surrogatepass")  # names are bytes to the system, not always UTF-8
         yield np.ascontiguousarray(sequence.ground_truth_rect).tobytes()
         visible = self._visible(sequence)
         yield b"none" if visible is None else np.asarray(visible).astype(bool).tobytes()
@@ -131,21 +138,34 @@ def score_results(
     """
     cache = cache or ScoreCache(None)
     runs = [_score_run(source, sequences, scoring, cache) for source in sources]
+    weights = ", ".join(dict.fromkeys(source.weights for source in sources))
     if len(runs) == 1:
-        return ScoredTracker(label, sequences.names, runs[0])
-    return ScoredTracker(f"{label} ({len(runs)} runs)", sequences.names, merge_runs(runs), runs=tuple(runs))
+        return ScoredTracker(label, sequences.names, runs[0], weights=weights)
+    label = f"{label} ({len(runs)} runs)"
+    return ScoredTracker(label, sequences.names, merge_runs(runs), weights=weights, runs=tuple(runs))
 
 
 def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache: ScoreCache) -> list[SequenceScores]:
-    missing = [sequence for sequence in sequences if not source.file(sequence).is_file()]
+    contents = [read_result(source, sequence) for sequence in sequences]
+    missing = [sequence for sequence, content in zip(sequences, contents, strict=True) if content is None]
     if missing:
+        path = source.file(missing[0])
+        near = near_names([path]).get(path, "")
         raise DataError(
-            f"{source.name}: {len(missing)} of {len(sequences)} results are missing, the first one is "
-            f"{source.file(missing[0])}; {source.how_to_make()}, or leave the sequences out with --allow-missing"
+            f"{source.name}: {len(missing)} of {len(sequences)} results are missing, the first one is {path}{near}; "
+            f"{source.how_to_make()}, or leave the sequences out with --allow-missing"
         )
-    texts = [source.file(sequence).read_bytes() for sequence in sequences]
-    truth = (part for sequence in sequences for part in scoring.content(sequence))
-    key = content_key((*truth, *texts))
+    texts = [content for content in contents if content is not None]
+    # Some published results of LaSOT have a few rows too many. Said whether scores are cached or not.
+    rows = [(sequence, count_rows(text), len(sequence.frames)) for sequence, text in zip(sequences, texts, strict=True)]
+    surplus = [
+        f"{source.file(sequence)}: {boxes} boxes for {frames} frames; the surplus is ignored"
+        for sequence, boxes, frames in rows
+        if boxes > frames
+    ]
+    warn_once(logger, surplus)
+    ground_truth = (part for sequence in sequences for part in scoring.content(sequence))
+    key = content_key((*ground_truth, *texts))
     scores = cache.get(key)
     if scores is None:
         pairs = zip(sequences, texts, strict=True)
@@ -158,22 +178,28 @@ def _boxes(source: Source, sequence: Sequence, content: bytes) -> np.ndarray:
     """Boxes of a sequence from its file, at least one for each frame."""
     path, frames = source.file(sequence), len(sequence.frames)
     try:
-        boxes = parse_boxes(content.decode("utf-8"), str(path))
+        boxes = parse_boxes(content.decode("utf-8-sig"), str(path), allow_nan=False)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file") from error
     if len(boxes) < frames:
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames; the result is incomplete")
-    if len(boxes) > frames:  # some published results of LaSOT have a few rows too many, which do no harm
-        logger.warning("%s: %d boxes for %d frames; the surplus is ignored", path, len(boxes), frames)
+    unusable = (np.abs(boxes) > LARGEST_NUMBER).any(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+    if unusable.any():
+        row = int(unusable.argmax())
+        raise DataError(
+            f"{path}: line {row + 1}: expected a size of at least 0 and numbers up to {LARGEST_NUMBER:g}, "
+            f"got {boxes[row].tolist()}"
+        )
     return boxes
 
 
 def read_boxes_of(source: Source, sequence: Sequence) -> np.ndarray:
     """Boxes of a sequence, (F, 4) float64 xywh. Raises DataError if the file is missing or too short."""
-    path = source.file(sequence)
-    if not path.is_file():
-        raise DataError(f"{path}: no such result; {source.how_to_make()}")
-    return _boxes(source, sequence, path.read_bytes())[: len(sequence.frames)]
+    content = read_result(source, sequence)
+    if content is None:
+        path = source.file(sequence)
+        raise DataError(f"{path}: no such result{near_names([path]).get(path, '')}; {source.how_to_make()}")
+    return _boxes(source, sequence, content)[: len(sequence.frames)]
 
 
 def score_static_box(sequences: SequenceList, scoring: Scoring) -> ScoredTracker:

@@ -1,10 +1,11 @@
-"""Success, precision and normalised precision plots, and the radar of attributes, as PNG and PDF.
+"""Success, precision and normalized precision plots, and the radar of attributes, as PNG and PDF.
 
 No display and no TeX is needed.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +23,37 @@ from lib.test.analysis.metrics import (
     mean_curves,
     success_thresholds,
 )
+from lib.test.analysis.tables import shortened
 from lib.utils.files import atomic_path
+from lib.utils.text import printable
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours, told apart by colour-blind readers (without yellow, which is pale on white)."""
-DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
+"""Okabe and Ito's colors, told apart by color-blind readers; indigo instead of black and yellow (pale on white)."""
+DASHES = ((), (5, 2), (1, 1.2), (5, 1.5, 1, 1.5))
+"""Lengths drawn and left out, in line widths, where the colors are used up; empty: a solid line."""
 BASELINE_STYLE = {"color": "#888888", "linestyle": (0, (2, 2)), "linewidth": 1.5}
-STYLE = {"font.size": 11, "pdf.fonttype": 42, "axes.spines.top": False, "axes.spines.right": False}
+STYLE = {
+    "text.parse_math": False,
+    "text.usetex": False,  # whatever a matplotlibrc in the current folder says
+    "axes.formatter.use_mathtext": False,
+    "font.size": 11,
+    "pdf.fonttype": 42,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 LONGEST_LABEL = 44
 FEWEST_SPOKES = 3
 """Attributes that a radar needs to have an area."""
 
 logger = logging.getLogger(__name__)
+
+
+def line_styles(labels: Iterable[str]) -> dict[str, tuple[str, tuple[float, ...]]]:
+    """Color (``#rrggbb``) and dashes of each tracker, whatever its score: the same in plots and videos."""
+    return {
+        label: (COLORS[index % len(COLORS)], DASHES[index // len(COLORS) % len(DASHES)])
+        for index, label in enumerate(labels)
+    }
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,7 @@ PLOTS = (
         "precision",
         "precision",
         "Precision",
-        "Distance of centres [pixels]",
+        "Distance of centers [pixels]",
         "P",
         lambda n: PRECISION_PIXELS,
         float(PRECISION_PIXELS[SCORE_INDEX]),
@@ -75,8 +95,8 @@ PLOTS = (
     PlotKind(
         "norm_precision",
         "norm_precision",
-        "Normalised precision",
-        "Distance of centres [true box sizes]",
+        "Normalized precision",
+        "Distance of centers [true box sizes]",
         "NP",
         lambda n: NORM_PRECISION_THRESHOLDS,
         float(NORM_PRECISION_THRESHOLDS[SCORE_INDEX]),
@@ -91,19 +111,19 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
     Args:
         kind: which plot.
         trackers: at least one.
-        subtitle: the data set and the protocol.
+        subtitle: the dataset and the protocol.
     """
     headline = PROTOCOLS[trackers[0].scores[0].protocol].headline
     score = kind.score if kind.score in trackers[0].summary else headline
     ranked = sorted(trackers, key=lambda tracker: (-tracker.summary[score], -tracker.summary[headline]))
-    styles = _styles(trackers)
+    styles, labels = _styles(trackers), _legend_labels(trackers, score)
     with rc_context(STYLE):
         figure = Figure(figsize=(6.0, max(4.4, 1.2 + 0.2 * len(ranked))))  # a long legend needs a high figure
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         for rank, tracker in enumerate(ranked):
             curve = mean_curves(tracker.scores)[kind.curve]
-            label = f"[{tracker.summary[score]:.1f}] {_shortened(tracker.label)}"
+            label = labels[tracker.label]
             order = 3 + len(ranked) - rank
             # A perfect curve runs along the frame and must not lose half its width to it: no clipping.
             axes.plot(
@@ -115,7 +135,7 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
         axes.grid(color="#E6E6E6", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.set_title(f"{kind.title} plot", loc="left", fontsize=13, fontweight="bold", pad=22)
-        axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555")
+        axes.text(0, 1.02, printable(subtitle), transform=axes.transAxes, fontsize=9.5, color="#555555")
         axes.legend(
             title=f"{score} [%]",
             alignment="left",
@@ -130,23 +150,20 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
 
 def _styles(trackers: Sequence[ScoredTracker]) -> dict[str, dict]:
     """Line style of each tracker by label, the same in all plots; the best one is drawn thickest."""
-    styles: dict[str, dict] = {}
-    by_score = sorted(
-        (t for t in trackers if not t.is_baseline), key=lambda tracker: -next(iter(tracker.summary.values()))
-    )
-    for index, tracker in enumerate(by_score):
-        dash = DASHES[index // len(COLOURS) % len(DASHES)]
-        width = 2.4 if index == 0 else 1.6
-        styles[tracker.label] = {"color": COLOURS[index % len(COLOURS)], "linestyle": dash, "linewidth": width}
-    return styles | {tracker.label: BASELINE_STYLE for tracker in trackers if tracker.is_baseline}
+    own = [tracker for tracker in trackers if not tracker.is_baseline]
+    best = max(own, key=lambda tracker: next(iter(tracker.summary.values())), default=None)
+    styles: dict[str, dict] = {tracker.label: BASELINE_STYLE for tracker in trackers if tracker.is_baseline}
+    for label, (color, dashes) in line_styles(tracker.label for tracker in own).items():
+        width = 2.4 if best is not None and label == best.label else 1.6
+        styles[label] = {"color": color, "linestyle": (0, dashes) if dashes else "-", "linewidth": width}
+    return styles
 
 
-def _shortened(label: str) -> str:
-    """A label that fits beside the plot; the ends tell names apart, so the middle goes."""
-    if len(label) <= LONGEST_LABEL:
-        return label
-    half = LONGEST_LABEL // 2 - 1
-    return f"{label[:half]}...{label[-half:]}"
+def _legend_labels(trackers: Sequence[ScoredTracker], score: str) -> dict[str, str]:
+    """What the legend says of each tracker, by label."""
+    labels = [tracker.label for tracker in trackers]
+    names = dict(zip(labels, shortened(labels, LONGEST_LABEL), strict=True))
+    return {tracker.label: f"[{tracker.summary[score]:.1f}] {names[tracker.label]}" for tracker in trackers}
 
 
 def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[int]], subtitle: str) -> Figure:
@@ -155,11 +172,11 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
     Args:
         trackers: at least one.
         groups: positions of sequences by attribute, at least ``FEWEST_SPOKES``.
-        subtitle: the data set and the protocol.
+        subtitle: the dataset and the protocol.
     """
     angles = np.linspace(0, 2 * np.pi, len(groups), endpoint=False)
-    styles = _styles(trackers)
     score = next(iter(trackers[0].summary))
+    styles, labels = _styles(trackers), _legend_labels(trackers, score)
     with rc_context(STYLE):
         figure = Figure(figsize=(7.0, 7.0))
         FigureCanvasAgg(figure)
@@ -170,10 +187,12 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
         for tracker in sorted(trackers, key=lambda tracker: -tracker.summary[score]):
             values = [tracker.summary_of(indices)[score] for indices in groups.values()]
             highest = max(highest, *values)
-            label = f"[{tracker.summary[score]:.1f}] {_shortened(tracker.label)}"
+            label = labels[tracker.label]
             axes.plot([*angles, angles[0]], [*values, values[0]], label=label, **styles[tracker.label])
         axes.set_ylim(0, min(100.0, 10.0 * np.ceil(max(highest, 1.0) / 10.0)))
-        axes.set_xticks(angles, [f"{name}\n({len(indices)})" for name, indices in groups.items()], fontsize=9)
+        axes.set_xticks(
+            angles, [f"{printable(name, 40)}\n({len(group)})" for name, group in groups.items()], fontsize=9
+        )
         axes.tick_params(axis="x", pad=8)
         for label, angle in zip(axes.get_xticklabels(), angles, strict=True):  # long names grow away from the circle
             side = round(float(np.sin(angle)), 1)
@@ -182,7 +201,7 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
         axes.tick_params(axis="y", labelsize=8, colors="#777777")
         axes.grid(color="#DDDDDD", linewidth=0.8)
         axes.set_title(f"{score} by attribute", loc="left", fontsize=13, fontweight="bold", pad=76)
-        axes.text(0, 1.15, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555")
+        axes.text(0, 1.15, printable(subtitle), transform=axes.transAxes, fontsize=9.5, color="#555555")
         columns = 1 if len(trackers) <= 6 else 2
         axes.legend(
             title=f"{score} [%]",
@@ -206,7 +225,7 @@ def write_plots(
 
     Args:
         trackers: at least one.
-        subtitle: the data set and the protocol.
+        subtitle: the dataset and the protocol.
         folder: where they go.
         groups: positions of sequences by attribute, for the radar; with less than ``FEWEST_SPOKES`` there is none.
         suffix: goes behind the names of the files.
@@ -225,7 +244,8 @@ def write_plots(
     for name, figure in figures.items():
         for form, options in ((".png", {"dpi": 160}), (".pdf", {"metadata": {"CreationDate": None}})):
             path = folder / f"{name}{suffix}{form}"
-            with rc_context(STYLE), atomic_path(path) as temporary:
+            with rc_context(STYLE), atomic_path(path) as temporary, warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
                 figure.savefig(temporary, format=form[1:], bbox_inches="tight", pad_inches=0.15, **options)
             written.append(path)
     return written

@@ -75,7 +75,7 @@ class Report:
         """Positions of the sequences by attribute.
 
         Raises:
-            DataError: if the data set names none, or leaves some sequences out: their scores would be missing silently.
+            DataError: if the dataset names none, or leaves some sequences out: their scores would be missing silently.
         """
         unknown = [sequence.name for sequence in self.sequences if sequence.attributes is None]
         if unknown and len(unknown) < len(self.sequences):
@@ -89,8 +89,7 @@ class Report:
                 groups.setdefault(name, []).append(index)
         if not groups:
             raise DataError(
-                f"{self.benchmark}: the data set as it lies there ships no attributes of its sequences (see "
-                "docs/benchmarks.md)"
+                f"{self.benchmark}: the dataset ships no attributes of its sequences (see docs/benchmarks.md)"
             )
         return dict(sorted(groups.items()))
 
@@ -104,13 +103,13 @@ class Report:
         return group_table(self.trackers, groups, "attribute", self.title, self._facts())
 
     def per_class(self) -> Table:
-        """The headline score by class of target. Raises DataError if the data set names none."""
+        """The headline score by class of target. Raises DataError if the dataset names none."""
         groups: dict[str, list[int]] = {}
         for index, sequence in enumerate(self.sequences):
             if sequence.object_class:
                 groups.setdefault(sequence.object_class, []).append(index)
         if not groups:
-            raise DataError(f"{self.benchmark}: the data set as it lies there does not say what its targets are")
+            raise DataError(f"{self.benchmark}: the dataset does not say what its targets are")
         return group_table(self.trackers, dict(sorted(groups.items())), "class", self.title, self._facts())
 
 

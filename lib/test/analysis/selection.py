@@ -1,15 +1,19 @@
 """Which results are analysed: those found below the save_dir, those asked for, and those that others published."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lib.config.paths import Paths
 from lib.test.analysis.collect import STATIC_BOX
-from lib.test.analysis.sources import OwnResults, Source, missing_sequences, parse_raw_results
+from lib.test.analysis.sources import OwnResults, Source, missing_sequences, near_names, parse_raw_results, warn_once
 from lib.test.evaluation.data import SequenceList
 from lib.test.evaluation.datasets import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import ResultFolder, find_results, results_root, split_run
 from lib.utils.errors import DataError, InputError
+from lib.utils.text import printable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Candidate:
 
 
 def found_benchmarks(paths: Paths) -> list[str]:
-    """Names of the benchmarks for which there are both results and public truth.
+    """Names of the benchmarks for which there are both results and public ground truth; a warning names the others.
 
     Raises:
         InputError: if there is none; the message says what to do.
@@ -61,8 +65,17 @@ def found_benchmarks(paths: Paths) -> list[str]:
             names.append(name)
     if not names:
         raise InputError(
-            f"there are results of {', '.join(sorted(tags))}, but no data set with public truth for them in "
-            f"{paths.data_dir}; name one with --dataset, and its place with --data_dir"
+            f"there are results of {', '.join(sorted(tags))}, but no dataset with public truth for them in "
+            f"{paths.data_dir}; name one with --dataset, and its place with --data_dir (own videos: --dataset "
+            "folder:<path>)"
+        )
+    others = sorted(tags - {BENCHMARKS[name].tag for name in names})
+    if others:
+        logger.warning(
+            "left out, since their data or public ground truth is not in %s: results on %s; name the data with "
+            "--dataset (own videos: folder:<path>)",
+            paths.data_dir,
+            ", ".join(map(printable, others)),
         )
     return names
 
@@ -112,14 +125,17 @@ def choose_candidates(benchmark: str, sequences: SequenceList, paths: Paths, sel
     folders = choose_folders(benchmark, sequences, paths, selection)
     several = len({folder.tracker for folder in folders}) > 1
     groups: dict[str, list[Source]] = {}
+    split = find_benchmark(benchmark, paths).split  # which has a manifest of its own
     for folder in folders:
         config = split_run(folder.config)[0] if selection.merge_runs else folder.config
         label = f"{folder.tracker}/{config}" if several else config
-        groups.setdefault(label, []).append(OwnResults(replace(folder, floats=selection.floats)))
+        groups.setdefault(label, []).append(OwnResults(replace(folder, floats=selection.floats, split=split)))
     names = [find_benchmark(benchmark, paths).tag, benchmark]
     for raw in parse_raw_results(selection.raw, names):
-        label = raw.label if raw.label not in groups else f"{raw.label} (raw)"
-        groups.setdefault(label, []).append(raw)
+        label, number = raw.label, 1
+        while label in groups:  # results of one name are not runs of one tracker
+            label, number = f"{raw.label} (raw{f' {number}' if number > 1 else ''})", number + 1
+        groups[label] = [raw]
     if not groups and not selection.static_box:
         raise InputError(
             f"no results on {benchmark} below {results_root(paths.save_dir)}; make some with tracking/test.py, or name "
@@ -139,6 +155,9 @@ def without_missing(sequences: SequenceList, candidates: list[Candidate]) -> tup
         for candidate in candidates
     }
     anywhere = set().union(*absent.values())
+    paths = {source.file(s) for c in candidates for source in c.sources for s in sequences if s.name in absent[c.label]}
+    near = sorted(near_names(paths).items())
+    warn_once(logger, [f"{path}: left out, there is no such result{words}" for path, words in near])
     kept = SequenceList(sequence for sequence in sequences if sequence.name not in anywhere)
     if not kept:
         raise DataError(f"none of {len(sequences)} sequences has a result of each of: {', '.join(absent)}")

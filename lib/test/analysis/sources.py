@@ -1,13 +1,25 @@
 """Where the boxes of a tracker come from: a result folder of ours, or results that others published."""
 
+import argparse
+import contextlib
+import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lib.config.paths import PROJECT_ROOT
 from lib.test.evaluation.data import Sequence, SequenceList
+from lib.test.evaluation.manifest import read_manifest
 from lib.test.evaluation.results import ResultFolder
-from lib.utils.errors import DataError
+from lib.utils.cli import user_path
+from lib.utils.errors import DataError, InputError
+from lib.utils.text import printable
+
+HASH_DIGITS = 12
+"""Digits of a checkpoint's SHA-256 that a caption shows."""
+UNKNOWN_WEIGHTS = "weights unknown"
 
 
 class Source(Protocol):
@@ -16,6 +28,10 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """What messages call it."""
+
+    @property
+    def weights(self) -> str:
+        """Which checkpoint made the results, as far as that is known."""
 
     def file(self, sequence: Sequence) -> Path:
         """The box file of a sequence, whether it exists or not."""
@@ -34,6 +50,16 @@ class OwnResults:
     def name(self) -> str:
         """Tracker and configuration."""
         return f"{self.folder.tracker} {self.folder.config}"
+
+    @property
+    def weights(self) -> str:
+        """File name and hash of the checkpoint, from the manifest beside the results."""
+        manifest = read_manifest(self.folder)
+        checkpoint, digest = manifest.get("checkpoint"), manifest.get("sha256")
+        if not isinstance(checkpoint, str) or not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
+            return UNKNOWN_WEIGHTS
+        bundled = "bundled weights " * (PROJECT_ROOT / "data" / "demo" in Path(checkpoint).parents)
+        return f"{bundled}{printable(Path(checkpoint).name, 60)} (SHA-256 {str(digest)[:HASH_DIGITS]})"
 
     def file(self, sequence: Sequence) -> Path:
         """The box file of a sequence."""
@@ -56,7 +82,7 @@ class RawResults:
     Attributes:
         label: how tables call the tracker.
         root: the folder.
-        datasets: names that the folder of the data set may have.
+        datasets: names that the folder of the dataset may have.
     """
 
     label: str
@@ -67,6 +93,11 @@ class RawResults:
     def name(self) -> str:
         """The label."""
         return self.label
+
+    @property
+    def weights(self) -> str:
+        """Published results do not say."""
+        return UNKNOWN_WEIGHTS
 
     def file(self, sequence: Sequence) -> Path:
         """The box file of a sequence; the most likely place if there is none."""
@@ -82,7 +113,7 @@ class RawResults:
 
 
 def parse_raw_results(texts: Iterable[str], datasets: Iterable[str]) -> list[RawResults]:
-    """Turn ``label=folder`` or ``folder`` into sources.
+    """Turn ``label=folder`` or ``folder`` into sources; a folder may itself have a ``=`` in its name.
 
     Raises:
         DataError: if there is no such folder.
@@ -90,21 +121,72 @@ def parse_raw_results(texts: Iterable[str], datasets: Iterable[str]) -> list[Raw
     sources = []
     for text in texts:
         label, separator, folder = text.partition("=")
-        root = Path(folder if separator else text).expanduser()
-        if not root.is_dir():
-            raise DataError(f"{root}: no such folder of results")
-        sources.append(RawResults(label if separator else root.resolve().name, root, tuple(dict.fromkeys(datasets))))
+        if not separator or _folder(text).is_dir():
+            label, folder = "", text
+        root = _folder(folder)
+        if not folder or not root.is_dir():
+            raise DataError(f"{printable(repr(text))}: no such folder of results")
+        sources.append(RawResults(label or root.resolve().name, root, tuple(dict.fromkeys(datasets))))
     return sources
 
 
+def _folder(text: str) -> Path:
+    try:
+        return user_path(text or ".")
+    except argparse.ArgumentTypeError as error:
+        raise InputError(str(error)) from error
+
+
+def read_result(source: Source, sequence: Sequence) -> bytes | None:
+    """Contents of the box file of a sequence; None if there is none.
+
+    Raises:
+        DataError: if it is there and cannot be read; that is never taken for a missing result.
+    """
+    path = source.file(sequence)
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the result: {error.strerror}") from error
+
+
+def count_rows(content: bytes) -> int:
+    """Lines of a box file without empty ones at its end."""
+    return len(content.rstrip().splitlines())
+
+
 def missing_sequences(source: Source, sequences: SequenceList) -> list[str]:
-    """Names of the sequences whose box file is missing or has fewer lines than the sequence has frames."""
-    missing = []
-    for sequence in sequences:
-        try:
-            text = source.file(sequence).read_bytes().rstrip()
-        except OSError:
-            text = b""
-        if not text or text.count(b"\n") + 1 < len(sequence.frames):
-            missing.append(sequence.name)
-    return missing
+    """Names of the sequences whose box file is missing or has fewer lines than the sequence has frames.
+
+    Raises:
+        DataError: if a box file is there and cannot be read.
+    """
+    return [
+        sequence.name
+        for sequence in sequences
+        if count_rows(read_result(source, sequence) or b"") < len(sequence.frames)
+    ]
+
+
+def near_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Words about files beside missing ones whose names differ from theirs in case, ``-`` and ``_`` only."""
+    missing = [path for path in paths if not path.exists()]
+    there: dict[tuple[Path, str], str] = {}
+    for folder in {path.parent for path in missing}:
+        with contextlib.suppress(OSError):
+            there |= {(folder, _plain(file.stem)): file.name for file in sorted(folder.iterdir())}
+    found = {path: there.get((path.parent, _plain(path.stem))) for path in missing}
+    return {path: f" ({name} is there: if it is the same sequence, rename it)" for path, name in found.items() if name}
+
+
+def warn_once(logger: logging.Logger, messages: list[str]) -> None:
+    """Log the first of messages of one kind, and how many more there are."""
+    if messages:
+        more = f" ({len(messages) - 1} more like this)" if len(messages) > 1 else ""
+        logger.warning("%s%s", messages[0], more)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lib.test.evaluation.names import check_names, choose_names
 from lib.test.utils.box_files import parse_boxes
 from lib.utils.errors import DataError
 from lib.utils.image_io import read_image
@@ -104,9 +105,7 @@ class SequenceList(list[Sequence]):
             raise DataError(errors[0])
         if errors:
             raise DataError(f"{len(errors)} of {total} sequences cannot be read (half a download?): {errors[0]}")
-        if len(set(sequences.names)) < total:
-            twice = next(name for name in sequences.names if sequences.names.count(name) > 1)
-            raise DataError(f"two sequences are called {twice}")
+        check_names(sequences.names)
         return sequences
 
     @property
@@ -126,16 +125,7 @@ class SequenceList(list[Sequence]):
             DataError: if there is no such sequence.
         """
         by_name = {sequence.name: sequence for sequence in self}
-        chosen = SequenceList()
-        for key in wanted:
-            if key in by_name:
-                chosen.append(by_name[key])
-            elif key.isdecimal() and int(key) < len(self):
-                chosen.append(self[int(key)])
-            else:
-                shown = ", ".join(self.names[:5]) + (", ..." if len(self) > 5 else "")
-                raise DataError(f"no sequence {key!r} among {len(self)}: {shown}")
-        return chosen
+        return SequenceList(by_name[name] for name in choose_names(self.names, wanted))
 
 
 def read_truth(

@@ -55,6 +55,11 @@ class Benchmark:
     packed: bool = False
     discover: bool = True
 
+    @property
+    def split(self) -> str:
+        """Which part of a data set it is, if the parts have sequences of their own and share a result folder."""
+        return self.name.removeprefix(f"{self.tag}_") if self.name.startswith(f"{self.tag}_") else ""
+
     def place(self, paths: Paths) -> tuple[Path | None, str]:
         """Folder of the data set, and where that is set, for messages; None if it is rendered."""
         if self.setting is None:

@@ -60,6 +60,7 @@ class Outcome:
         error: why it failed, in one line; empty if it did not.
         details: traceback of the failure, if there is one.
         again: it failed together with others, and none of them is known to be the cause: it deserves a second attempt.
+        shared: another run, which shares the folder, has made the result.
     """
 
     sequence: str
@@ -68,6 +69,7 @@ class Outcome:
     error: str = ""
     details: str = ""
     again: bool = False
+    shared: bool = False
 
 
 Report = Callable[[int | Outcome], None]

@@ -1,22 +1,27 @@
 """A note beside the results that says what made them, so that results of other weights or settings are never reused."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lib.test.evaluation.data import SequenceList
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomic
+from lib.utils.lock import FolderInUseError, folder_lock, other_owners
 
 PACKAGES = ("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python")
 IDENTITY = {"dtype": "another dtype", "settings_sha256": "other settings"}
-"""Facts that must be equal to those of earlier results, and how to call them if they are not."""
+"""Facts that must be equal to those of earlier results, beside the weights, and how to call them if they are not."""
+CLAIM_SECONDS = 20.0
+"""How long to wait for another run that is just looking at the folder."""
 
 
 def file_hash(path: Path | str) -> str:
@@ -29,20 +34,24 @@ def file_hash(path: Path | str) -> str:
 
 
 def read_manifest(folder: ResultFolder) -> dict[str, Any]:
-    """The note of a result folder, empty if there is none or it is unreadable."""
+    """The manifest of a result folder (of its split), empty if there is none or it is unreadable."""
+    path = folder.manifest_path
+    if folder.split and not path.exists():  # earlier versions wrote one for all splits
+        path = replace(folder, split="").manifest_path
     try:
-        content = json.loads(folder.manifest_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def run_facts(params: Any, **facts: Any) -> dict[str, Any]:
-    """What a manifest says beside the weights.
+def run_facts(params: Any, checkpoint: Path | None = None, **facts: Any) -> dict[str, Any]:
+    """What a manifest says.
 
     Args:
         params: settings of the tracker, a data class or anything that ``repr`` describes; its ``checkpoint``,
             ``device`` and ``dtype`` are no settings, since they have entries of their own.
+        checkpoint: the weights; None if the tracker has none.
         facts: further entries, such as ``dtype`` and ``device``.
     """
     settings: Any = repr(params)
@@ -57,6 +66,7 @@ def run_facts(params: Any, **facts: Any) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     digest = hashlib.sha256(text.encode()).hexdigest()
+    facts = {"checkpoint": str(checkpoint), "sha256": file_hash(checkpoint) if checkpoint else "", **facts}
     return {**facts, "versions": versions, "settings_sha256": digest, "settings": json.loads(text)}
 
 
@@ -72,15 +82,24 @@ def describe_device(device: str) -> str:
     return f"{resolved} ({platform.processor() or platform.machine()})"
 
 
+def identity(facts: Mapping[str, Any]) -> str:
+    """One hash of what must not differ between the results of a folder."""
+    text = json.dumps([facts.get(key) for key in ("sha256", *IDENTITY)], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class FolderClaim:
-    """The right to put results of ``checkpoint`` into a folder; nothing is touched before ``take``.
+    """The right to put results of a checkpoint into a folder; nothing is touched before ``take``.
+
+    A context manager: other runs with the same settings share the folder, those with other settings are refused until
+    it is left.
 
     Args:
         folder: where the results go.
-        sequences: what is about to be tracked.
-        checkpoint: the weights; None if the tracker has none.
-        overwrite: the results of ``sequences`` are made anew.
-        facts: what else the note says (``run_facts``).
+        sequences: names of what is about to be tracked.
+        facts: content of the manifest (``run_facts``).
+        overwrite: the results of ``sequences`` are made again.
+        benchmark: names of all sequences of the benchmark; other results in a folder that splits share stay out of it.
 
     Raises:
         InputError: if results of other weights, dtype or settings are there and would stay.
@@ -89,23 +108,45 @@ class FolderClaim:
     def __init__(
         self,
         folder: ResultFolder,
-        sequences: SequenceList,
-        checkpoint: Path | None,
+        sequences: Collection[str],
+        facts: Mapping[str, Any],
+        *,
         overwrite: bool = False,
-        facts: Mapping[str, Any] | None = None,
+        benchmark: Collection[str] | None = None,
     ) -> None:
         self._folder = folder
-        self._replaced = set(sequences.names) if overwrite else set()
-        weights = {"checkpoint": str(checkpoint), "sha256": file_hash(checkpoint) if checkpoint else ""}
-        self._content = {**weights, **(facts or {})}
-        earlier = read_manifest(folder)
-        staying = [name for name in folder.sequences() if name not in self._replaced]
-        other = self._difference(earlier)
-        if staying and other:
-            raise InputError(
-                f"{folder.path}: {len(staying)} results there (such as {staying[0]}) were made with {other}; use "
-                "--overwrite to replace them, or another --save_dir"
-            )
+        self._overwrite = overwrite
+        self._replaced = set(sequences) if overwrite else set()
+        self._benchmark = set(sequences if benchmark is None else benchmark)
+        self._content = {**facts, "identity": identity(facts)}
+        self._held = contextlib.ExitStack()
+        self._check()
+
+    @property
+    def identity(self) -> str:
+        """What ``ResultFolder.claim`` must be for results of this run."""
+        return self._content["identity"]
+
+    def _check(self) -> None:
+        """Refuse to mix results."""
+        other = self._difference(read_manifest(self._folder))
+        if not other:
+            return
+        present = self._folder.sequences()
+        if self._folder.split:
+            present = [name for name in present if name in self._benchmark]
+        staying = [name for name in present if name not in self._replaced]
+        if not staying:
+            return
+        if not self._overwrite:
+            advice = "use --overwrite to replace them, or another --save_dir"
+        elif self._benchmark.isdisjoint(staying):
+            advice = "and belong to no sequence of this benchmark; move them away, or use another --save_dir"
+        else:
+            advice = "and would stay; use --overwrite without --sequence to replace all, or another --save_dir"
+        raise InputError(
+            f"{self._folder.path}: {len(staying)} results there (such as {staying[0]}) were made with {other}; {advice}"
+        )
 
     def _difference(self, earlier: Mapping[str, Any]) -> str:
         """In what the earlier results differ, in words; empty if they do not."""
@@ -117,8 +158,31 @@ class FolderClaim:
         return ""
 
     def take(self) -> None:
-        """Remove what is to be replaced and write the note; called once the tracker is known to work."""
-        for name in self._replaced:
-            self._folder.remove(name)
-        self._folder.remove_leftovers()
-        write_text_atomic(self._folder.manifest_path, json.dumps(self._content, indent=2) + "\n")
+        """Remove what is to be replaced and write the manifest; called once the tracker is known to work.
+
+        Raises:
+            FolderInUseError: if a run with other settings is going on in the folder, or one whose results are to be
+                replaced.
+            InputError: if results of other settings have come in the meantime.
+        """
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        with folder_lock(self._folder.path, "claim", CLAIM_SECONDS):
+            owners = other_owners(self._folder.path)
+            earlier = read_manifest(self._folder)
+            other = self._difference(earlier) if earlier else ""
+            if owners and (other or self._overwrite):
+                what = f"a run with {other}" if other else "another run"
+                raise FolderInUseError(
+                    f"{self._folder.path}: {what} is going on there, by {owners[0]}; wait for its end"
+                )
+            self._check()
+            for name in self._replaced:
+                self._folder.remove(name)
+            write_text_atomic(self._folder.manifest_path, json.dumps(self._content, indent=2) + "\n")
+            self._held.enter_context(folder_lock(self._folder.path, f"run-{uuid.uuid4().hex}"))
+
+    def __enter__(self) -> "FolderClaim":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()

@@ -5,9 +5,8 @@ integers separated by tabs; ``<sequence>_time.txt`` beside it holds the seconds 
 boxes with their fractions lie in ``float/<sequence>.txt`` below.
 """
 
-import contextlib
-import time
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,12 @@ from lib.config.seqtrack.config import experiment_name
 from lib.test.utils.box_files import read_boxes
 from lib.utils.errors import DataError, InputError
 from lib.utils.files import write_text_atomic
+from lib.utils.lock import other_owners
 
 TIME_SUFFIX = "_time.txt"
 FLOAT_DIR = "float"
-LEFTOVER_SECONDS = 60.0
-"""Age at which a temporary file is taken for what a killed process left behind."""
+LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.(txt|json)")
+"""Names of temporary files (``lib.utils.files.atomic_path``)."""
 
 
 def results_root(save_dir: Path) -> Path:
@@ -66,6 +66,8 @@ class ResultFolder:
         config: name of its configuration, ``seqtrack_b256``.
         dataset: tag of the data set (``Sequence.dataset``).
         floats: whether boxes are also written, and are read, with their fractions.
+        split: part of the data set, where several parts with sequences of their own share the folder (``val``).
+        claim: what the manifest must hold while results are written (``manifest.identity``); empty: anything.
     """
 
     save_dir: Path
@@ -73,6 +75,8 @@ class ResultFolder:
     config: str
     dataset: str
     floats: bool = False
+    split: str = ""
+    claim: str = field(default="", compare=False)
 
     @property
     def path(self) -> Path:
@@ -81,8 +85,8 @@ class ResultFolder:
 
     @property
     def manifest_path(self) -> Path:
-        """File that says what made the results."""
-        return self.path / "manifest.json"
+        """File that says what made the results; each split has its own."""
+        return self.path / (f"manifest-{self.split}.json" if self.split else "manifest.json")
 
     def boxes_path(self, sequence: str) -> Path:
         """Box file of a sequence."""
@@ -105,8 +109,11 @@ class ResultFolder:
             seconds: (F,) time spent on each frame.
 
         Raises:
-            InputError: if a box is not four finite numbers or there is not one time per box.
+            InputError: if a box is not four finite numbers, there is not one time per box, or a run with other settings
+                has claimed the folder in the meantime.
         """
+        if self.claim and not self._is_claimed():
+            raise InputError(f"{self.manifest_path}: a run with other weights or settings has taken this folder")
         boxes = np.asarray(boxes_xywh, dtype=np.float64)
         times = np.asarray(seconds, dtype=np.float64).reshape(-1)
         if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(times):
@@ -122,6 +129,12 @@ class ResultFolder:
             write_text_atomic(self.float_path(sequence), rows)
         write_text_atomic(self.boxes_path(sequence), lines)
 
+    def _is_claimed(self) -> bool:
+        try:
+            return self.claim in self.manifest_path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return False
+
     def read_path(self, sequence: str) -> Path:
         """The file that ``read`` reads."""
         return self.float_path(sequence) if self.floats else self.boxes_path(sequence)
@@ -131,11 +144,11 @@ class ResultFolder:
         return read_boxes(self.read_path(sequence))
 
     def is_complete(self, sequence: str, frames: int) -> bool:
-        """Whether all files of a sequence are there with one line per frame."""
+        """Whether all files of a sequence are there with one line per frame, and boxes that the analysis accepts."""
         try:
             times = self.times_path(sequence).read_bytes().count(b"\n")
             boxes = [self.boxes_path(sequence)] + [self.float_path(sequence)] * self.floats
-            return times == frames and all(len(read_boxes(path)) == frames for path in boxes)
+            return times == frames and all(len(read_boxes(path, allow_nan=False)) == frames for path in boxes)
         except (OSError, DataError):
             return False
 
@@ -146,12 +159,12 @@ class ResultFolder:
         self.float_path(sequence).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
-        """Remove the temporary files of processes that were killed; those of a living one are younger."""
-        newest = time.time() - LEFTOVER_SECONDS
-        for path in (*self.path.glob(".*.txt"), *(self.path / FLOAT_DIR).glob(".*.txt")):
-            with contextlib.suppress(OSError):  # another process may have been faster
-                if path.stat().st_mtime < newest:
-                    path.unlink()
+        """Remove the temporary files of processes that were killed, unless another run is going on in the folder."""
+        if not self.path.is_dir() or other_owners(self.path):
+            return
+        for path in (*self.path.glob(".*"), *(self.path / FLOAT_DIR).glob(".*")):
+            if LEFTOVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def sequences(self) -> list[str]:
         """Names of the sequences that have a box file, sorted."""
@@ -167,7 +180,7 @@ class ResultFolder:
 
 
 def find_results(save_dir: Path) -> list[ResultFolder]:
-    """Every result folder below ``save_dir`` that holds a box file, sorted by tracker, configuration and data set."""
-    folders = sorted(path for path in results_root(save_dir).glob("*/*/*") if path.is_dir())
+    """Every result folder below ``save_dir`` that holds a box file, sorted by tracker, configuration and dataset."""
+    folders = sorted(path for path in results_root(save_dir).glob("[!.]*/[!.]*/[!.]*") if path.is_dir())
     found = [ResultFolder(Path(save_dir), path.parts[-3], path.parts[-2], path.parts[-1]) for path in folders]
     return [folder for folder in found if folder.sequences()]

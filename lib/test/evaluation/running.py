@@ -3,19 +3,78 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from tqdm import tqdm
 
+from lib.config.paths import Paths
 from lib.test.evaluation.data import SequenceList
+from lib.test.evaluation.datasets import Benchmark
 from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, TrackerFactory
-from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores, settle
+from lib.test.evaluation.names import check_names, choose_names
+from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores
 from lib.test.evaluation.results import ResultFolder
-from lib.test.evaluation.shared import POLL_SECONDS, MemoryStore, News, Place, SharedQueue, decide
-from lib.utils.errors import SeqTrackError
+from lib.test.evaluation.shared import (
+    POLL_SECONDS,
+    Dispatcher,
+    MemoryStore,
+    News,
+    Place,
+    SharedQueue,
+    Wait,
+    decide,
+)
+from lib.utils.errors import DataError, SeqTrackError
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedBenchmark:
+    """Sequences of a benchmark.
+
+    Attributes:
+        names: of all sequences that there should be.
+        sequences: those that are wanted and can be read.
+        unreadable: why the other wanted ones cannot be read, by name.
+    """
+
+    names: list[str]
+    sequences: SequenceList
+    unreadable: dict[str, str]
+
+
+def load_sequences(benchmark: Benchmark, paths: Paths, wanted: Iterable[str] | None = None) -> LoadedBenchmark:
+    """Read a benchmark, or some sequences of it; one that cannot be read does not keep the others from being tracked.
+
+    Args:
+        benchmark: which one.
+        paths: path settings.
+        wanted: names, or positions from 0; all by default. No others are read.
+
+    Raises:
+        DataError: if there is no such sequence, two would share a result file, or none can be read.
+    """
+    try:
+        found = benchmark.entries(benchmark.open(paths))
+        check_names(entry.name for entry in found)
+        entries = {entry.name: entry for entry in found}
+        chosen = choose_names(list(entries), wanted) if wanted else list(entries)
+        sequences, unreadable = SequenceList(), {}
+        for name in chosen:
+            try:
+                sequences.append(entries[name].load())
+            except DataError as error:
+                unreadable[name] = str(error)
+        if not sequences:
+            count = f"none of {len(chosen)} sequences can be read: " if len(chosen) > 1 else ""
+            raise DataError(count + next(iter(unreadable.values())))
+    except DataError as error:
+        folder, origin = benchmark.place(paths)
+        raise DataError(f"{benchmark.name}: {error} ({folder} is {origin})") from error
+    return LoadedBenchmark(list(entries), sequences, unreadable)
 
 
 @dataclass
@@ -23,7 +82,7 @@ class RunSummary:
     """What a run over a benchmark did.
 
     Attributes:
-        present: sequences whose result was there already.
+        present: sequences whose result was there already, or was made by another run in the meantime.
         outcomes: the others, in the order in which they ended.
         wall_seconds: duration of the whole run, with making the trackers and reading images.
     """
@@ -70,9 +129,15 @@ class _Account:
         if isinstance(news, int):
             self._bar.update(news)
             return
+        if news.sequence not in self._length:  # of ranks that the launcher has restarted since
+            return
+        if news.shared:
+            self._summary.present.append(news.sequence)
+            self._bar.update(news.frames)
+            return
         self._summary.outcomes.append(news)
         if news.error:
-            logger.error("sequence %s failed: %s%s", news.sequence, news.error, news.details and "\n" + news.details)
+            log_failure(news)
             self._bar.total -= self._length[news.sequence] - news.frames
         failed = f", {len(self._summary.failed)} failed" if self._summary.failed else ""
         self._bar.set_postfix_str(f"{len(self._summary.outcomes)}/{len(self._length)} sequences{failed}", refresh=False)
@@ -82,14 +147,18 @@ class _Account:
         self._bar.close()
 
 
-def find_pending(sequences: SequenceList, folder: ResultFolder, overwrite: bool) -> list[int]:
-    """Positions of the sequences that have no complete result (or all of them), those of the longest first."""
+def log_failure(outcome: Outcome) -> None:
+    """One line on the terminal; the traceback goes to the log file."""
+    details = {"details": outcome.details}
+    logger.error("sequence %s failed: %s", outcome.sequence, outcome.error, extra=details)
+
+
+def find_pending(sequences: SequenceList, folder: ResultFolder, overwrite: bool) -> list[str]:
+    """Names of the sequences that have no complete result (or all of them), the longest first."""
     wanted = [
-        index
-        for index, sequence in enumerate(sequences)
-        if overwrite or not folder.is_complete(sequence.name, len(sequence.frames))
+        sequence for sequence in sequences if overwrite or not folder.is_complete(sequence.name, len(sequence.frames))
     ]
-    return sorted(wanted, key=lambda index: -len(sequences[index].frames))
+    return [sequence.name for sequence in sorted(wanted, key=lambda sequence: -len(sequence.frames))]
 
 
 def run_benchmark(
@@ -102,6 +171,7 @@ def run_benchmark(
     overwrite: bool = False,
     on_ready: Callable[[], None] = lambda: None,
     place: Place | None = None,
+    unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> RunSummary:
     """Track every sequence whose result is not complete, the longest first.
 
@@ -114,25 +184,59 @@ def run_benchmark(
         overwrite: track all sequences, whatever is there.
         on_ready: called once, on rank 0, when its first tracker is made and before any rank writes anything.
         place: of this process among the ranks (``shared.find_place``); by default it is alone.
+        unreadable: further sequences, and why they cannot be tracked; they count as failed.
 
     Returns:
         What all ranks did, on rank 0; an empty summary on the others.
 
     Raises:
+        DataError: if there is no sequence, or two would share a result file.
         SeqTrackError: if the tracker cannot be made.
         KeyboardInterrupt: on Ctrl-C, when all processes have ended; only whole result files are there.
     """
     summary, start = RunSummary(), time.perf_counter()
+    check_names(sequences.names)
     place = Place(MemoryStore()) if place is None else place
-    order = decide(place, "pending", lambda: find_pending(sequences, folder, overwrite))
-    pending = SequenceList(sequences[index] for index in order)
     if place.rank == 0:
-        names = {sequence.name for sequence in pending}
-        summary.present = [name for name in sequences.names if name not in names]
+        folder.remove_leftovers()
+    names = decide(place, "pending", lambda: find_pending(sequences, folder, overwrite))
+    by_name = {sequence.name: sequence for sequence in sequences}
+    if missing := [name for name in names if name not in by_name]:
+        raise DataError(f"rank {place.rank} does not see sequence {missing[0]}, which rank 0 sees")
+    pending = SequenceList(by_name[name] for name in names)
+    if place.rank == 0:
+        summary.present = [name for name in sequences.names if name not in set(names)]
+        summary.outcomes = [Outcome(name, error=error) for name, error in unreadable.items()]
+        for outcome in summary.outcomes:
+            log_failure(outcome)
     if pending:
-        _Run(pending, factory, folder, devices, batch_size, on_ready, place, summary).run()
+        try:
+            _Run(pending, factory, folder, devices, batch_size, on_ready, place, summary, overwrite).run()
+        except KeyboardInterrupt:
+            if place.rank == 0:
+                left = sum(not folder.is_complete(sequence.name, len(sequence.frames)) for sequence in pending)
+                logger.warning("interrupted: %d of %d sequences have no result yet", left, len(sequences))
+            raise
+    if place.rank == 0:
+        check_results(sequences, folder, summary)
     summary.wall_seconds = time.perf_counter() - start
     return summary
+
+
+def check_results(sequences: SequenceList, folder: ResultFolder, summary: RunSummary) -> None:
+    """Count the files at the end of a run; what has none has failed, whatever was reported."""
+    failed = {outcome.sequence for outcome in summary.failed}
+    tracked = {outcome.sequence for outcome in summary.outcomes}
+    for sequence in sequences:
+        name = sequence.name
+        if name in failed or folder.is_complete(name, len(sequence.frames)):
+            continue
+        is_known = name in tracked or name in summary.present
+        error = "its result is gone at the end of the run" if is_known else "not tracked: no worker is left"
+        summary.present = [other for other in summary.present if other != name]
+        summary.outcomes = [outcome for outcome in summary.outcomes if outcome.sequence != name]
+        summary.outcomes.append(Outcome(name, error=error))
+        log_failure(summary.outcomes[-1])
 
 
 class _Run:
@@ -148,13 +252,15 @@ class _Run:
         on_ready: Callable[[], None],
         place: Place,
         summary: RunSummary,
+        overwrite: bool,
     ) -> None:
         self._sequences = sequences
         self._devices = devices
         self._place = place
         self._on_ready = on_ready
-        self._queue = SharedQueue(place.store, len(sequences))
         self._news = News(place)
+        queue = SharedQueue(place.store, len(sequences))
+        self._dispatcher = Dispatcher(sequences, queue, folder, self._report, overwrite)
         self._account = _Account(sequences, summary) if place.rank == 0 else None
         processes = len(devices) * place.local_world
         threads = max(1, available_cores() // processes)
@@ -173,8 +279,8 @@ class _Run:
                 self._listen()
                 time.sleep(POLL_SECONDS)
             self._listen()
-            self._report_untracked()
         finally:
+            self._dispatcher.close()
             if self._account:
                 self._account.close()
 
@@ -194,9 +300,7 @@ class _Run:
         decide(self._place, "begin", self._on_ready)
 
     def _run_in_workers(self) -> None:
-        pool = WorkerPool(
-            self._sequences, self._queue, self._settings, self._report, on_ready=self._begin, idle=self._listen
-        )
+        pool = WorkerPool(self._dispatcher, self._settings, self._report, on_ready=self._begin, idle=self._listen)
         pool.run(self._devices[: len(self._sequences)])
         if self._place.world > 1 and self._place.rank == 0 and not pool.is_ready:
             raise SeqTrackError("no worker of rank 0 could make its tracker; its messages stand above")
@@ -204,29 +308,21 @@ class _Run:
     def _run_here(self) -> None:
         tracker = self._settings.factory(self._devices[0])
         readers = min(self._settings.threads, MAX_READERS)
-        tickets: dict[str, int] = {}
 
         def next_sequence(live: int) -> Assignment | None:
-            ticket = self._queue.take(retries=live == 0)
-            if ticket is None:
-                return None
-            sequence = self._sequences[ticket.index]
-            tickets[sequence.name] = ticket.index
-            return Assignment(sequence, alone=ticket.retry)
+            while (given := self._dispatcher.next(live)) is Wait.WAIT:
+                self._listen()
+                time.sleep(POLL_SECONDS)
+            return given
 
         def report(news: int | Outcome) -> None:
             if isinstance(news, int):
                 self._report(news)
             else:
-                settle(self._queue, tickets[news.sequence], news, self._report)
+                self._dispatcher.settle(news)
 
         runner = SequenceRunner(
             tracker, self._settings.folder, report, batch_size=self._settings.batch_size, readers=readers
         )
         self._begin()
         runner.run(next_sequence)
-
-    def _report_untracked(self) -> None:
-        """Name what nobody tracked because no worker is left anywhere."""
-        while self._account and (ticket := self._queue.take()):
-            self._account(Outcome(self._sequences[ticket.index].name, error="not tracked: no worker is left"))

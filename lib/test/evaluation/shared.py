@@ -1,4 +1,4 @@
-"""What the processes of a run share: the queue of sequences, and the news of what became of them.
+"""What the processes of a run share: the queue of sequences, and the reports of what became of them.
 
 Both live on a key-value store that counts atomically. For the processes of one command it is a dictionary, since only
 their parent touches it; for the ranks of ``torchrun``, on one machine or many, it is the store of
@@ -6,15 +6,23 @@ their parent touches it; for the ranks of ``torchrun``, on one machine or many, 
 tracked alone, so that it takes no other sequence with it.
 """
 
+import contextlib
+import enum
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from lib.test.evaluation.loop import Outcome
-from lib.utils.errors import SeqTrackError
+from lib.test.evaluation.data import SequenceList
+from lib.test.evaluation.loop import Assignment, Outcome, Report
+from lib.test.evaluation.results import ResultFolder
+from lib.utils.errors import InputError, SeqTrackError
+from lib.utils.lock import FolderInUseError, folder_lock
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 """Pause between two looks at the store while waiting for other ranks."""
@@ -76,15 +84,24 @@ class Place:
 
 
 def find_place() -> Place:
-    """Join the processes that ``torchrun`` (or whatever sets the same variables) launched; alone if none did."""
-    environment = os.environ
-    if int(environment.get("WORLD_SIZE", "1")) < 2 or not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+    """Join the processes that ``torchrun`` (or whatever sets the same variables) launched; alone if none did.
+
+    Raises:
+        InputError: if the variables are incomplete or wrong, or the other processes cannot be reached.
+    """
+    from lib.utils.launch import read_launch  # brings torch, which workers of other trackers must not pay for
+
+    launch = read_launch(os.environ)
+    if launch.world_size == 1:
         return Place(MemoryStore())
     from torch.distributed import PrefixStore, rendezvous
 
-    store, rank, world = next(rendezvous("env://"))
-    local_rank, local_world = int(environment.get("LOCAL_RANK", "0")), int(environment.get("LOCAL_WORLD_SIZE", "1"))
-    return Place(PrefixStore("seqtrack_test", store), rank, world, local_rank, local_world)
+    try:
+        store, rank, world = next(rendezvous("env://"))
+    except (RuntimeError, ValueError) as error:  # torch.distributed's errors are RuntimeErrors
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise InputError(f"rank {launch.rank} cannot reach the other processes at {where}: {error}") from error
+    return Place(PrefixStore("seqtrack_test", store), rank, world, launch.local_rank, launch.local_world_size)
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,91 @@ class SharedQueue:
         return True
 
 
+class Wait(enum.Enum):
+    """Answer of a dispatcher: ask again later."""
+
+    WAIT = 0
+
+
+class Dispatcher:
+    """Hands out the sequences of a run to the workers of this process.
+
+    A sequence that another run is tracking, which this one shares the folder with, is left to it. It is looked at again
+    at the end, and tracked if the other run has not finished it.
+
+    Args:
+        sequences: all sequences of the run.
+        queue: holds positions in ``sequences``; shared with the other ranks.
+        folder: of the results.
+        report: hears of sequences that another run has finished.
+        overwrite: whether a result that is there counts only if another run has just made it.
+    """
+
+    def __init__(
+        self, sequences: SequenceList, queue: SharedQueue, folder: ResultFolder, report: Report, overwrite: bool
+    ) -> None:
+        self._sequences = sequences
+        self._queue = queue
+        self._folder = folder
+        self._report = report
+        self._overwrite = overwrite
+        self._locks: dict[str, contextlib.ExitStack] = {}
+        self._left: list[Ticket] = []
+        self._positions: dict[str, int] = {}
+
+    def next(self, live: int) -> Assignment | Wait | None:
+        """The next sequence for a worker that has ``live`` others; None if there is none.
+
+        A sequence that comes back after a crash waits for a worker that has no other.
+        """
+        while (ticket := self._queue.take(retries=live == 0)) is not None:
+            if given := self._try(ticket, is_left=False):
+                return given
+        if live or not self._left:
+            return None
+        left, self._left = self._left, []
+        for position, ticket in enumerate(left):
+            if given := self._try(ticket, is_left=True):
+                self._left += left[position + 1 :]
+                return given
+        return Wait.WAIT if self._left else None
+
+    def _try(self, ticket: Ticket, is_left: bool) -> Assignment | None:
+        sequence, lock = self._sequences[ticket.index], contextlib.ExitStack()
+        try:
+            lock.enter_context(folder_lock(self._folder.path, f"sequence-{sequence.name}"))
+        except FolderInUseError as error:
+            if not is_left:
+                owner = str(error).rpartition(", by ")[2]
+                logger.info("sequence %s is left to another run in this folder, %s", sequence.name, owner)
+            self._left.append(ticket)
+            return None
+        frames = len(sequence.frames)
+        if (is_left or not self._overwrite) and self._folder.is_complete(sequence.name, frames):
+            lock.close()
+            self._report(Outcome(sequence.name, frames, shared=True))
+            return None
+        self._locks[sequence.name] = lock
+        self._positions[sequence.name] = ticket.index
+        return Assignment(sequence, alone=ticket.retry)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Report what became of a sequence, or give it back to the queue if it deserves a second attempt."""
+        self._locks.pop(outcome.sequence).close()
+        if outcome.again and self._queue.put_back(self._positions[outcome.sequence]):
+            logger.warning("sequence %s goes back to the queue: %s", outcome.sequence, outcome.error)
+            if outcome.frames:
+                self._report(-outcome.frames)
+        else:
+            self._report(replace(outcome, again=False))
+
+    def close(self) -> None:
+        """Let other runs have the sequences that were not finished."""
+        for lock in self._locks.values():
+            lock.close()
+        self._locks.clear()
+
+
 class News:
     """What all ranks report to rank 0: numbers of frames, and what became of sequences.
 
@@ -191,7 +293,7 @@ class News:
         Raises:
             SeqTrackError: if a rank has been silent for too long.
         """
-        if self._store.add("finished", 0) == self._place.world:
+        if self._store.add("finished", 0) >= self._place.world:  # more: the launcher has restarted the ranks
             return True
         now = time.monotonic()
         for rank in range(1, self._place.world):

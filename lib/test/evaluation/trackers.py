@@ -9,6 +9,10 @@ from lib.test.parameter.seqtrack import parameters as seqtrack_parameters
 from lib.utils.registry import lookup
 
 
+def _no_check(params: Any) -> None:
+    """Whatever is wrong shows when the tracker is built."""
+
+
 @dataclass(frozen=True)
 class TrackerKind:
     """A tracker that can be tested.
@@ -16,10 +20,12 @@ class TrackerKind:
     Attributes:
         parameters: makes its settings from (config, benchmark, **overrides); cheap, loads no weights.
         build: makes the tracker from the settings.
+        check: raises what would keep ``build`` from working, without building it.
     """
 
     parameters: Callable[..., Any]
     build: Callable[[Any], Tracker]
+    check: Callable[[Any], None] = _no_check
 
 
 def _build_seqtrack(params: Any) -> Tracker:
@@ -29,7 +35,13 @@ def _build_seqtrack(params: Any) -> Tracker:
     return SeqTrackTracker(params)
 
 
-TRACKERS: dict[str, TrackerKind] = {"seqtrack": TrackerKind(seqtrack_parameters, _build_seqtrack)}
+def _check_seqtrack(params: Any) -> None:
+    from lib.test.tracker.engine import check_network
+
+    check_network(params)
+
+
+TRACKERS: dict[str, TrackerKind] = {"seqtrack": TrackerKind(seqtrack_parameters, _build_seqtrack, _check_seqtrack)}
 """Every tracker by name."""
 
 

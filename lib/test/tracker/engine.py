@@ -3,6 +3,7 @@
 Source: SeqTrack, sections 3.3 (inference) and 3.4 (online template update and window penalty).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lib.models.seqtrack import SeqTrack, build_seqtrack
-from lib.models.seqtrack.precision import prepare_for_tracking
+from lib.models.seqtrack.precision import check_precision, prepare_for_tracking
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.preprocess import Preprocessor, check_image, check_init_box
 from lib.test.tracker.reader import BoxReader
@@ -71,6 +72,22 @@ def load_network(params: TrackerParams) -> SeqTrack:
         load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
     network.requires_grad_(False).eval()
     return prepare_for_tracking(network, params.dtype, resolve_device(params.device))
+
+
+def check_network(params: TrackerParams) -> None:
+    """Raise what ``load_network`` would raise, without memory for the network.
+
+    Raises:
+        CheckpointError: if the checkpoint is missing, damaged or made for another network.
+        InputError: if the device or the precision is unknown, or they do not fit each other.
+    """
+    check_precision(params.dtype, resolve_device(params.device))
+    if params.checkpoint is not None:
+        with torch.device("meta"):  # names and shapes will do
+            network = build_seqtrack(params.config, pretrained=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # nothing is copied, and PyTorch says so for each tensor
+            load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
 
 
 class SeqTrackEngine:

@@ -38,7 +38,8 @@ class BoxReader:
             also captured.
         cuda_graphs: capture the step as a CUDA graph for each batch size; without effect on other devices.
 
-    What a device or an installation cannot do is left out, with a warning in the log: the words are the same.
+    What a device or an installation cannot do is left out after the first failure, with one warning in the log: the
+    tokens are the same.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class BoxReader:
             compiled = compile_step(step)
             if _works(compiled, templates, crops, "compile"):
                 step = compiled
+            else:  # it would fail for the next batch size as well, after as long
+                self._compile = False
         if self._capture:
             try:
                 return CapturedStep(step, templates, crops)

@@ -59,6 +59,7 @@ class VotTracker:
         self.tracker = tracker
         self.segmenter = segmenter
         self._started = False
+        self._has_target = False
 
     @property
     def region_format(self) -> str:
@@ -86,21 +87,33 @@ class VotTracker:
         return starts
 
     def _initialize(self, session: Session, image: np.ndarray, region: list[float] | np.ndarray) -> None:
-        """Start anew and repeat the region, as the protocol asks for."""
-        mask = fit_mask(region, *image.shape[:2]) if isinstance(region, np.ndarray) else None
-        box = list(region) if mask is None else mask_to_box(mask)
-        self.tracker.initialize(image, {"init_bbox": box})
+        """Start anew and repeat the region, as the protocol asks for.
+
+        A region without a pixel in the image is an anchor that the sequence should not have. It is reported as lost
+        until the next start, since an error would end the evaluation of all sequences.
+        """
+        height, width = image.shape[:2]
+        mask = fit_mask(region, height, width) if isinstance(region, np.ndarray) else None
+        box = list(region) if mask is None else mask_to_box(mask) if mask.any() else [0.0] * 4
+        self._started, self._has_target = True, not _is_outside(box, height, width)
+        if self._has_target:
+            self.tracker.initialize(image, {"init_bbox": box})
+        else:
+            print(
+                f"seqtrack_vot20: warning: the region {box} is empty or outside the image; reported as lost",
+                file=sys.stderr,
+            )
         if self.segmenter is None:
             session.reply_box(box)
         else:
-            self.segmenter.initialize(image, box)
-            session.reply_mask(box_to_mask(box, *image.shape[:2]) if mask is None else mask)
-        self._started = True
+            if self._has_target:
+                self.segmenter.initialize(image, box)
+            session.reply_mask(box_to_mask(box, height, width) if mask is None else mask)
 
     def _track(self, session: Session, image: np.ndarray) -> None:
         if not self._started:
             raise InputError("the toolkit sent a frame before the first initialisation")
-        result = self.tracker.track(image)
+        result = self.tracker.track(image) if self._has_target else {"target_bbox": [0.0] * 4, "confidence": 0.0}
         box = result["target_bbox"]
         lost = not np.isfinite(box).all() or min(box[2:]) <= 0
         if self.segmenter is None:
@@ -108,6 +121,14 @@ class VotTracker:
         else:
             # Published: an empty mask is reported as such, and masks never feed back into the tracker.
             session.reply_mask(np.zeros(image.shape[:2], np.uint8) if lost else self.segmenter.segment(image, box))
+
+
+def _is_outside(box_xywh: Sequence[float], height: int, width: int) -> bool:
+    """Whether a box of finite numbers has no part in an image."""
+    x, y, w, h = box_xywh
+    return bool(np.isfinite(box_xywh).all()) and (
+        w <= 0 or h <= 0 or x >= width or y >= height or x + w <= 0 or y + h <= 0
+    )
 
 
 def load_vot_tracker(

@@ -17,8 +17,11 @@ from typing import Any
 
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.errors import DataError, InputError, SeqTrackError
+from lib.utils.text import printable
 
 VARIABLE = "SEQTRACK_VOT"
+PROBE_SECONDS = 120.0
+"""How long an interpreter may take to import the toolkit."""
 WORKING = "vot-toolkit==0.7.4 attributee==0.1.9"
 SUCCESS = {
     "test": "Test concluded success",
@@ -84,13 +87,7 @@ def find_toolkit(place: str | Path | None = None) -> Toolkit:
         InputError: if there is none or it is broken; the message says which versions work.
     """
     python = _interpreter(place or os.environ.get(VARIABLE) or sys.executable)
-    done = subprocess.run(
-        [str(python), "-c", _PROBE], capture_output=True, text=True, check=False, cwd=tempfile.gettempdir()
-    )
-    try:
-        report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError) as error:
-        raise InputError(f"{python}: cannot ask for the VOT toolkit: {done.stderr.strip()[-300:]}") from error
+    report = _probe(python)
     install = f"`{python} -m pip install {WORKING}`"
     if not report["found"]:
         raise InputError(
@@ -103,6 +100,31 @@ def find_toolkit(place: str | Path | None = None) -> Toolkit:
             f"{report['error']}; these versions work: {install}"
         )
     return Toolkit(python, report["version"], Path(report["folder"]))
+
+
+def _probe(python: Path) -> dict[str, Any]:
+    """What an interpreter says about its toolkit. Raises InputError if it says nothing."""
+    # `python -c` imports from the current folder first, so that is an empty one which nobody else can write to.
+    with tempfile.TemporaryDirectory(prefix="seqtrack-vot-") as empty:
+        try:
+            done = subprocess.run(
+                [str(python), "-c", _PROBE],
+                capture_output=True,
+                check=False,
+                cwd=empty,
+                stdin=subprocess.DEVNULL,
+                timeout=PROBE_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise InputError(f"{python}: cannot be run as a Python interpreter: {error}") from error
+    try:
+        report = json.loads(done.stdout.splitlines()[-1])
+        if not isinstance(report["found"], bool):
+            raise ValueError("no answer")
+    except (IndexError, ValueError, TypeError, KeyError, RecursionError) as error:
+        said = printable(done.stderr.decode(errors="replace").strip()[-300:])
+        raise InputError(f"{python}: cannot ask for the VOT toolkit: {said}") from error
+    return report
 
 
 def _interpreter(place: str | Path) -> Path:
@@ -145,6 +167,7 @@ def run_toolkit(
     environment = {
         **os.environ,
         "PYTHONPATH": str(PROJECT_ROOT),  # for external.vot20.multistart
+        "PYTHONSAFEPATH": "1",  # `python -m` must not import what happens to be in the workspace
         "MPLBACKEND": "Agg",
         "PYTHONUNBUFFERED": "1",
         **(env or {}),
@@ -211,6 +234,6 @@ def read_scores(path: Path) -> list[Score]:
                 for name, row in zip(names, rows, strict=True):
                     values = table.setdefault((experiment, name), {})
                     values.update(zip(measures, map(float, row), strict=False))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: cannot read scores of the VOT toolkit: {type(error).__name__}: {error}") from error
     return [Score(experiment, name, values) for (experiment, name), values in table.items()]

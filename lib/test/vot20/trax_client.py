@@ -92,6 +92,8 @@ class TraxSession:
             return region.array(True)
         if isinstance(region, self._trax.region.Rectangle):
             return [float(value) for value in region.bounds()]
+        if isinstance(region, self._trax.region.Special):  # "there is no target"
+            return [0.0] * 4
         raise InputError(f"cannot start from a region of type {region.type}")
 
     def reply_box(self, box_xywh: Sequence[float], confidence: float | None = None) -> None:

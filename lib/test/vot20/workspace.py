@@ -15,6 +15,7 @@ from lib.test.vot20.toolkit import Toolkit
 from lib.utils.errors import ConfigError, InputError
 from lib.utils.files import write_text_atomic
 from lib.utils.registry import did_you_mean
+from lib.utils.text import printable
 
 STACKS = {
     "vot2020/shortterm": "VOT-ST2020: masks as ground truth, several starts per sequence",
@@ -103,14 +104,18 @@ def registry_text(
         env: environment variables of the trackers.
 
     Raises:
-        InputError: if a path holds characters that the toolkit cannot pass on.
+        InputError: if a path or name holds characters that the toolkit cannot pass on.
     """
+    if "\n" in str(python):
+        raise InputError(f"the VOT toolkit cannot start a tracker by {printable(python)}")
     if re.search(r"['\":;\\\n]", str(root)):
         raise InputError(
             f"the VOT toolkit cannot start a tracker in {root}: quotes, colons and backslashes do not work"
         )
     lines = ["# The trackers that this workspace knows; docs/vot.md says what the keys mean."]
     for entry in entries:
+        if not entry.name or re.search(r"[\[\]\r\n]", entry.name + entry.label):
+            raise InputError(f"{printable(repr(entry.name))} cannot be the name of a tracker of the VOT toolkit")
         lines += ["", f"[{entry.name}]", f"label = {entry.label}", "protocol = traxpython"]
         lines += [f"command = {entry.command}", f"paths = {root}"]
         lines += [] if python is None else [f"python = {shlex.quote(str(python))}"]
@@ -132,7 +137,9 @@ def config_text(stack: str, sequences: str | Path | None = None) -> str:
         "registry:",
         "- ./trackers.ini",
     ]
-    return "\n".join(lines + ([] if sequences is None else [f"sequences: {sequences}"])) + "\n"
+    if sequences is not None:  # quoted where YAML needs it
+        lines.append(yaml.safe_dump({"sequences": str(sequences)}, allow_unicode=True, width=1 << 20).strip())
+    return "\n".join(lines) + "\n"
 
 
 def compat_stack_text(toolkit: Toolkit, stack: str) -> str:
@@ -156,8 +163,22 @@ def sequences_folder(workspace: Path) -> Path:
     path = workspace / "config.yaml"
     if not path.is_file():
         raise InputError(f"{workspace}: no config.yaml, so no workspace; tracking/create_vot_workspace.py makes one")
-    config = yaml.safe_load(path.read_text())
-    return workspace / (config.get("sequences") or "sequences" if isinstance(config, dict) else "sequences")
+    try:
+        config = yaml.safe_load(_read(path))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InputError(f"{path}: not valid YAML: {printable(error)}") from error
+    folder = (config.get("sequences") or "sequences") if isinstance(config, dict) else "sequences"
+    if not isinstance(folder, str):
+        raise InputError(f"{path}: sequences: expected a folder, got {printable(repr(folder))}")
+    return workspace / folder
+
+
+def _read(path: Path) -> str:
+    """A text file of a workspace or data set. Raises InputError naming it if it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file") from error
 
 
 def check_sequences(folder: Path) -> None:
@@ -171,10 +192,10 @@ def check_sequences(folder: Path) -> None:
         raise InputError(f"{folder}: no such folder of VOT sequences")
     if not listing.is_file():
         raise InputError(f"{folder}: no list.txt, so this is no data set of the VOT toolkit")
-    names = [line.strip() for line in listing.read_text().splitlines()]
+    names = [line.strip() for line in _read(listing).splitlines()]
     missing = [name for name in names if not name or not (folder / name / "groundtruth.txt").is_file()]
     if missing or not names:
-        first = f": {missing[0] or 'an empty line'}" if missing else " (it is empty)"
+        first = f": {printable(missing[0]) or 'an empty line'}" if missing else " (it is empty)"
         raise InputError(f"{listing}: {len(missing)} of {len(names)} sequences are not there{first}")
 
 
@@ -203,7 +224,11 @@ def write_workspace(folder: Path, files: Mapping[str, str], *, force: bool = Fal
     Raises:
         InputError: if a file is there that this function did not write, or that was edited; then none is changed.
     """
-    kept = [path for name in files if (path := folder / name).exists() and not is_untouched(path.read_text())]
+    kept = [
+        path
+        for name in files
+        if (path := folder / name).exists() and not is_untouched(path.read_text(encoding="utf-8", errors="replace"))
+    ]
     if kept and not force:
         raise InputError(f"{' and '.join(map(str, kept))}: somebody has edited it; use --force to replace it")
     for name, text in files.items():
