@@ -87,9 +87,8 @@ def draw_model() -> Figure:
     figure.box(192, 85, 150, 150, ["ViT encoder", "all patches attend", "to all patches"], VIOLET)
     figure.arrow((342, 160), (398, 160))
     for number in range(8):
-        figure.parts.append(
-            f'<rect x="402" y="{96 + number * 16}" width="26" height="13" rx="3" fill="{BLUE}" stroke="{STROKES[BLUE]}"/>'
-        )
+        token = f'x="402" y="{96 + number * 16}" width="26" height="13" rx="3"'
+        figure.parts.append(f'<rect {token} fill="{BLUE}" stroke="{STROKES[BLUE]}"/>')
     figure.text(415, 244, "search tokens", 12, color=MUTED)
     figure.arrow((430, 160), (488, 160))
     inputs, outputs = ("START", "cx", "cy", "w"), ("cx", "cy", "w", "h")
