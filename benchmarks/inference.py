@@ -86,14 +86,14 @@ def read_fused(network: SeqTrack, template: Tensor, search: Tensor, window: Tens
 
 def read_trimmed(network: SeqTrack, template: Tensor, search: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
     """Likewise, with the templates left out of the last block."""
-    encoder = network.encoder
-    tokens = encoder(encoder.embed_search(search), encoder.embed_template(template), search_only=True)
+    tokens = network.encode_embedded(network.embed_template(template), search, search_only=True)
     return plain.generate(network, tokens, window)
 
 
 def read_cached(network: SeqTrack, template: Tensor, search: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
     """Likewise, with our decoder: all that is left is that template images are embedded again."""
-    return network.read_box(network.embed_template(template), search, window)
+    features = network.encode_embedded(network.embed_template(template), search, search_only=True)
+    return network.generate(features, window)
 
 
 STEPS: dict[str, Read] = {
@@ -202,7 +202,7 @@ def measure_decoder(versions: Sequence[Version], batch: int, args: argparse.Name
     templates = torch.zeros(batch, versions[0].engine.params.num_templates * body.num_template_tokens, body.dim)
     templates, search = templates.to(device), torch.zeros(batch, 1, 3, size, size, device=device)
     features = network.encode_embedded(templates, search)
-    needed = network.encode_needed(templates, search)
+    needed = network.encode_embedded(templates, search, search_only=True)
     works: list[Callable[[], object]] = []
     for version in versions:
         reader = version.engine.reader
@@ -214,7 +214,7 @@ def measure_decoder(versions: Sequence[Version], batch: int, args: argparse.Name
     seconds: list[list[float]] = [[] for _ in works]
     for repeat in range(-args.warm_up, args.repeats):
         for work, times in zip(works, seconds, strict=True):
-            network.encode_needed(templates, search)
+            network.encode_embedded(templates, search, search_only=True)
             synchronise(device)
             begin = clock()
             work()

@@ -39,9 +39,9 @@ def encode(network: SeqTrack, template: Tensor, search: Tensor) -> Tensor:
 
 def select(network: SeqTrack, features: Tensor) -> Tensor:
     """The image memory (B, M, C) that the decoder looks at."""
-    ns = network.encoder.num_search_tokens
+    ns = network.vit.num_search_tokens
     memory = {"x": features[:, :ns], "xz": features, "token": features.mean(dim=1, keepdim=True)}[network.feature_type]
-    return network.bottleneck(memory) if network.encoder.dim != network.bottleneck.out_features else memory
+    return network.bottleneck(memory) if network.vit.dim != network.bottleneck.out_features else memory
 
 
 def decode(network: SeqTrack, memory: Tensor, tokens: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The matrix products of tracking on a CPU, each against PyTorch's own linear layer, in one run.
 
-Decoder: products with one word per sequence (``lib.models.seqtrack.products.linear``). Encoder: products with packed
+Decoder: products with one word per sequence (``lib.models.seqtrack.cpu.split_linear``). Encoder: products with packed
 weights (``PackedLinear``). Weights come in turn from a set larger than a core's cache, as those of a network are.
 
     python benchmarks/products.py                      # B256
@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
+from lib.models.seqtrack.cpu import PackedLinear, split_linear
 from lib.models.seqtrack.precision import BLOCK_LINEARS
-from lib.models.seqtrack.products import PackedLinear, linear
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 
@@ -61,7 +61,7 @@ def word_products(network: SeqTrack, batch: int) -> dict[str, tuple[Work, Work, 
         layers, word = make_layers(outputs, inputs), torch.randn(batch, 1, inputs)
         products[f"{name}, {inputs} to {outputs}"] = (
             lambda i, layers=layers, word=word: F.linear(word, layers[i].weight, layers[i].bias),
-            lambda i, layers=layers, word=word: linear(word, layers[i].weight, layers[i].bias),
+            lambda i, layers=layers, word=word: split_linear(word, layers[i].weight, layers[i].bias),
             len(layers),
         )
     return products

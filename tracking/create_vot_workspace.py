@@ -7,10 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from lib.config.paths import PROJECT_ROOT, load_paths
-from lib.config.seqtrack.config import experiment_name
-from lib.test.vot20.toolkit import Toolkit, find_toolkit
-from lib.test.vot20.workspace import (
+from external.vot20.toolkit import Toolkit, find_toolkit
+from external.vot20.workspace import (
     STACKS,
     TIMEOUT,
     TrackerEntry,
@@ -21,6 +19,8 @@ from lib.test.vot20.workspace import (
     registry_text,
     write_workspace,
 )
+from lib.config.paths import PROJECT_ROOT, load_paths
+from lib.config.seqtrack.config import experiment_name
 from lib.utils.cli import run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.registry import lookup

@@ -14,10 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from lib.models.seqtrack.dinov2 import convert_dinov2, read_onnx_weights
-from lib.synthetic.demo_media import SPLITS, gather
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.cli import run_script
+from tracking.demo_media import SPLITS, gather
+from tracking.dinov2 import convert_dinov2, read_onnx_weights
 
 ENCODER_FILE = "dinov2_s6_patch16.pth"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
+from external.vot20.toolkit import Score, find_toolkit, read_scores, run_toolkit
+from external.vot20.workspace import check_sequences, sequences_folder
 from lib.config.paths import PROJECT_ROOT
-from lib.test.vot20.toolkit import Score, find_toolkit, read_scores, run_toolkit
-from lib.test.vot20.workspace import check_sequences, sequences_folder
 from lib.utils.cli import run_script, show, user_path
 
 

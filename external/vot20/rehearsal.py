@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from external.vot20.dataset import write_vot
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.synthetic import SyntheticSequence
-from lib.synthetic.vot import write_vot
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.files import write_text_atomic
 

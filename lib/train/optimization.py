@@ -50,7 +50,7 @@ def freeze_unapplied(network: nn.Module, cfg: EasyDict) -> None:
 
     So every trained parameter takes part in every step, which distributed training relies on.
     """
-    if network.encoder.dim == cfg.MODEL.HIDDEN_DIM:
+    if network.vit.dim == cfg.MODEL.HIDDEN_DIM:
         network.bottleneck.requires_grad_(False)
 
 

@@ -32,7 +32,7 @@ ELSEWHERE = {
     "source .venv/bin/activate",
     "make demo",
     "make demo-train",  # see test_train_demo.py
-    "python tracking/prepare_demo_data.py",  # see tests/synthetic/test_demo_media.py
+    "python tracking/prepare_demo_data.py",  # see tests/cli/test_demo_media.py
     "python -m venv .venv-opencv",
     ".venv-opencv/bin/pip install opencv-contrib-python",
     "python benchmarks/against_opencv.py --opencv_python .venv-opencv/bin/python --dtype float32 bfloat16",  # likewise

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from external.vot20 import rehearsal
-from lib.test.vot20.toolkit import Score, Toolkit, find_toolkit
+from external.vot20.toolkit import Score, Toolkit, find_toolkit
 from lib.utils.errors import CheckpointError, InputError, SeqTrackError
 from tracking import vot_evaluate, vot_selftest
 

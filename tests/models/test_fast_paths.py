@@ -7,19 +7,18 @@ import pytest
 import torch
 
 from benchmarks import plain
-from lib.models.seqtrack.precision import (
-    Int8Linear,
-    pack_linear_layers,
-    prepare_for_tracking,
-    set_precision,
-)
-from lib.models.seqtrack.products import PackedLinear, WordLinear, linear
+from lib.models.seqtrack.cpu import Int8Linear, PackedLinear, SplitLinear, optimize_for_cpu, split_linear
+from lib.models.seqtrack.precision import prepare_for_tracking, set_precision
 from lib.models.seqtrack.seqtrack import FEATURE_TYPES
 from lib.models.seqtrack.vit import JointViT
 from lib.utils.errors import InputError
 from tests.models.tiny import tiny_config, tiny_images, tiny_model
 
 CPU = torch.device("cpu")
+
+
+def project_memory(network, features):
+    return network.decoder.project_memory(*network.select_memory(features))
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +40,8 @@ def test_a_box_is_read_as_the_plain_version_reads_it(feature_type, pre_norm, win
     template, search = tiny_images(batch=batch)
     window = model.vocabulary.window() if windowed else None
     tokens, likelihoods = plain.generate(model, plain.encode(model, template, search), window)
-    said = model.read_box(model.embed_template(template), search, window)
+    features = model.encode_embedded(model.embed_template(template), search, search_only=True)
+    said = model.generate(features, window)
     assert torch.equal(said.tokens, tokens)
     torch.testing.assert_close(said.likelihoods, likelihoods, atol=1e-12, rtol=1e-9)
 
@@ -61,7 +61,7 @@ def test_the_last_block_leaves_the_templates_out_and_the_search_tokens_as_they_a
     widths = []
     for block in model.encoder.body.blocks:
         block.mlp.register_forward_hook(lambda module, args, output: widths.append(output.shape[1]))
-    needed = model.encoder(model.encoder.embed_search(search), tokens, search_only=True)
+    needed = model.encode_embedded(tokens, search, search_only=True)
     assert widths == [6, 4]  # 4 search tokens, 2 templates of 1 token
     torch.testing.assert_close(needed, features[:, :4], atol=1e-12, rtol=1e-12)
 
@@ -80,7 +80,8 @@ def test_nothing_is_read_back_from_the_device():
     """Tensors on the meta device have no values: reading one is an error."""
     model = tiny_model().to("meta")
     template, search = (images.to("meta") for images in tiny_images())
-    said = model.read_box(model.embed_template(template), search, torch.empty(30, dtype=torch.float64, device="meta"))
+    features = model.encode_embedded(model.embed_template(template), search, search_only=True)
+    said = model.generate(features, torch.empty(30, dtype=torch.float64, device="meta"))
     assert said.tokens.shape == said.likelihoods.shape == (3, 4)
     with pytest.raises(RuntimeError):
         said.tokens.tolist()
@@ -95,7 +96,7 @@ def test_packed_layers_are_the_layers_they_replace(gelu):
     expected = torch.nn.functional.gelu(layer(tokens)) if gelu else layer(tokens)
     packed = PackedLinear(layer, rows=7, gelu=gelu)
     torch.testing.assert_close(packed(tokens), expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(torch.ops.seqtrack.multiply_packed(tokens, packed._number), expected)
+    torch.testing.assert_close(torch.ops.seqtrack.packed_linear(tokens, packed._number), expected)
 
 
 @pytest.mark.parametrize("rows", [7, 8])  # odd and even: of the weights
@@ -107,16 +108,16 @@ def test_single_words_are_multiplied_as_by_a_linear_layer(rows, batch):
     for words in (1, 3):
         tokens = torch.randn(batch, words, 6, dtype=torch.float64)
         expected = torch.nn.functional.linear(tokens, weight, bias)
-        got = linear(tokens, weight, bias)
+        got = split_linear(tokens, weight, bias)
         torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
         assert got.is_contiguous()
         if words == 1 and rows == 8:
-            torch.testing.assert_close(torch.ops.seqtrack.multiply_words(tokens, weight, bias), expected)
+            torch.testing.assert_close(torch.ops.seqtrack.token_linear(tokens, weight, bias), expected)
 
 
 def test_a_single_word_can_be_trained():
     weight = torch.randn(8, 6, requires_grad=True)
-    linear(torch.randn(2, 1, 6), weight, torch.zeros(8)).sum().backward()
+    split_linear(torch.randn(2, 1, 6), weight, torch.zeros(8)).sum().backward()
     assert weight.grad is not None
 
 
@@ -126,10 +127,10 @@ def test_what_is_kept_for_tracking_changes_nothing(feature_type):
     """Two search crops in training, one in tracking; what is kept is for one, two are projected anew."""
     choices = {"MODEL__FEATURE_TYPE": feature_type, "DATA__SEARCH__NUMBER": 2}
     fresh, frozen = tiny_model(**choices), tiny_model(**choices)
-    frozen.freeze()
+    frozen.precompute()
     for crops in (1, 2):
         features = fresh.encode(*tiny_images(num_search=crops))
-        for a, b in zip(frozen._project_memory(features), fresh._project_memory(features), strict=True):
+        for a, b in zip(project_memory(frozen, features), project_memory(fresh, features), strict=True):
             torch.testing.assert_close(a, b, atol=1e-11, rtol=1e-9)
 
 
@@ -139,13 +140,13 @@ def test_a_packed_network_says_the_same(precision, tolerance):
     plainly = set_precision(tiny_model(spread=1.0), precision, CPU)
     packed = prepare_for_tracking(tiny_model(spread=1.0), precision, CPU)
     assert {type(block.mlp.fc1) for block in packed.encoder.body.blocks} == {PackedLinear}
-    assert {type(layer) for layer in packed.vocab_embed.layers} == {WordLinear}
+    assert {type(layer) for layer in packed.vocab_embed.layers} == {SplitLinear}
     assert packed.vocab_embed.state_dict().keys() == plainly.vocab_embed.state_dict().keys()
     dtype = packed.encoder.body.pos_embed.dtype
     template, search = (images.to(dtype) for images in tiny_images(batch=16))
     expected, features = plainly.encode(template, search).float(), packed.encode(template, search).float()
     assert (features - expected).norm() / expected.norm() < tolerance
-    for kept, fresh in zip(packed._project_memory(features), plainly._project_memory(features), strict=True):
+    for kept, fresh in zip(project_memory(packed, features), project_memory(plainly, features), strict=True):
         torch.testing.assert_close(kept, fresh)
     if precision == "float32":
         assert torch.equal(packed.generate(features).tokens, plainly.generate(expected).tokens)
@@ -153,7 +154,7 @@ def test_a_packed_network_says_the_same(precision, tolerance):
 
 def test_weights_stay_as_they_are_where_they_cannot_be_packed(monkeypatch, caplog):
     kinds = []
-    kinds.append(pack_linear_layers(tiny_model()))  # float64
+    kinds.append(optimize_for_cpu(tiny_model()))  # float64
     kinds.append(prepare_for_tracking(tiny_model(), "float32", torch.device("meta")))
 
     def missing(*args):
@@ -162,7 +163,7 @@ def test_weights_stay_as_they_are_where_they_cannot_be_packed(monkeypatch, caplo
     monkeypatch.setattr(PackedLinear, "forward", missing)
     with caplog.at_level("INFO"):
         kinds.append(prepare_for_tracking(tiny_model(), "float32", CPU))
-    assert "cannot pack them: no such operator" in caplog.text and "and more" not in caplog.text
+    assert "cannot pack weights: no such operator" in caplog.text and "and more" not in caplog.text
     for network in kinds:
         assert all(type(block.mlp.fc1) is torch.nn.Linear for block in network.encoder.body.blocks)
         assert all(type(block.mlp.act) is torch.nn.GELU for block in network.encoder.body.blocks)
@@ -215,6 +216,6 @@ def test_what_a_device_cannot_do_is_refused():
 def test_the_plain_version_is_not_the_fast_one_in_disguise():
     """The oracle must not call what it judges."""
     source = Path(plain.__file__).read_text()
-    for name in ("scaled_dot_product", "read_box", "project_memory", ".embed_", ".decode(", ".encode("):
+    for name in ("scaled_dot_product", "project_memory", ".embed_", ".decode(", ".encode("):
         assert name not in source, name
     assert tiny_config().MODEL.FEATURE_TYPE == "x"

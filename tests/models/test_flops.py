@@ -48,13 +48,14 @@ def test_pytorch_counts_the_same_when_the_work_is_done(feature_type, dim):
     cfg = tiny_config(MODEL__FEATURE_TYPE=feature_type, MODEL__HIDDEN_DIM=dim)
     network = meta_network(cfg)
     cost = count_cost(network)
+    network.precompute()
     template, search = meta_images(cfg)
     tokens = network.embed_template(template)
     with FlopCounterMode(display=False) as ours:
-        network.read_box(tokens, search)
+        network.generate(network.encode_embedded(tokens, search, search_only=True))
     assert ours.get_total_flops() == 2 * cost.our_macs
     with FlopCounterMode(display=False) as encoder:
-        network.encode_needed(tokens, search)
+        network.encode_embedded(tokens, search, search_only=True)
     assert encoder.get_total_flops() == 2 * cost.our_encoder_macs
     with FlopCounterMode(display=False) as four_passes:
         plain.generate(network, plain.encode(network, template, search))
@@ -88,6 +89,6 @@ def test_thop_agrees_on_the_published_convention():
     functional = sum(
         module.in_proj_weight.shape[1] ** 2 * rows
         for layer in network.decoder.body.layers
-        for module, rows in ((layer.self_attn, 3), (layer.multihead_attn, 1 + 2 * network.encoder.num_search_tokens))
+        for module, rows in ((layer.self_attn, 3), (layer.multihead_attn, 1 + 2 * network.vit.num_search_tokens))
     )
     assert macs + functional == count_cost(network).published_macs

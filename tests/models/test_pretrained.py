@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from lib.models.seqtrack import build_seqtrack, pretrained
-from lib.models.seqtrack.encoder import build_encoder
 from lib.models.seqtrack.pretrained import load_pretrained, load_vit_weights, resample_pos_embed
-from lib.models.seqtrack.vit import VARIANTS
+from lib.models.seqtrack.vit import VARIANTS, build_vit
 from lib.utils.errors import CheckpointError, ConfigError
 from tests.models.tiny import tiny_config
 
@@ -14,7 +13,7 @@ VARIANT = VARIANTS["vit_test_patch16"]
 
 
 def tiny_body():
-    return build_encoder(VARIANT, search_size=32, template_size=16).body
+    return build_vit(VARIANT, search_size=32, template_size=16)
 
 
 def image_model_weights(grid=3):
@@ -50,7 +49,7 @@ def test_weights_are_copied_and_positions_resampled():
 
 
 def test_sincos_changes_the_positions_only_and_tells_neighbours_from_strangers():
-    body = build_encoder(VARIANT, search_size=64, template_size=32).body
+    body = build_vit(VARIANT, search_size=64, template_size=32)
     before = copy.deepcopy(body.state_dict())
     load(body, "sincos")
     for key, value in body.state_dict().items():
@@ -190,6 +189,6 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing(damage, message)
 def test_the_networks_of_timm_have_the_names_and_shapes_that_are_loaded(encoder_name, name):
     variant = VARIANTS[encoder_name]
     with torch.device("meta"):
-        body = build_encoder(variant, search_size=16 * variant.stride, template_size=8 * variant.stride).body
+        body = build_vit(variant, search_size=16 * variant.stride, template_size=8 * variant.stride)
         weights = pretrained.timm.create_model(name, pretrained=False, num_classes=0).state_dict()
     load_vit_weights(body, weights, origin=name)

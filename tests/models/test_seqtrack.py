@@ -185,7 +185,7 @@ def test_another_number_of_templates_is_refused():
 
 def test_a_sequence_that_is_too_long_is_refused():
     model = tiny_model()
-    with pytest.raises(InputError, match="6 words, the decoder takes 5"):
+    with pytest.raises(InputError, match="6 tokens, the decoder takes 5"):
         model(*tiny_images(), torch.zeros(3, 6, dtype=torch.int64))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from lib.models.seqtrack.cpu import PackedLinear
 from lib.models.seqtrack.precision import prepare_for_tracking
-from lib.models.seqtrack.products import PackedLinear
 from lib.test.tracker import reader as reader_module
 from lib.test.tracker.reader import LARGEST_BATCH, BoxReader, bucket
 from lib.test.tracker.seqtrack import SeqTrackEngine

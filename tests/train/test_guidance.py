@@ -140,7 +140,7 @@ def test_features_come_with_the_logits():
     tokens = torch.zeros(3, 5, dtype=torch.int64)
     logits, features = network(template, search, tokens, with_features=True)
     assert torch.equal(logits, network(template, search, tokens))
-    assert torch.equal(features, network.encode(template, search)[:, : network.encoder.num_search_tokens])
+    assert torch.equal(features, network.encode(template, search)[:, : network.vit.num_search_tokens])
 
 
 def test_cosine_falls_to_zero_over_all_epochs():

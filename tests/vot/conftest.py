@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.test.vot20.toolkit import Toolkit, find_toolkit
+from external.vot20.toolkit import Toolkit, find_toolkit
 from lib.test.vot20.trax_client import Request
 from lib.utils.errors import InputError
 from lib.utils.image_io import write_image

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.synthetic.vot import EMPTY_MASK, choose_anchors, encode_mask, read_region, write_vot
+from external.vot20.dataset import EMPTY_MASK, choose_anchors, encode_mask, read_region, write_vot
 from lib.utils.errors import DataError, InputError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.test.vot20.toolkit import Toolkit, find_toolkit, read_scores, run_toolkit
+from external.vot20.toolkit import Toolkit, find_toolkit, read_scores, run_toolkit
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError, InputError, SeqTrackError
 from tracking import vot_evaluate

@@ -15,7 +15,7 @@ from tests.vot.conftest import HEIGHT, WIDTH, StillTracker, TransposedSegmenter
 
 def converse(*arguments):
     pytest.importorskip("trax", reason="the package vot-trax is not installed")
-    from lib.test.vot20.in_process import converse
+    from external.vot20.in_process import converse
 
     return converse(*arguments)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from external.vot20 import rehearsal
+from external.vot20.dataset import write_vot
+from external.vot20.toolkit import Toolkit, read_scores, run_toolkit
+from external.vot20.workspace import COMPAT, config_text, write_workspace
 from lib.config.paths import PROJECT_ROOT
-from lib.synthetic.vot import write_vot
-from lib.test.vot20.toolkit import Toolkit, read_scores, run_toolkit
-from lib.test.vot20.workspace import COMPAT, config_text, write_workspace
 from lib.utils.cli import show
 from lib.utils.errors import SeqTrackError
 from tests.vot.test_dataset import MaskedVideo, Video

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from external.vot20 import run_tracker
-from lib.config.paths import EXPERIMENTS_DIR, PROJECT_ROOT
-from lib.test.vot20 import workspace
-from lib.test.vot20.toolkit import Toolkit
-from lib.test.vot20.workspace import (
+from external.vot20 import run_tracker, workspace
+from external.vot20.toolkit import Toolkit
+from external.vot20.workspace import (
     TrackerEntry,
     config_text,
     published_entries,
@@ -18,6 +16,7 @@ from lib.test.vot20.workspace import (
     sequences_folder,
     write_workspace,
 )
+from lib.config.paths import EXPERIMENTS_DIR, PROJECT_ROOT
 from lib.utils.errors import ConfigError, InputError
 
 SHIPPED = PROJECT_ROOT / "external" / "vot20" / "seqtrack"

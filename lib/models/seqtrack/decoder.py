@@ -1,4 +1,4 @@
-"""The causal decoder: reads the image memory and says the box, one word after the other.
+"""The causal decoder: generates the tokens of the box from the image memory.
 
 Source: SeqTrack, section 3.1. A layer is that of DETR with causal self-attention; position embeddings are added to
 queries and keys in every layer, never to values; here they are folded into the biases of the projections.
@@ -11,8 +11,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from lib.models.seqtrack.products import linear
 
 
 class KeyValue(NamedTuple):
@@ -27,12 +25,12 @@ class KeyValue(NamedTuple):
 
 
 class LayerContext(NamedTuple):
-    """What one layer needs in every step and no word changes.
+    """What one layer needs in every step and no token changes.
 
     Attributes:
         image: keys and values of the image memory.
         self_bias: (L, 3 * C) bias of the query, key and value projections of self-attention; the position embeddings
-            of the L places of a sequence are in it, so that they need not be added to every word.
+            of the L places of a sequence are in it, so that they need not be added to every token.
         cross_bias: (L, C) likewise, of the queries to the image.
     """
 
@@ -41,7 +39,7 @@ class LayerContext(NamedTuple):
     cross_bias: Tensor
 
 
-class KeptProducts(NamedTuple):
+class Precomputed(NamedTuple):
     """What one layer computes once for all images, when its weights stay as they are.
 
     Attributes:
@@ -71,6 +69,7 @@ class Attention(nn.Module):
         self.dim = dim
         self.num_heads = num_heads
         self.dropout = dropout
+        self.linear = F.linear  # a faster one may take its place for inference, see cpu.py
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
@@ -81,9 +80,9 @@ class Attention(nn.Module):
         """Apply parts ``first .. last - 1`` of (query, key, value): (B, N, C) -> (B, N, (last - first) * C)."""
         rows = slice(first * self.dim, last * self.dim)
         if bias is None:
-            return linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
+            return self.linear(tokens, self.in_proj_weight[rows], self.in_proj_bias[rows])
         if len(bias) == 1:
-            return linear(tokens, self.in_proj_weight[rows], bias[0])
+            return self.linear(tokens, self.in_proj_weight[rows], bias[0])
         return F.linear(tokens, self.in_proj_weight[rows]) + bias
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
@@ -121,7 +120,7 @@ class Attention(nn.Module):
         return query, KeyValue(key, value)
 
     def position_bias(self, positions: Tensor, first: int, last: int) -> Tensor:
-        """Fold position embeddings into the bias: W (word + position) + b = W word + (W position + b).
+        """Fold position embeddings into the bias: W (token + position) + b = W token + (W position + b).
 
         Args:
             positions: (L, C), for queries and keys; values have none.
@@ -152,14 +151,14 @@ class Attention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention over the words said so far, cross-attention to the image memory, feed-forward.
+    """Self-attention over the tokens so far, cross-attention to the image memory, feed-forward.
 
     Args:
-        dim: width C of a word.
+        dim: width C of a token.
         num_heads: attention heads.
         ffn_dim: width of the feed-forward layer.
         dropout: dropout probability, used in six places.
-        pre_norm: normalise before each part instead of after it.
+        pre_norm: normalize before each part instead of after it.
     """
 
     def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float, pre_norm: bool) -> None:
@@ -173,83 +172,83 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.kept: KeptProducts | None = None
+        self.precomputed: Precomputed | None = None
 
     def forward(
-        self, words: Tensor, places: slice, context: LayerContext, past: KeyValue | None = None
+        self, tokens: Tensor, places: slice, context: LayerContext, past: KeyValue | None = None
     ) -> tuple[Tensor, KeyValue]:
-        """Process all words of a sequence at once, or the next one.
+        """Process all tokens of a sequence at once, or the next one.
 
         Args:
-            words: (B, L, C). With ``past`` L is 1.
-            places: where in the sequence these words stand, L of them.
+            tokens: (B, L, C). With ``past`` L is 1.
+            places: where in the sequence these tokens are, L of them.
             context: from ``prepare``.
-            past: keys and values of the words before these; None if these are the first.
+            past: keys and values of the tokens before these; None if these are the first.
 
         Returns:
-            (B, L, C), and the keys and values up to and including these words.
+            (B, L, C), and the keys and values up to and including these tokens.
         """
-        inner = self.norm1(words) if self.pre_norm else words
+        inner = self.norm1(tokens) if self.pre_norm else tokens
         query, present = self.self_attn.query_key_value(inner, context.self_bias[places])
         if past is not None:
             present = past.append(present)
-        words = self._add(words, self.self_attn.attend(query, present, causal=past is None), self.norm1)
+        tokens = self._add(tokens, self.self_attn.attend(query, present, causal=past is None), self.norm1)
 
-        inner = self.norm2(words) if self.pre_norm else words
+        inner = self.norm2(tokens) if self.pre_norm else tokens
         query = self.multihead_attn.query(inner, context.cross_bias[places])
-        words = self._add(words, self.multihead_attn.attend(query, context.image), self.norm2)
+        tokens = self._add(tokens, self.multihead_attn.attend(query, context.image), self.norm2)
 
-        inner = self.norm3(words) if self.pre_norm else words
+        inner = self.norm3(tokens) if self.pre_norm else tokens
         hidden = self._drop(F.relu(self.linear1(inner)))
-        return self._add(words, self.linear2(hidden), self.norm3), present
+        return self._add(tokens, self.linear2(hidden), self.norm3), present
 
     def _drop(self, values: Tensor) -> Tensor:
         return self.dropout(values) if self.training else values
 
-    def _add(self, words: Tensor, update: Tensor, norm: nn.LayerNorm) -> Tensor:
+    def _add(self, tokens: Tensor, update: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Residual connection, and the norm that follows it in a post-norm layer."""
-        words = words + self._drop(update)
-        return words if self.pre_norm else norm(words)
+        tokens = tokens + self._drop(update)
+        return tokens if self.pre_norm else norm(tokens)
 
-    def prepare(self, memory: Tensor, memory_positions: Tensor, word_positions: Tensor) -> LayerContext:
-        """Compute what no word changes.
+    def prepare(self, memory: Tensor, memory_positions: Tensor, token_positions: Tensor) -> LayerContext:
+        """Compute what no token changes.
 
         Args:
             memory: (B, M, C), the image.
             memory_positions: (1, M, C), added to the keys only.
-            word_positions: (L, C), of all places of a sequence.
+            token_positions: (L, C), of all places of a sequence.
         """
-        if self.kept is not None and len(self.kept.image_bias) == memory.shape[1]:
-            image = self.multihead_attn.split_key_value(self.kept.image(memory) + self.kept.image_bias)
-            return LayerContext(image, self.kept.self_bias, self.kept.cross_bias)
+        if self.precomputed is not None and len(self.precomputed.image_bias) == memory.shape[1]:
+            image = self.multihead_attn.split_key_value(self.precomputed.image(memory) + self.precomputed.image_bias)
+            return LayerContext(image, self.precomputed.self_bias, self.precomputed.cross_bias)
         image = self.multihead_attn.key_value(memory + memory_positions, memory)
-        return LayerContext(image, *self._biases(word_positions))
+        return LayerContext(image, *self._biases(token_positions))
 
-    def _biases(self, word_positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _biases(self, token_positions: Tensor) -> tuple[Tensor, Tensor]:
         """``self_bias`` and ``cross_bias`` of a LayerContext."""
         return (
-            self.self_attn.position_bias(word_positions, 0, 3),
-            self.multihead_attn.position_bias(word_positions, 0, 1),
+            self.self_attn.position_bias(token_positions, 0, 3),
+            self.multihead_attn.position_bias(token_positions, 0, 1),
         )
 
-    def keep(self, memory_positions: Tensor, word_positions: Tensor) -> None:
+    def precompute(self, memory_positions: Tensor, token_positions: Tensor) -> None:
         """Compute once what no image changes; for inference, with weights that stay as they are.
 
         Args:
-            memory_positions: (1, M, C), as ``prepare`` will get them. Memories of another length are projected anew.
-            word_positions: (L, C), likewise.
+            memory_positions: (1, M, C), as ``prepare`` will get them. Memories of another length are projected in full.
+            token_positions: (L, C), likewise.
         """
         image = self.multihead_attn.key_value_layer()
         image_bias = self.multihead_attn.position_bias(memory_positions[0], 1, 3)
-        self.kept = KeptProducts(image, image_bias, *self._biases(word_positions))
+        self.precomputed = Precomputed(image, image_bias, *self._biases(token_positions))
 
 
-class WordEmbedding(nn.Module):
-    """Embeds words; also holds the table of query positions, which is added inside the layers.
+class TokenEmbedding(nn.Module):
+    """Embeds tokens; also holds the table of query positions, which is added inside the layers.
 
     Args:
-        vocab_size: number of words V.
-        dim: width C of a word.
+        vocab_size: number of tokens V.
+        dim: width C of a token.
         max_length: longest sequence.
         dropout: dropout probability.
     """
@@ -271,7 +270,7 @@ class LayerStack(nn.Module):
 
     Args:
         layers: the decoder layers, in order.
-        dim: width C of a word.
+        dim: width C of a token.
     """
 
     def __init__(self, layers: list[DecoderLayer], dim: int) -> None:
@@ -281,11 +280,11 @@ class LayerStack(nn.Module):
 
 
 class CausalDecoder(nn.Module):
-    """Transformer decoder over box words.
+    """Transformer decoder over box tokens.
 
     Args:
-        vocab_size: number of words V.
-        dim: width C of a word and of the memory.
+        vocab_size: number of tokens V.
+        dim: width C of a token and of the memory.
         num_layers: number of layers.
         num_heads: attention heads of a layer.
         ffn_dim: width of the feed-forward layers.
@@ -308,7 +307,7 @@ class CausalDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.max_length = max_length
-        self.embedding = WordEmbedding(vocab_size, dim, max_length, dropout)
+        self.embedding = TokenEmbedding(vocab_size, dim, max_length, dropout)
         layers = [DecoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm) for _ in range(num_layers)]
         self.body = LayerStack(layers, dim)
         for parameter in self.parameters():
@@ -316,7 +315,7 @@ class CausalDecoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def project_memory(self, memory: Tensor, memory_positions: Tensor) -> list[LayerContext]:
-        """Compute what no word changes, once per image: each layer's keys and values of the memory, and its biases.
+        """Compute what no token changes, once per image: each layer's keys and values of the memory, and its biases.
 
         Args:
             memory: (B, M, C).
@@ -329,17 +328,17 @@ class CausalDecoder(nn.Module):
         return [layer.prepare(memory, memory_positions, positions) for layer in self.body.layers]
 
     @torch.no_grad()
-    def freeze(self, memory_positions: Tensor) -> None:
-        """Prepare for inference on the device and in the type that the weights have now, and keep from now on.
+    def precompute(self, memory_positions: Tensor) -> None:
+        """Precompute what depends on the weights alone; for inference, with the weights and the device of now.
 
         Args:
             memory_positions: (1, M, C), as ``project_memory`` will get them.
         """
         for layer in self.body.layers:
-            layer.keep(memory_positions, self.embedding.position_embeddings.weight)
+            layer.precompute(memory_positions, self.embedding.position_embeddings.weight)
 
     def forward(self, tokens: Tensor, memory: list[LayerContext]) -> Tensor:
-        """Teacher forcing: every word attends to itself and to the words before it.
+        """Teacher forcing: every token attends to itself and to the tokens before it.
 
         Args:
             tokens: (B, L) int64, L at most ``max_length``.
@@ -348,15 +347,15 @@ class CausalDecoder(nn.Module):
         Returns:
             (B, L, C) after the final norm.
         """
-        words = self.embedding(tokens)
+        states = self.embedding(tokens)
         for layer, context in zip(self.body.layers, memory, strict=True):
-            words, _ = layer(words, slice(tokens.shape[1]), context)
-        return self.body.norm(words)
+            states, _ = layer(states, slice(tokens.shape[1]), context)
+        return self.body.norm(states)
 
     def step(
         self, token: Tensor, index: int, memory: list[LayerContext], past: list[KeyValue] | None
     ) -> tuple[Tensor, list[KeyValue]]:
-        """Process the next word of a sequence.
+        """Process the next token of a sequence.
 
         Args:
             token: (B, 1) int64.
@@ -367,10 +366,10 @@ class CausalDecoder(nn.Module):
         Returns:
             (B, 1, C) after the final norm, and the cache for the next step.
         """
-        words = self.embedding(token)
+        states = self.embedding(token)
         present = []
         for number, layer in enumerate(self.body.layers):
             cache = None if past is None else past[number]
-            words, cache = layer(words, slice(index, index + 1), memory[number], cache)
+            states, cache = layer(states, slice(index, index + 1), memory[number], cache)
             present.append(cache)
-        return self.body.norm(words), present
+        return self.body.norm(states), present

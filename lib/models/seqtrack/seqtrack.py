@@ -1,4 +1,4 @@
-"""SeqTrack: an encoder that sees templates and search crop together, and a decoder that says the box in four words."""
+"""SeqTrack: a joint encoder of templates and search crop, a causal decoder that generates the box as four tokens."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from easydict import EasyDict
 from torch import Tensor, nn
 
-from lib.models.seqtrack.decoder import CausalDecoder, LayerContext
-from lib.models.seqtrack.encoder import Encoder, build_encoder, find_variant
+from lib.models.seqtrack.decoder import CausalDecoder
 from lib.models.seqtrack.pretrained import load_pretrained
+from lib.models.seqtrack.vit import JointViT, build_vit, find_variant
 from lib.models.seqtrack.vocabulary import CoordinateVocabulary
 from lib.utils.errors import ConfigError, InputError
 
@@ -19,11 +19,11 @@ FEATURE_TYPES = ("x", "xz", "token")
 
 
 class BoxTokens(NamedTuple):
-    """Boxes as the decoder said them.
+    """Generated boxes.
 
     Attributes:
-        tokens: (B, 4) int64 coordinate words in the order of the vocabulary's format.
-        likelihoods: (B, 4) probability of each word, times the window where one is given; in [0, 1].
+        tokens: (B, 4) int64 coordinate tokens in the order of the vocabulary's format.
+        likelihoods: (B, 4) probability of each token, times the window where one is given; in [0, 1].
     """
 
     tokens: Tensor
@@ -31,11 +31,11 @@ class BoxTokens(NamedTuple):
 
 
 class VocabularyHead(nn.Module):
-    """Three linear layers with ReLU in between, from a decoder state to one score for each word.
+    """Three linear layers with ReLU in between, from a decoder state to one logit for each token.
 
     Args:
         dim: width C of a state.
-        vocab_size: number of words V.
+        vocab_size: number of tokens V.
     """
 
     def __init__(self, dim: int, vocab_size: int) -> None:
@@ -43,7 +43,7 @@ class VocabularyHead(nn.Module):
         self.layers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, vocab_size)])
 
     def forward(self, states: Tensor) -> Tensor:
-        """Score all words: (B, L, C) -> (B, L, V)."""
+        """(B, L, C) states -> (B, L, V) logits."""
         for layer in self.layers[:-1]:
             states = F.relu(layer(states))
         return self.layers[-1](states)
@@ -55,11 +55,11 @@ class SeqTrack(nn.Module):
     Source: Chen et al., "SeqTrack: Sequence to Sequence Learning for Visual Object Tracking", CVPR 2023.
 
     Args:
-        encoder: the image encoder.
-        decoder: the word decoder; its longest sequence is 5 words for each search frame.
-        vocabulary: the words.
+        vit: the image encoder.
+        decoder: the token decoder; its longest sequence is 5 tokens for each search frame.
+        vocabulary: boxes <-> tokens.
         dim: width C of the decoder.
-        feature_type: what the decoder looks at: ``x`` (search tokens), ``xz`` (all tokens) or ``token`` (their mean).
+        feature_type: what the decoder attends to: ``x`` (search tokens), ``xz`` (all tokens) or ``token`` (their mean).
         num_templates: templates T of a sample.
         num_search: search frames S of a training sample; tracking always has one.
 
@@ -69,7 +69,7 @@ class SeqTrack(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
+        vit: JointViT,
         decoder: CausalDecoder,
         vocabulary: CoordinateVocabulary,
         *,
@@ -85,27 +85,32 @@ class SeqTrack(nn.Module):
         self.feature_type = feature_type
         self.num_templates = num_templates
         self.num_search = num_search
-        self._num_template_tokens = num_templates * encoder.num_template_tokens  # T * Nt
+        self._num_template_tokens = num_templates * vit.num_template_tokens  # T * Nt
         self._window_steps = vocabulary.window_steps()
 
-        self.encoder = encoder
+        self.encoder = nn.ModuleDict({"body": vit})  # the name of the parameters in published checkpoints
         # Faithful: kept, but not applied, when both widths are equal: published checkpoints hold it.
-        self.bottleneck = nn.Linear(encoder.dim, dim)
-        self._narrows = encoder.dim != dim
+        self.bottleneck = nn.Linear(vit.dim, dim)
+        self._narrows = vit.dim != dim
         self.decoder = decoder
         self.vocab_embed = VocabularyHead(dim, vocabulary.size)
         rows = {
-            "x": num_search * encoder.num_search_tokens,
-            "xz": num_search * encoder.num_search_tokens + self._num_template_tokens,
+            "x": num_search * vit.num_search_tokens,
+            "xz": num_search * vit.num_search_tokens + self._num_template_tokens,
             "token": 1,
         }[feature_type]
         self.pos_embed = nn.Parameter(sinusoid_table(rows, dim).unsqueeze(0))
 
+    @property
+    def vit(self) -> JointViT:
+        """The image encoder."""
+        return self.encoder.body
+
     def embed_template(self, template: Tensor) -> Tensor:
-        """Turn templates into tokens that ``encode_embedded`` takes; a tracker keeps them while the templates last.
+        """Embed template crops; a tracker keeps the result as long as the templates.
 
         Args:
-            template: (B, T, 3, Ht, Wt) normalised float.
+            template: (B, T, 3, Ht, Wt) normalized float.
 
         Returns:
             (B, T * Nt, Ce), Ce the encoder's width.
@@ -113,35 +118,14 @@ class SeqTrack(nn.Module):
         Raises:
             InputError: if the crops have another size than the model's.
         """
-        return self.encoder.embed_template(template)
-
-    def encode_embedded(self, template_tokens: Tensor, search: Tensor) -> Tensor:
-        """Encode search crops together with embedded templates.
-
-        Args:
-            template_tokens: (B, T * Nt, Ce), from ``embed_template``.
-            search: (B, S, 3, Hs, Ws) normalised float.
-
-        Returns:
-            (B, N, Ce) after the encoder's final norm: N = S * Ns + T * Nt tokens, search first, then templates.
-
-        Raises:
-            InputError: if the number of templates or the size of the crops is not the model's.
-        """
-        return self._encode(template_tokens, search, search_only=False)
-
-    def _encode(self, template_tokens: Tensor, search: Tensor, search_only: bool) -> Tensor:
-        if template_tokens.shape[1] != self._num_template_tokens:
-            given = template_tokens.shape[1] / self.encoder.num_template_tokens
-            raise InputError(f"the model is made for {self.num_templates} templates, got {given:g}")
-        return self.encoder(self.encoder.embed_search(search), template_tokens, search_only=search_only)
+        return self.vit.embed_template(template)
 
     def encode(self, template: Tensor, search: Tensor) -> Tensor:
         """Encode templates and search crops together.
 
         Args:
-            template: (B, T, 3, Ht, Wt) normalised float.
-            search: (B, S, 3, Hs, Ws) normalised float.
+            template: (B, T, 3, Ht, Wt) normalized float.
+            search: (B, S, 3, Hs, Ws) normalized float.
 
         Returns:
             (B, N, Ce) after the encoder's final norm: N = S * Ns + T * Nt tokens, search first, then templates.
@@ -151,12 +135,33 @@ class SeqTrack(nn.Module):
         """
         return self.encode_embedded(self.embed_template(template), search)
 
+    def encode_embedded(self, template_tokens: Tensor, search: Tensor, *, search_only: bool = False) -> Tensor:
+        """``encode`` with embedded templates.
+
+        Args:
+            template_tokens: (B, T * Nt, Ce), from ``embed_template``.
+            search: (B, S, 3, Hs, Ws) normalized float.
+            search_only: return the search tokens alone, which is all that ``generate`` needs for FEATURE_TYPE x, and
+                compute no more of the template tokens than they need. Ignored for the other feature types.
+
+        Returns:
+            (B, N, Ce) as ``encode``, or (B, S * Ns, Ce).
+
+        Raises:
+            InputError: if the number of templates or the size of the crops is not the model's.
+        """
+        if template_tokens.shape[1] != self._num_template_tokens:
+            given = template_tokens.shape[1] / self.vit.num_template_tokens
+            raise InputError(f"the model is made for {self.num_templates} templates, got {given:g}")
+        search_only = search_only and self.feature_type == "x"
+        return self.vit(self.vit.embed_search(search), template_tokens, search_only=search_only)
+
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """Teacher forcing: score the next word after every word of given sequences.
+        """Teacher forcing: logits of the next token after every token of given sequences.
 
         Args:
             features: (B, N, Ce), from ``encode``.
-            tokens: (B, L) int, words that start with START, L at most 5 * S.
+            tokens: (B, L) int, starting with START, L at most 5 * S.
 
         Returns:
             (B, L, V) logits.
@@ -165,84 +170,38 @@ class SeqTrack(nn.Module):
             InputError: if the sequence is too long, or the features are not those of 1 to S search crops.
         """
         if tokens.shape[1] > self.decoder.max_length:
-            raise InputError(f"a sequence has {tokens.shape[1]} words, the decoder takes {self.decoder.max_length}")
-        return self.vocab_embed(self.decoder(tokens, self._project_memory(features)))
+            raise InputError(f"a sequence has {tokens.shape[1]} tokens, the decoder takes {self.decoder.max_length}")
+        return self.vocab_embed(self.decoder(tokens, self.decoder.project_memory(*self.select_memory(features))))
 
     @torch.no_grad()
     def generate(self, features: Tensor, window: Tensor | None = None) -> BoxTokens:
-        """Say the box of the search crop, greedily, one word after the other.
+        """Generate the box of the search crop greedily, one token after the other.
 
-        The image memory is projected once and the words said so far are cached, so each step is one token wide. No
-        value is read back from the device.
+        The image memory is projected once and keys and values of earlier tokens are cached, so each step is one token
+        wide. All shapes follow from those of the arguments and no value is read back from the device, so it can be
+        compiled, or captured as a CUDA graph.
 
         Args:
-            features: (B, N, Ce), from ``encode`` with one search crop.
-            window: (bins,) factors for the words of the centre, from ``CoordinateVocabulary.window``; None for none.
+            features: (B, N, Ce), from ``encode`` with one search crop, or ``encode_embedded`` with ``search_only``.
+            window: (bins,) factors for the tokens of the center, from ``CoordinateVocabulary.window``; None for none.
 
         Returns:
-            The words and their likelihoods. Likelihoods are float32 (float64 for a float64 model or window).
+            Tokens and their likelihoods. Likelihoods are float32 (float64 for a float64 model or window).
 
         Raises:
             InputError: if the features are not those of 1 to S search crops.
         """
-        return self._say(self._project_memory(features), window)
-
-    @torch.no_grad()
-    def read_box(self, template_tokens: Tensor, search: Tensor, window: Tensor | None = None) -> BoxTokens:
-        """Encode and generate in one go, computing only what the box needs: what a tracker runs in every frame.
-
-        It gives what ``generate`` of ``encode_embedded`` gives. All shapes follow from those of the arguments and no
-        value is read back from the device, so it can be compiled, or captured as a CUDA graph.
-
-        Args:
-            template_tokens: (B, T * Nt, Ce), from ``embed_template``.
-            search: (B, 1, 3, Hs, Ws) normalised float.
-            window: as for ``generate``.
-
-        Returns:
-            The words and their likelihoods, as ``generate`` returns them.
-
-        Raises:
-            InputError: if the number of templates or the size of the crops is not the model's.
-        """
-        return self.read(self.encode_needed(template_tokens, search), window)
-
-    def encode_needed(self, template_tokens: Tensor, search: Tensor) -> Tensor:
-        """First half of ``read_box``: like ``encode_embedded``, but no more than the decoder looks at.
-
-        Args:
-            template_tokens: (B, T * Nt, Ce), from ``embed_template``.
-            search: (B, 1, 3, Hs, Ws) normalised float.
-
-        Returns:
-            The search tokens (B, Ns, Ce) for FEATURE_TYPE x, else all tokens (B, N, Ce); for ``read``.
-        """
-        return self._encode(template_tokens, search, search_only=self.feature_type == "x")
-
-    @torch.no_grad()
-    def read(self, needed: Tensor, window: Tensor | None = None) -> BoxTokens:
-        """Second half of ``read_box``: say the box.
-
-        Args:
-            needed: from ``encode_needed``.
-            window: as for ``generate``.
-        """
-        if self.feature_type != "x":
-            return self.generate(needed, window)
-        return self._say(self._project_selected(needed, self.pos_embed[:, : needed.shape[1]]), window)
-
-    def _say(self, memory: list[LayerContext], window: Tensor | None) -> BoxTokens:
-        """Generate from the projected memory; see ``generate``."""
+        memory = self.decoder.project_memory(*self.select_memory(features))
         image_keys = memory[0].image.key  # (B, heads, M, C / heads)
-        token = torch.full((len(image_keys), 1), self.vocabulary.start, dtype=torch.int64, device=image_keys.device)
+        token = image_keys.new_full((image_keys.shape[0], 1), self.vocabulary.start, dtype=torch.int64)
         cache = None
         tokens, likelihoods = [], []
         for index in range(self.vocabulary.words_per_box):
             states, cache = self.decoder.step(token, index, memory, cache)
-            scores = self._coordinate_probabilities(states)
+            probabilities = self._coordinate_probabilities(states)
             if window is not None and index in self._window_steps:
-                scores = scores * window
-            likelihood, token = scores.max(dim=-1)  # both (B, 1)
+                probabilities = probabilities * window
+            likelihood, token = probabilities.max(dim=-1)  # both (B, 1)
             tokens.append(token)
             likelihoods.append(likelihood)
         return BoxTokens(torch.cat(tokens, dim=1), torch.cat(likelihoods, dim=1))
@@ -276,9 +235,9 @@ class SeqTrack(nn.Module):
         """Encode, then decode with teacher forcing.
 
         Args:
-            template: (B, T, 3, Ht, Wt) normalised float.
-            search: (B, S, 3, Hs, Ws) normalised float.
-            tokens: (B, L) int, words that start with START, L at most 5 * S.
+            template: (B, T, 3, Ht, Wt) normalized float.
+            search: (B, S, 3, Hs, Ws) normalized float.
+            tokens: (B, L) int, starting with START, L at most 5 * S.
             with_features: return the encoded search tokens, too.
 
         Returns:
@@ -289,27 +248,41 @@ class SeqTrack(nn.Module):
         """
         features = self.encode(template, search)
         logits = self.decode(features, tokens)
-        return (logits, features[:, : search.shape[1] * self.encoder.num_search_tokens]) if with_features else logits
+        return (logits, features[:, : search.shape[1] * self.vit.num_search_tokens]) if with_features else logits
 
-    def _project_memory(self, features: Tensor) -> list[LayerContext]:
-        """Choose what the decoder looks at, narrow it, and project it for every layer."""
-        num_search_tokens = features.shape[1] - self._num_template_tokens  # S * Ns; tracking has S = 1
-        crops, rest = divmod(num_search_tokens, self.encoder.num_search_tokens)
+    def select_memory(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Select what the decoder attends to, and narrow it.
+
+        Args:
+            features: (B, N, Ce), as for ``decode`` or ``generate``.
+
+        Returns:
+            The image memory (B, M, C) and its positions (1, M, C), for ``CausalDecoder.project_memory``.
+
+        Raises:
+            InputError: if the features are not those of 1 to S search crops.
+        """
+        num_search_tokens = self.vit.num_search_tokens
+        if not (self.feature_type == "x" and features.shape[1] == num_search_tokens):  # else selected already
+            num_search_tokens = features.shape[1] - self._num_template_tokens  # S * Ns; tracking has S = 1
+        crops, rest = divmod(num_search_tokens, self.vit.num_search_tokens)
         if rest or not 1 <= crops <= self.num_search:
             raise InputError(
                 f"features have {features.shape[1]} tokens; the model is made for {self.num_templates} templates of "
-                f"{self.encoder.num_template_tokens} and 1 to {self.num_search} search crops of "
-                f"{self.encoder.num_search_tokens} tokens"
+                f"{self.vit.num_template_tokens} and 1 to {self.num_search} search crops of "
+                f"{self.vit.num_search_tokens} tokens"
             )
         if self.feature_type == "token":
             features = features.mean(dim=1, keepdim=True)
         elif self.feature_type == "x":
             features = features[:, :num_search_tokens]
-        return self._project_selected(features, self._memory_positions(crops))
+        features = features.to(self.pos_embed.dtype)  # the decoder may be more precise than the encoder
+        memory = self.bottleneck(features) if self._narrows else features
+        return memory, self._memory_positions(crops)
 
     def _memory_positions(self, crops: int) -> Tensor:
-        """(1, M, C) positions of what the decoder looks at, with 1 to S search crops."""
-        num_search_tokens = crops * self.encoder.num_search_tokens
+        """(1, M, C) positions of what the decoder attends to, with 1 to S search crops."""
+        num_search_tokens = crops * self.vit.num_search_tokens
         if self.feature_type == "token":
             return self.pos_embed
         if self.feature_type == "x" or crops == self.num_search:
@@ -317,16 +290,9 @@ class SeqTrack(nn.Module):
         template_positions = self.pos_embed[:, -self._num_template_tokens :]
         return torch.cat((self.pos_embed[:, :num_search_tokens], template_positions), dim=1)
 
-    def freeze(self) -> None:
-        """Prepare for tracking with the weights as they are now, on their device: what no image changes is kept."""
-        self.decoder.freeze(self._memory_positions(crops=1))
-
-    def _project_selected(self, features: Tensor, positions: Tensor) -> list[LayerContext]:
-        """Narrow the tokens (B, M, Ce) that the decoder looks at, and project them for every layer."""
-        # The decoder may be more precise than the encoder.
-        features = features.to(self.pos_embed.dtype)
-        memory = self.bottleneck(features) if self._narrows else features
-        return self.decoder.project_memory(memory, positions)
+    def precompute(self) -> None:
+        """Precompute what depends on the weights alone; for inference, with the weights and the device of now."""
+        self.decoder.precompute(self._memory_positions(crops=1))
 
 
 def sinusoid_table(rows: int, dim: int) -> Tensor:
@@ -364,7 +330,7 @@ def build_seqtrack(cfg: EasyDict, pretrained: bool = False) -> SeqTrack:
     model, data = cfg.MODEL, cfg.DATA
     vocabulary = CoordinateVocabulary(model.BINS, data.SEQ_FORMAT)
     variant = find_variant(model.ENCODER.TYPE, declared_stride=model.ENCODER.STRIDE)
-    encoder = build_encoder(
+    vit = build_vit(
         variant,
         search_size=data.SEARCH.SIZE,
         template_size=data.TEMPLATE.SIZE,
@@ -372,7 +338,7 @@ def build_seqtrack(cfg: EasyDict, pretrained: bool = False) -> SeqTrack:
         use_checkpoint=model.ENCODER.USE_CHECKPOINT,
     )
     if pretrained:
-        load_pretrained(encoder.body, variant, model.ENCODER.PRETRAIN_TYPE, encoder_name=model.ENCODER.TYPE)
+        load_pretrained(vit, variant, model.ENCODER.PRETRAIN_TYPE, encoder_name=model.ENCODER.TYPE)
     decoder = CausalDecoder(
         vocab_size=vocabulary.size,
         dim=model.HIDDEN_DIM,
@@ -384,7 +350,7 @@ def build_seqtrack(cfg: EasyDict, pretrained: bool = False) -> SeqTrack:
         pre_norm=model.DECODER.PRE_NORM,
     )
     return SeqTrack(
-        encoder,
+        vit,
         decoder,
         vocabulary,
         dim=model.HIDDEN_DIM,

@@ -1,4 +1,4 @@
-"""A plain vision transformer that reads search and template crops together.
+"""The encoder: a plain vision transformer over search and template crops together, its sizes, and its builder.
 
 Built from timm layers. It departs from timm's ``VisionTransformer`` in three ways: there is no class token, two image
 sizes share one patch embedding, and the position table has one part for each of them.
@@ -14,7 +14,8 @@ from timm.layers import DropPath, Mlp, PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lib.utils.errors import InputError
+from lib.utils.errors import ConfigError, InputError
+from lib.utils.registry import lookup
 
 NORM_EPS = 1e-6  # Faithful: the encoder's LayerNorm epsilon; the decoder's is 1e-5.
 
@@ -79,11 +80,11 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, num_queries: int | None = None) -> Tensor:
-        """Let tokens look at every other.
+        """Attend from the first tokens to all tokens.
 
         Args:
             tokens: (B, N, C).
-            num_queries: how many of the first tokens look; all of them by default.
+            num_queries: number of query tokens; all of them by default.
 
         Returns:
             (B, ``num_queries``, C).
@@ -239,3 +240,64 @@ class JointViT(nn.Module):
             else:
                 tokens = block(tokens, num_queries)
         return self.norm(tokens)
+
+
+def find_variant(name: str, *, declared_stride: int | None = None) -> ViTVariant:
+    """Look an encoder up.
+
+    Args:
+        name: MODEL.ENCODER.TYPE.
+        declared_stride: MODEL.ENCODER.STRIDE, checked against the encoder's own; None leaves it unchecked.
+
+    Returns:
+        The sizes of the encoder.
+
+    Raises:
+        ConfigError: for an unknown name, or a stride that is not the encoder's.
+    """
+    variant = lookup(VARIANTS, name, "encoder (MODEL.ENCODER.TYPE)")
+    if declared_stride is not None and declared_stride != variant.stride:
+        raise ConfigError(
+            f"MODEL.ENCODER.STRIDE: patches of {name} have {variant.stride} pixels, not {declared_stride}"
+        )
+    return variant
+
+
+def build_vit(
+    variant: ViTVariant,
+    *,
+    search_size: int,
+    template_size: int,
+    drop_path: float = 0.0,
+    use_checkpoint: bool = False,
+) -> JointViT:
+    """Make a vision transformer with fresh weights.
+
+    Args:
+        variant: sizes, from ``find_variant``.
+        search_size: side of the search crop in pixels.
+        template_size: side of the template crop in pixels.
+        drop_path: stochastic depth of the last block.
+        use_checkpoint: recompute the blocks in the backward pass.
+
+    Returns:
+        The network, on the CPU.
+
+    Raises:
+        ConfigError: if a crop size is not a multiple of the encoder's stride, or ``drop_path`` is not in [0, 1).
+    """
+    for key, size in (("DATA.SEARCH.SIZE", search_size), ("DATA.TEMPLATE.SIZE", template_size)):
+        if size <= 0 or size % variant.stride:
+            raise ConfigError(f"{key}: {size} is not a multiple of the encoder's patch side, {variant.stride}")
+    if not 0 <= drop_path < 1:
+        raise ConfigError(f"MODEL.ENCODER.DROP_PATH: expected a probability in [0, 1), got {drop_path}")
+    return JointViT(
+        dim=variant.dim,
+        depth=variant.depth,
+        num_heads=variant.num_heads,
+        stride=variant.stride,
+        search_size=search_size,
+        template_size=template_size,
+        drop_path=drop_path,
+        use_checkpoint=use_checkpoint,
+    )

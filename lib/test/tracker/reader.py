@@ -86,13 +86,15 @@ class BoxReader:
 
     def encode(self, templates: Tensor, crops: Tensor) -> Tensor:
         """First half of the step: normalise the crops and give what the decoder looks at."""
-        return self.network.encode_needed(templates, self.preprocess.normalise(crops, self.dtype).unsqueeze(1))
+        return self.network.encode_embedded(
+            templates, self.preprocess.normalise(crops, self.dtype).unsqueeze(1), search_only=True
+        )
 
     def decode(self, needed: Tensor) -> Tensor:
         """Second half: (B, 8) words, whole numbers that are exact in float32 below 2**24, and likelihoods."""
-        said = self.network.read(needed, self.window)
-        likelihoods = said.likelihoods if said.likelihoods.dtype == torch.float64 else said.likelihoods.float()
-        return torch.cat((said.tokens.to(likelihoods.dtype), likelihoods), dim=-1)
+        tokens, likelihoods = self.network.generate(needed, self.window)
+        likelihoods = likelihoods if likelihoods.dtype == torch.float64 else likelihoods.float()
+        return torch.cat((tokens.to(likelihoods.dtype), likelihoods), dim=-1)
 
     def _run(self, templates: Tensor, crops: Tensor) -> Tensor:
         """Run the step in batches of the sizes it is made for."""

@@ -7,11 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.seqtrack.dinov2 import convert_dinov2, mark_positions, read_onnx_weights
-from lib.models.seqtrack.encoder import build_encoder
 from lib.models.seqtrack.pretrained import load_vit_weights
-from lib.models.seqtrack.vit import ViTVariant
+from lib.models.seqtrack.vit import ViTVariant, build_vit
 from lib.utils.errors import CheckpointError
+from tracking.dinov2 import convert_dinov2, mark_positions, read_onnx_weights
 
 DIM, HEADS, BLOCKS, GRID, PATCH = 32, 2, 3, 5, 14
 
@@ -61,7 +60,7 @@ def plain_block(weights, number, x):
 
 
 def tiny_body(num_blocks):
-    return build_encoder(ViTVariant(DIM, num_blocks, HEADS), search_size=64, template_size=32).body.eval()
+    return build_vit(ViTVariant(DIM, num_blocks, HEADS), search_size=64, template_size=32).eval()
 
 
 def test_blocks_compute_what_dinov2_computes():

@@ -3,8 +3,7 @@ import torch
 from torch import nn
 
 from lib.config.seqtrack.config import CHOICES
-from lib.models.seqtrack.encoder import build_encoder, find_variant
-from lib.models.seqtrack.vit import VARIANTS
+from lib.models.seqtrack.vit import VARIANTS, build_vit, find_variant
 from lib.utils.errors import ConfigError, InputError
 from tests.models.tiny import tiny_images
 
@@ -13,7 +12,7 @@ TEST_VARIANT = VARIANTS["vit_test_patch16"]
 
 def tiny_encoder(**options):
     torch.manual_seed(0)
-    return build_encoder(TEST_VARIANT, search_size=32, template_size=16, **options).double()
+    return build_vit(TEST_VARIANT, search_size=32, template_size=16, **options).double()
 
 
 def encode(encoder, template, search):
@@ -28,7 +27,7 @@ def test_the_configuration_allows_the_encoders_that_exist():
 def test_every_variant_can_be_built(name):
     variant = find_variant(name, declared_stride=VARIANTS[name].stride)
     with torch.device("meta"):
-        encoder = build_encoder(variant, search_size=16 * 14, template_size=8 * 14)
+        encoder = build_vit(variant, search_size=16 * 14, template_size=8 * 14)
         search, template = torch.empty(2, 1, 3, 224, 224), torch.empty(2, 2, 3, 112, 112)
         features = encode(encoder, template, search)
     num_tokens = (224 // variant.stride) ** 2 + 2 * (112 // variant.stride) ** 2
@@ -40,10 +39,10 @@ def test_search_tokens_come_first():
     template, search = tiny_images()
     search_tokens, template_tokens = encoder.embed_search(search), encoder.embed_template(template)
     assert search_tokens.shape == (3, 4, 32) and template_tokens.shape == (3, 2, 32)
-    encoder.body.blocks = nn.ModuleList()  # what remains is the order of the tokens and the final norm
+    encoder.blocks = nn.ModuleList()  # what remains is the order of the tokens and the final norm
     features = encoder(search_tokens, template_tokens)
-    torch.testing.assert_close(features[:, :4], encoder.body.norm(search_tokens))
-    torch.testing.assert_close(features[:, 4:], encoder.body.norm(template_tokens))
+    torch.testing.assert_close(features[:, :4], encoder.norm(search_tokens))
+    torch.testing.assert_close(features[:, 4:], encoder.norm(template_tokens))
 
 
 def test_every_token_sees_search_and_templates():
@@ -91,8 +90,8 @@ def test_checkpointing_stores_fewer_activations():
 def test_drop_path_rises_with_depth_and_acts_in_training_only():
     encoder = tiny_encoder(drop_path=0.5)
     plain = tiny_encoder(drop_path=0.0)
-    assert isinstance(encoder.body.blocks[0].drop_path, nn.Identity)
-    assert encoder.body.blocks[1].drop_path.drop_prob == 0.5
+    assert isinstance(encoder.blocks[0].drop_path, nn.Identity)
+    assert encoder.blocks[1].drop_path.drop_prob == 0.5
     images = tiny_images(batch=8)
     torch.testing.assert_close(encode(encoder.eval(), *images), encode(plain.eval(), *images))
     assert not torch.allclose(encode(encoder.train(), *images), encode(plain.train(), *images))
@@ -122,7 +121,7 @@ def test_a_stride_that_is_not_the_encoders_is_refused():
 @pytest.mark.parametrize(("search", "template", "key"), [(40, 16, "SEARCH"), (32, 24, "TEMPLATE")])
 def test_a_crop_that_is_no_multiple_of_the_stride_is_refused(search, template, key):
     with pytest.raises(ConfigError, match=f"DATA.{key}.SIZE"):
-        build_encoder(TEST_VARIANT, search_size=search, template_size=template)
+        build_vit(TEST_VARIANT, search_size=search, template_size=template)
 
 
 def test_a_drop_path_of_one_is_refused():

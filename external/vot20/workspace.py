@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from external.vot20.toolkit import Toolkit
 from lib.config.paths import PROJECT_ROOT
-from lib.test.vot20.toolkit import Toolkit
 from lib.utils.errors import ConfigError, InputError
 from lib.utils.files import write_text_atomic
 from lib.utils.registry import did_you_mean

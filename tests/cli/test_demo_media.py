@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.synthetic.demo_media import (
+from lib.synthetic.media import load_cutout
+from lib.utils.errors import DataError
+from tracking import prepare_demo_data
+from tracking.demo_media import (
     CUTOUT_SOURCES,
     PHOTO_SOURCES,
     cut_patch,
@@ -15,9 +18,6 @@ from lib.synthetic.demo_media import (
     is_photographic_cutout,
     split_of,
 )
-from lib.synthetic.media import load_cutout
-from lib.utils.errors import DataError
-from tracking import prepare_demo_data
 
 THINGS = ("owl", "otter", "cat", "dog", "bee", "ant", "fox", "elk", "yak", "emu", "cow", "ram")
 
