@@ -110,6 +110,21 @@ def test_few_open_files_are_refused_before_workers_start(monkeypatch):
         make_loader(tiny_config(), num_workers=100)
 
 
+def test_workers_that_cannot_be_started_are_one_line():
+    """The second of two: the first does not keep the process from ending."""
+
+    def fail():
+        fork, count = os.fork, iter(range(9))
+        os.fork = lambda: fork() if next(count) == 0 else (_ for _ in ()).throw(BlockingIOError(11, "no more"))
+        try:
+            list(make_loader(tiny_config(), num_workers=2).epoch(1))
+        except ConfigError as error:
+            assert "TRAIN.NUM_WORKER: 2 loader workers cannot be started: [Errno 11] no more" in str(error)
+            sys.exit(7)
+
+    assert in_a_process(fail) == 7
+
+
 def test_a_second_training_in_the_folder_is_refused(experiment, tmp_path, run):  # noqa: F811
     folder = checkpoints(tmp_path)
 
