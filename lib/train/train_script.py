@@ -83,15 +83,19 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
     seed_everything(cfg.TRAIN.SEED)
     if device.type == "cpu":
         share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size)
-    # What is cheap and can be wrong comes first: data sets before the network, whose weights may be a download.
-    logger.info("opening the data sets: %s", ", ".join(cfg.DATA.TRAIN.DATASETS_NAME))
-    train_loader = build_loader(cfg, settings.paths, "TRAIN", device)
-    val_loader = build_loader(cfg, settings.paths, "VAL", device) if cfg.DATA.VAL.DATASETS_NAME else None
     with ExitStack() as at_end:
+        # A mistake in a first start leaves no folders behind; where there are some, another training is met first.
+        is_known = checkpoint_dir(settings.paths.save_dir, settings.config_name).is_dir()
+        if is_main_process() and is_known:
+            at_end.enter_context(own_folders(settings))
+        # What is cheap and can be wrong comes first: data sets before the network, whose weights may be a download.
+        logger.info("opening the data sets: %s", ", ".join(cfg.DATA.TRAIN.DATASETS_NAME))
+        train_loader = build_loader(cfg, settings.paths, "TRAIN", device)
         at_end.callback(train_loader.close)
+        val_loader = build_loader(cfg, settings.paths, "VAL", device) if cfg.DATA.VAL.DATASETS_NAME else None
         if val_loader is not None:
             at_end.callback(val_loader.close)
-        if is_main_process():
+        if is_main_process() and not is_known:
             at_end.enter_context(own_folders(settings))
         log_size(cfg, settings, train_loader)
         trainer = prepare(cfg, settings, train_loader, val_loader)

@@ -80,8 +80,8 @@ def watch_given_parent() -> None:
 def watch_parent() -> None:
     """End this process of ``multiprocessing`` at once when the process that started it is gone."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        _watch(parent.pid, 0)
+    if parent is not None:  # the server of "forkserver", whose child this is then, ends with the parent
+        _watch(os.getppid() if multiprocessing.get_start_method() == "forkserver" else parent.pid, 0)
 
 
 def _watch(parent: int, time_to_end: float) -> None:

@@ -253,8 +253,9 @@ class TrainingLoader:
             first_step: steps to leave out at its start.
 
         Raises:
-            DataError: if a sample cannot be made (the message names the sample and the cause), or if a worker cannot be
-                started, is killed, or gives no batch for ``BATCH_TIMEOUT`` seconds.
+            DataError: if a sample cannot be made (the message names the sample and the cause), or if a worker is killed
+                or gives no batch for ``BATCH_TIMEOUT`` seconds.
+            ConfigError: if the workers cannot be started.
         """
         self.keys.start_at(epoch, first_step)
         batches = None
@@ -282,7 +283,11 @@ class TrainingLoader:
             yield batch
 
     def _start(self) -> Iterator[TrainingBatch | SeqTrackError]:
-        batches = iter(self._loader)
+        try:
+            batches = iter(self._loader)
+        except OSError as error:
+            number = self._loader.num_workers
+            raise ConfigError(f"TRAIN.NUM_WORKER: {number} loader workers cannot be started: {error}") from error
         _deaths.listen()
         return batches
 
