@@ -59,6 +59,16 @@ def test_a_failure_in_a_batch_hits_only_its_sequence(tmp_path: Path, caplog: pyt
     assert [outcome.sequence for outcome in summary.outcomes].count("a") == 1
 
 
+def test_an_error_of_many_lines_is_one_short_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self, image: np.ndarray) -> None:
+        raise RuntimeError("first\nsecond \x1b[31m" + 100_000 * "x")
+
+    monkeypatch.setattr(fakes.FakeTracker, "track", fail)
+    summary = run_benchmark(benchmark(tmp_path).select(["a"]), fakes.make_fake, folder(tmp_path), devices=["cpu"])
+    assert summary.lines()[1].startswith("FAILED a: RuntimeError: first\\nsecond \\x1b[31mxxx")
+    assert len(summary.lines()[1]) < 600
+
+
 def test_a_tracker_of_one_sequence_refuses_a_batch(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one sequence at a time"):
         run_benchmark(benchmark(tmp_path), fakes.make_fake, folder(tmp_path), devices=["cpu"], batch_size=2)

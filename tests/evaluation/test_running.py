@@ -117,6 +117,13 @@ def test_a_dead_worker_is_named_and_its_sequence_tried_once_more(
     assert len(summary.outcomes) == 4
 
 
+def test_workers_warn_once(tmp_path: Path, folder: ResultFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    run_benchmark(benchmark(tmp_path), fakes.make_warning, folder, devices=["cpu"] * 3)
+    errors = capfd.readouterr().err
+    assert errors.count("the fake tracker has no kernels") == 1
+    assert errors.count("UserWarning: the fake tracker is deprecated") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("brightness", "limit", "reason"),

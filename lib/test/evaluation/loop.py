@@ -14,6 +14,7 @@ from lib.test.evaluation.data import Sequence
 from lib.test.evaluation.prefetch import FrameReader
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError, SeqTrackError
+from lib.utils.text import printable
 
 REPORT_SECONDS = 0.2
 """How often progress within a sequence is reported at most."""
@@ -240,7 +241,7 @@ class SequenceRunner:
 
     def _fail(self, culprits: list[_Live], error: Exception) -> None:
         """End sequences that failed; of several, each gets another chance by itself."""
-        summary = str(error) if isinstance(error, SeqTrackError) else f"{type(error).__name__}: {error}"
+        summary = str(error) if isinstance(error, SeqTrackError) else printable(f"{type(error).__name__}: {error}", 500)
         details = "".join(traceback.format_exception(error))
         for live in culprits:
             outcome = Outcome(live.sequence.name, len(live.boxes), 0.0, summary, details, again=len(culprits) > 1)

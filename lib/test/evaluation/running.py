@@ -27,6 +27,7 @@ from lib.test.evaluation.shared import (
     decide,
 )
 from lib.utils.errors import DataError, SeqTrackError
+from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class RunSummary:
                 f"{self.frames} frames: {self.frames / seconds:.1f} frames/s in one tracker (without reading images), "
                 f"{self.frames / self.wall_seconds:.1f} frames/s end to end over all processes"
             )
-        return lines + [f"FAILED {outcome.sequence}: {outcome.error}" for outcome in self.failed]
+        return lines + [f"FAILED {printable(outcome.sequence)}: {outcome.error}" for outcome in self.failed]
 
 
 class _Account:
@@ -197,27 +198,27 @@ def run_benchmark(
     summary, start = RunSummary(), time.perf_counter()
     check_names(sequences.names)
     place = Place(MemoryStore()) if place is None else place
-    if place.rank == 0:
+    is_first = place.rank == 0
+    if is_first:
         folder.remove_leftovers()
     names = decide(place, "pending", lambda: find_pending(sequences, folder, overwrite))
-    by_name = {sequence.name: sequence for sequence in sequences}
-    if missing := [name for name in names if name not in by_name]:
-        raise DataError(f"rank {place.rank} does not see sequence {missing[0]}, which rank 0 sees")
-    pending = SequenceList(by_name[name] for name in names)
-    if place.rank == 0:
+    if unseen := set(names).difference(sequences.names):
+        raise DataError(f"rank {place.rank} does not see sequence {min(unseen)}, which rank 0 sees")
+    pending = sequences.select(names)
+    if is_first:
         summary.present = [name for name in sequences.names if name not in set(names)]
         summary.outcomes = [Outcome(name, error=error) for name, error in unreadable.items()]
         for outcome in summary.outcomes:
             log_failure(outcome)
-    if pending:
-        try:
+    try:
+        if pending:
             _Run(pending, factory, folder, devices, batch_size, on_ready, place, summary, overwrite).run()
-        except KeyboardInterrupt:
-            if place.rank == 0:
-                left = sum(not folder.is_complete(sequence.name, len(sequence.frames)) for sequence in pending)
-                logger.warning("interrupted: %d of %d sequences have no result yet", left, len(sequences))
-            raise
-    if place.rank == 0:
+    except KeyboardInterrupt:
+        if is_first:
+            left = len(find_pending(pending, folder, overwrite=False))
+            logger.warning("interrupted: %d of %d sequences have no result yet", left, len(sequences))
+        raise
+    if is_first:
         check_results(sequences, folder, summary)
     summary.wall_seconds = time.perf_counter() - start
     return summary
