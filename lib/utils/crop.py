@@ -158,7 +158,7 @@ def _taps(side: int, size: int, before: int, length: int) -> tuple[slice, np.nda
 
 @lru_cache(maxsize=1)
 def _resizes_like_opencv() -> bool:
-    """Whether this OpenCV interpolates as ``_resize_padded`` does; builds for some processors have ways of their own."""
+    """Whether this OpenCV interpolates as ``_resize_padded`` does: builds for some processors have their own way."""
     patch = np.random.RandomState(0).randint(0, 256, (331, 331, 3)).astype(np.uint8)
     return np.array_equal(_resize_padded(patch, 0, 0, 331, 96), cv2.resize(patch, (96, 96)))
 
