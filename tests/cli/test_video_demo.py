@@ -640,6 +640,11 @@ def test_names_and_order_of_folders(tmp_path):
         write_image(tmp_path / folder / "00000001.jpg", np.zeros((8, 8, 3), np.uint8))
     assert FolderSource(tmp_path / "car-1" / "img").name == "car-1"
     assert open_source(str(tmp_path / "car-2")).name == "car-2"
+    below = FolderSource(tmp_path / "car-1")  # as benchmarks keep a sequence
+    assert (below.name, below.files) == ("car-1", [tmp_path / "car-1" / "img" / "00000001.jpg"])
+    with pytest.raises(InputError, match=r"several folders \(car-2, car-3\)"):
+        write_image(tmp_path / "car-3" / "1.jpg", np.zeros((8, 8, 3), np.uint8))
+        FolderSource(tmp_path)
     with pytest.raises(InputError, match="no such video"):
         open_source("not a number")
 

@@ -3,28 +3,14 @@
 import time
 import tracemalloc
 
-import cv2
 import numpy as np
 import pytest
 
+from benchmarks import crop as benchmark
+from benchmarks.crop import plain_crop
 from lib.train.data.transforms import mirror_view, to_gray
-from lib.utils.crop import crop_side, crop_window, sample_target
+from lib.utils.crop import crop_side, sample_target
 from lib.utils.errors import InputError
-
-
-def plain(image, box_xywh, factor, size, prepare=None):
-    """The published way: pad to the whole square, then resize."""
-    side = crop_side(box_xywh, factor)
-    left, top = crop_window(box_xywh, side)
-    height, width = image.shape[:2]
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = (min(low + side, end) - (low + side >= end) for low, end in ((left, width), (top, height)))
-    if x1 <= x0 or y1 <= y0:
-        return np.zeros((size, size, 3), np.uint8)
-    patch = np.ascontiguousarray(image[y0:y1, x0:x1])
-    patch = patch if prepare is None else prepare(patch)
-    square = cv2.copyMakeBorder(patch, y0 - top, top + side - y1, x0 - left, left + side - x1, cv2.BORDER_CONSTANT)
-    return cv2.resize(square, (size, size))
 
 
 def random_boxes(rng, image, count):
@@ -42,7 +28,7 @@ def test_pixels_are_those_of_the_plain_way(shape):
     for box in random_boxes(rng, image, 100 if shape[0] < 1000 else 40):
         size, factor = int(rng.choice([31, 64, 97, 128, 256])), float(rng.choice([2.0, 4.0, 5.0]))
         if 1 < crop_side(box, factor) < 10_000:
-            expected = plain(image, box, factor, size)
+            expected = plain_crop(image, box, factor, size)
             np.testing.assert_array_equal(
                 sample_target(image, box, factor, size)[0], expected, str((box, size, factor))
             )
@@ -54,7 +40,7 @@ def test_mirrored_and_gray(prepare):
     image = mirror_view(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8))
     for box in random_boxes(rng, image, 40):
         crop, _ = sample_target(image, box, 4.0, 64, prepare=prepare)
-        np.testing.assert_array_equal(crop, plain(image, box, 4.0, 64, prepare))
+        np.testing.assert_array_equal(crop, plain_crop(np.ascontiguousarray(image), box, 4.0, 64, prepare))
 
 
 def test_cost_of_a_target_that_fills_an_8k_frame():
@@ -87,3 +73,8 @@ def test_boxes_that_are_no_numbers_are_refused(box):
 def test_a_large_crop_of_a_small_frame():
     crop, _ = sample_target(np.full((48, 64, 3), 200, np.uint8), [-1e5, -1e5, 2e5, 2e5], 4.0, 64)
     assert crop.shape == (64, 64, 3)
+
+
+def test_the_benchmark_runs(capsys):
+    assert benchmark.main(["--frames", "720p", "--repeats", "1", "--size", "64"]) == 0
+    assert capsys.readouterr().out.count("| yes |") == len(benchmark.SHARES)

@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.utils.errors import DataError, InputError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
+from lib.utils.text import printable
 from lib.utils.video_folder import IMAGE_FOLDERS, natural_key
 
 DEFAULT_FPS = 30.0
@@ -58,27 +59,39 @@ class FrameSource(ABC):
 
 
 class FolderSource(FrameSource):
-    """The image files of a folder, in the order of the numbers in their names.
+    """The image files of a folder, or of its only folder that holds images, in the order of the numbers in their names.
 
     Raises:
-        InputError: if the folder holds no image.
+        InputError: if no image is found, or it is unclear which ones are meant.
     """
 
     def __init__(self, path: Path, fps: float = DEFAULT_FPS) -> None:
         self.path = path
         self.fps = fps
+        self.files = _images(path) or _images_below(path)
         absolute = path.resolve()
         self.name = (absolute.parent.name if absolute.name.lower() in _GENERIC_FOLDERS else absolute.name) or "frames"
-        self.files = sorted(
-            (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."),
-            key=lambda file: natural_key(file.name),
-        )
         self.num_frames = len(self.files)
-        if not self.files:
-            raise InputError(f"{path}: the folder holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
 
     def _frames(self) -> Iterator[np.ndarray]:
         return (read_image(file) for file in self.files)
+
+
+def _images(folder: Path) -> list[Path]:
+    """The image files of a folder in order."""
+    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".")
+    return sorted(files, key=lambda file: natural_key(file.name))
+
+
+def _images_below(path: Path) -> list[Path]:
+    """The image files of the only folder in ``path`` that holds any. Raises InputError if there is none or several."""
+    folders = sorted(child for child in path.iterdir() if child.name[0] != "." and child.is_dir() and _images(child))
+    if len(folders) > 1:
+        names = ", ".join(printable(folder.name, 40) for folder in folders[:3])
+        raise InputError(f"{path}: images in several folders ({names}{', ...' if folders[3:] else ''}); name one")
+    if not folders:
+        raise InputError(f"{path}: the folder holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
+    return _images(folders[0])
 
 
 class VideoSource(FrameSource):
