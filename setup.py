@@ -30,6 +30,7 @@ setup(
         "vot": ["vot-toolkit==0.7.4", "attributee==0.1.9", "vot-trax>=4.0.2"],
         "profile": ["thop>=0.1.1"],
         "demo": ["onnx>=1.16"],
+        "video": ["av>=13"],
         "dev": ["onnx>=1.16", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.9", "setuptools>=64", "vot-trax>=4.0.2"],
     },
 )
