@@ -635,6 +635,19 @@ def test_nothing_of_the_user_is_overwritten(experiment, clip, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
+def test_another_source_of_the_same_name_is_not_overwritten(experiment, clip, tmp_path, capsys):
+    other = Path(shutil.copy(clip, tmp_path / "clip.avi"))
+    assert run(experiment, clip, tmp_path / "out") == 0
+    assert run(experiment, other, tmp_path / "out") == 2
+    assert f"clip.json is of {clip}, not of {other}" in capsys.readouterr().err
+    shutil.copy(clip, tmp_path / "moved.mp4")
+    assert run(experiment, tmp_path / "moved.mp4", tmp_path / "out") == 0
+    (tmp_path / "moved.mp4").rename(tmp_path / "aside.mp4")
+    (tmp_path / "new").mkdir()
+    shutil.copy(clip, tmp_path / "new" / "moved.mp4")
+    assert run(experiment, tmp_path / "new" / "moved.mp4", tmp_path / "out") == 0  # what it is of is gone
+
+
 def test_names_and_order_of_folders(tmp_path):
     for folder in ("car-1/img", "car-2"):
         write_image(tmp_path / folder / "00000001.jpg", np.zeros((8, 8, 3), np.uint8))
@@ -645,6 +658,8 @@ def test_names_and_order_of_folders(tmp_path):
     with pytest.raises(InputError, match=r"several folders \(car-2, car-3\)"):
         write_image(tmp_path / "car-3" / "1.jpg", np.zeros((8, 8, 3), np.uint8))
         FolderSource(tmp_path)
+    with pytest.raises(InputError, match="one image is no video"):
+        open_source(tmp_path / "car-2" / "00000001.jpg")
     with pytest.raises(InputError, match="no such video"):
         open_source("not a number")
 
@@ -661,6 +676,12 @@ def test_overlay_draws_the_box_and_leaves_the_frame_alone(size):
     assert (annotated[y, x] != 128).any()  # on the line
     assert (annotated[round(height * 0.9), round(width * 0.9)] == 128).all()  # far from it
     assert draw_overlay(image[:9, :7], [2, 2, 4, 4], None, 0).shape == (9, 7, 3)
+
+
+def test_a_confidence_that_is_no_number_can_be_drawn():
+    image = np.zeros((48, 64, 3), np.uint8)
+    for confidence in (float("nan"), float("inf"), -1e30):
+        assert draw_overlay(image, [2, 2, 4, 4], confidence, 0).any()
 
 
 def test_odd_sizes_are_padded(experiment, tmp_path):
@@ -689,7 +710,7 @@ def test_h264_where_it_is_installed(tmp_path, encoder):
             writer.write(image)
         writer.close()
         assert writer.codec == "h264"
-        with pytest.raises(InputError, match="cannot be written"):
+        with pytest.raises(InputError, match="written"):
             writer = VideoWriter(tmp_path / "wide.mp4", 25, 20000, 64)
             writer.write(np.zeros((64, 20000, 3), np.uint8))
             writer.close()

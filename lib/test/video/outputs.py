@@ -59,13 +59,15 @@ def output_paths(folder: Path, source: FrameSource) -> OutputPaths:
     """Name the files after the source and make sure that nothing of the user's is overwritten.
 
     Raises:
-        InputError: if a file is in the way that is the source itself or that no earlier run has written.
+        InputError: if a file is in the way that is the source itself, or that no earlier run of the source has written.
     """
     paths = OutputPaths(folder, source.name)
     taken = [path for path in (paths.video, paths.boxes, paths.record, paths.partial) if path.exists()]
     if source.path is not None and any(path.samefile(source.path) for path in taken):
         raise InputError(f"{source}: the annotated video would overwrite it; choose another --output folder")
     earlier = _read_record(paths.record)
+    if source.path is not None and _is_another(earlier.get("source"), source.path):
+        raise InputError(f"{paths.record} is of {earlier['source']}, not of {source}; choose another --output folder")
     ours = {paths.boxes, paths.record} if earlier else set()
     if earlier.get("codec"):  # a run without a video leaves this name to the user
         ours.add(paths.video)
@@ -73,6 +75,14 @@ def output_paths(folder: Path, source: FrameSource) -> OutputPaths:
     if foreign:
         raise InputError(f"{foreign[0]} exists and was not written by an earlier run; choose another --output folder")
     return paths
+
+
+def _is_another(earlier: object, path: Path) -> bool:
+    """Whether an earlier run was of another file than ``path``, one that still exists."""
+    try:
+        return isinstance(earlier, str) and Path(earlier).exists() and not path.samefile(earlier)
+    except (OSError, ValueError):
+        return False
 
 
 def _read_record(path: Path) -> dict[str, Any]:

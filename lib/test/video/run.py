@@ -106,7 +106,7 @@ class Job:
         preview = Preview() if show else None
         facts = {
             **(header or {}),
-            "source": str(self.source),
+            "source": str(self.source if self.source.path is None else self.source.path.absolute()),
             "init_box": self.init_box,
             "fps": self.source.fps,
             "width": self.width,

@@ -168,6 +168,8 @@ def open_source(path: Path | str, fps: float | None = None) -> FrameSource:
     source: FrameSource
     if path.is_dir():
         source = FolderSource(path)
+    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        raise InputError(f"{path}: one image is no video; name the folder of the images")
     elif path.is_file():
         source = VideoSource(path)
     elif text.isdecimal():
