@@ -86,5 +86,5 @@ def test_bad_overrides_are_refused(overrides, message):
 
 
 def test_bad_interval_in_the_configuration_is_refused():
-    with pytest.raises(ConfigError, match="update_interval"):
+    with pytest.raises(ConfigError, match=r"UPDATE_INTERVALS\.DEFAULT: expected an integer from 1 "):
         fakes.params(TEST__UPDATE_INTERVALS={"DEFAULT": 0})
