@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compile=args.compile or None,
     )
     params = recipe.parameters(devices[0])  # a wrong name or a missing checkpoint shows before anything is written
+    recipe = recipe.fixed(params)
     sequences = benchmark.load(paths)
     if args.sequence:
         sequences = sequences.select(args.sequence)

@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_dir=args.save_dir,
         dtype=args.dtype,
     )
-    checkpoint = recipe.parameters(device).checkpoint  # fails here, before the video is opened, if there is none
+    params = recipe.parameters(device)  # fails here, before the video is opened, if there is no checkpoint
+    recipe = recipe.fixed(params)
     masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # likewise
     experiment = experiment_name(args.tracker_param)
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     header = {
         "tracker": args.tracker_name,
         "config": experiment,
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(params.checkpoint),
         "device": device,
         "dtype": args.dtype,
         **masks,

@@ -27,7 +27,7 @@ from lib.config.seqtrack.fallback import overrides_without_files
 from lib.train.distributed import choose_device, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
 from lib.utils.cli import run_script
-from lib.utils.launch import read_launch
+from lib.utils.launch import is_main_process, read_launch
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
 
@@ -100,8 +100,9 @@ def train(
     device = choose_device(args.device, launch)
     with process_group(launch, device):
         setup_logging(log_path(paths.save_dir, name))
-        for key, value in missing.items():
-            logger.warning("doing without a file that is not there: %s is now %r", key, value)
+        if missing and is_main_process():
+            replaced = ", ".join(f"{key}={value!r}" for key, value in missing.items())
+            logger.warning("optional files are missing, falling back to %s", replaced)
         settings = RunSettings(name, paths, device, args.resume, launch.local_world_size, track, track_every)
         return script(cfg, settings)
 
