@@ -8,6 +8,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lib.utils.errors import ConfigError
@@ -94,6 +95,20 @@ def text(default: str) -> Option:
         return value
 
     return Option(default, f"a text of at most {LONGEST_TEXT} characters", parse)
+
+
+def path_or_name(default: str) -> Option:
+    """A path, whose ``~`` is expanded, or a name that stands for something else."""
+    plain = text(default)
+
+    def parse(value: Any) -> str:
+        value = plain.parse(value)
+        try:
+            return str(Path(value).expanduser()) if value.startswith("~") else value
+        except RuntimeError as error:  # no such home folder
+            raise ValueError from error
+
+    return Option(default, f"{plain.expected}; a ~ in front is a known home folder", parse)
 
 
 def choice(default: str, *others: str) -> Option:

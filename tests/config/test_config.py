@@ -69,6 +69,15 @@ def test_a_benchmark_of_ones_own(tmp_path: Path) -> None:
     assert cfg.TEST.UPDATE_THRESHOLD.LASOT == 0.5
 
 
+def test_paths_may_start_with_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    cfg = default_config({"DATA.SYNTHETIC.CUTOUTS": "~/cutouts", "MODEL.ENCODER.PRETRAIN_TYPE": "~/vit.pth"})
+    assert cfg.DATA.SYNTHETIC.CUTOUTS == "/home/me/cutouts"
+    assert cfg.MODEL.ENCODER.PRETRAIN_TYPE == "/home/me/vit.pth"
+    with pytest.raises(ConfigError, match=r"SYNTHETIC\.CUTOUTS: .*known home folder, got '~nobody_of_that_name/x'"):
+        default_config({"DATA.SYNTHETIC.CUTOUTS": "~nobody_of_that_name/x"})
+
+
 def test_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "")) == default_config()
 

@@ -21,6 +21,7 @@ from lib.config.schema import (
     number,
     one_or_list,
     open_section,
+    path_or_name,
     text,
 )
 from lib.config.yaml_text import read_yaml
@@ -52,7 +53,7 @@ SCHEMA: dict[str, Any] = {
                 "vit_test_patch16",
             ),
             "DROP_PATH": number(0.0, 0, 1, below=True),
-            "PRETRAIN_TYPE": text("mae"),  # mae, default (supervised), scratch, sincos, or the path of a checkpoint
+            "PRETRAIN_TYPE": path_or_name("mae"),  # mae, default (supervised), scratch, sincos, or a file of weights
             "STRIDE": integer(16, 1, 64),  # patch size; must be that of the encoder
             "USE_CHECKPOINT": boolean(False),  # recompute activations in the backward pass
         },
@@ -141,8 +142,8 @@ SCHEMA: dict[str, Any] = {
             "WIDTH": integer(320, 32, 4096),
             "HEIGHT": integer(240, 32, 4096),
             "DIFFICULTY": choice("mixed", "easy", "medium", "hard"),
-            "BACKGROUNDS": text(""),  # folder of photos; empty: procedural textures
-            "CUTOUTS": text(""),  # folder of RGBA images; empty: procedural shapes
+            "BACKGROUNDS": path_or_name(""),  # folder of photos; empty: procedural textures
+            "CUTOUTS": path_or_name(""),  # folder of RGBA images; empty: procedural shapes
         },
     },
     "TEST": {
@@ -171,7 +172,7 @@ SCHEMA: dict[str, Any] = {
         "UPDATE_THRESHOLD": open_section(number(0.6, -1, 100), VOT20=0.475, VOT21=0.475, VOT22=0.475),  # confidence
     },
 }
-"""Every option, with its default and what a value must be. Nothing else has to be changed to add one."""
+"""Every option, with its default and what a value must be. To add one, add its line here."""
 
 _YAML_SUFFIXES = (".yaml", ".yml")
 
