@@ -105,7 +105,5 @@ def build_scheduler(optimizer: Optimizer, cfg: EasyDict) -> LRScheduler:
     drops = (train.EPOCH - 1) // train.LR_DROP_EPOCH
     if drops > 1 and is_main_process():
         last = train.LR * schedule.DECAY_RATE**drops
-        logger.warning(
-            "TRAIN.LR_DROP_EPOCH: the learning rate drops %d times in %d epochs, to %g", drops, train.EPOCH, last
-        )
+        logger.warning("TRAIN.LR_DROP_EPOCH: the learning rate drops %d times until the end, to %g", drops, last)
     return StepLR(optimizer, train.LR_DROP_EPOCH, gamma=schedule.DECAY_RATE)
