@@ -12,6 +12,7 @@ from lib.config.paths import LOCAL_FILES, local_file_text
 from lib.utils.cli import describe_os_error, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.files import atomic_path
+from lib.utils.lock import folder_lock
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,10 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for kind, path in LOCAL_FILES.items()
     }
     try:
-        kept = [path for path, text in texts.items() if path.exists() and path.read_bytes() != text.encode()]
-        if kept and not args.force:
-            raise InputError(f"{' and '.join(map(str, kept))}: exists with other contents; use --force to replace it")
-        with ExitStack() as files:  # both are moved into place at the end
+        # Both files are moved into place at the end, and no other run writes one of them in between.
+        with folder_lock(LOCAL_FILES["test"].parent, "settings"), ExitStack() as files:
+            kept = [path for path, text in texts.items() if path.exists() and path.read_bytes() != text.encode()]
+            if kept and not args.force:
+                raise InputError(f"{' and '.join(map(str, kept))}: exists with other contents; --force replaces it")
             for path, text in texts.items():
                 files.enter_context(atomic_path(path)).write_text(text, encoding="utf-8")
     except OSError as error:

@@ -11,6 +11,7 @@ import pytest
 from lib.config import paths
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.errors import InputError, SeqTrackError
+from lib.utils.lock import FolderInUseError, folder_lock
 from tracking import create_default_local_file
 
 
@@ -39,7 +40,7 @@ def test_keeps_edited_files_without_force(local_files: list[Path]) -> None:
     edited = local_files[1]
     edited.write_text('data_dir = "/mine"\n')
     before = local_files[0].read_text()
-    with pytest.raises(InputError, match=r"local\.py: exists with other contents; use --force"):
+    with pytest.raises(InputError, match=r"local\.py: exists with other contents; --force replaces it"):
         create_default_local_file.main(["--data_dir", "/other"])
     assert edited.read_text() == 'data_dir = "/mine"\n'
     assert local_files[0].read_text() == before
@@ -76,6 +77,12 @@ def test_places_that_cannot_be_written_are_one_line(local_files: list[Path], tmp
     with pytest.raises(SeqTrackError):
         create_default_local_file.main(["--data_dir", str(data)])
     assert not local_files[0].exists()  # both or none
+
+
+def test_two_runs_at_once_do_not_mix(local_files: list[Path]) -> None:
+    with folder_lock(local_files[1].parent, "settings"), pytest.raises(FolderInUseError, match="settings is going on"):
+        create_default_local_file.main([])
+    assert not any(path.exists() for path in local_files)
 
 
 def test_packages_are_built_without_the_path_files(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ SCHEMA: dict[str, Any] = {
         "LR_DROP_EPOCH": integer(400, 1, 1_000_000),  # step: the learning rate drops after every so many epochs
         "BATCH_SIZE": integer(8, 1, 4096),  # samples that one process takes at once
         "GLOBAL_BATCH": integer(0, 0, 1_000_000),  # samples of a step over all processes; 0: a batch of each process
-        "NUM_WORKER": integer(8, 0, 256),  # loader processes of each process
+        "NUM_WORKER": integer(8, 0, 128),  # loader processes of each process
         "OPTIMIZER": choice("ADAMW"),
         "ENCODER_MULTIPLIER": number(0.1, 0, 1000),  # learning rate of the encoder over LR; 0 freezes it
         "FREEZE_ENCODER": boolean(False),
@@ -137,7 +137,7 @@ SCHEMA: dict[str, Any] = {
         },
         "SYNTHETIC": {  # the rendered dataset SYNTHETIC
             "SEQUENCES": integer(1000, 1, 10_000_000),
-            "CACHE": integer(256, 0, 100_000),  # scenes kept ready in each worker, about 1.4 MB each
+            "CACHE": integer(256, 0, 20_000),  # scenes kept ready in each worker, about 1.4 MB each
             "FRAMES": integer(60, 1, 100_000),
             "WIDTH": integer(320, 32, 4096),
             "HEIGHT": integer(240, 32, 4096),
@@ -320,6 +320,9 @@ def _contradictions(cfg: EasyDict) -> Iterator[str]:
             yield f"{train_key} is {size} but {test_key} is {test_size}; the position embeddings fit one size only"
         if size % model.ENCODER.STRIDE:
             yield f"{train_key}: {size} is not a multiple of MODEL.ENCODER.STRIDE ({model.ENCODER.STRIDE})"
+    patch = model.ENCODER.TYPE.rpartition("patch")[2]
+    if patch != str(model.ENCODER.STRIDE):
+        yield f"MODEL.ENCODER.STRIDE: patches of {model.ENCODER.TYPE} have {patch} pixels, not {model.ENCODER.STRIDE}"
     if model.HIDDEN_DIM % model.DECODER.NHEADS:
         yield f"MODEL.HIDDEN_DIM: {model.HIDDEN_DIM} is not a multiple of MODEL.DECODER.NHEADS ({model.DECODER.NHEADS})"
     pixels = sum(part.NUMBER * part.SIZE**2 for part in (data.SEARCH, data.TEMPLATE))
