@@ -14,6 +14,7 @@ from lib.config.seqtrack.config import (
     parse_override,
     parse_overrides,
 )
+from lib.train import run_training
 from lib.utils.errors import ConfigError
 from tests.golden import load_json
 
@@ -218,6 +219,12 @@ def test_overrides_of_a_command_line() -> None:
     with pytest.raises(ConfigError, match=r"override TRAIN\.LR: given twice"):
         parse_overrides(["TRAIN.LR=1", "TRAIN.EPOCH=3", "TRAIN.LR=2"])
     assert load_config("seqtrack_demo", dict([parse_override("TRAIN.LR=2e-4")])).TRAIN.LR == 2e-4
+
+
+def test_a_list_flag_given_twice_keeps_both() -> None:
+    argv = ["--config", "x", "--override", "TRAIN.LR=1", "TRAIN.EPOCH=2", "--override", "TRAIN.SEED=3"]
+    assert run_training.parse_args(argv).override == ["TRAIN.LR=1", "TRAIN.EPOCH=2", "TRAIN.SEED=3"]
+    assert run_training.parse_args(argv[:2]).override == []
 
 
 def test_experiment_names() -> None:

@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 import yaml
 
+from lib.config.paths import bundled_checkpoint, checkpoint_path
 from lib.config.seqtrack.config import load_config
+from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.parameter.seqtrack import parameters, parameters_from_config
 from lib.utils.errors import CheckpointError, ConfigError
 from tests.tracker import fakes
@@ -64,6 +66,18 @@ def test_the_checkpoint_is_found_below_save_dir(tmp_path, name):
 def test_a_missing_checkpoint_names_the_places(tmp_path):
     with pytest.raises(CheckpointError, match=r"SEQTRACK_ep0007\.pth\.tar.*SEQTRACK\.pth\.tar"):
         parameters("seqtrack_b256", "lasot", save_dir=tmp_path, epoch=7)
+
+
+def test_workers_take_the_checkpoint_that_was_chosen_once(tmp_path, caplog):
+    recipe = tracker_recipe("seqtrack", "seqtrack_demo", "got10k_val", save_dir=tmp_path)
+    chosen = recipe.parameters("cpu")
+    assert len(caplog.records) == 1  # bundled weights
+    later = checkpoint_path(tmp_path, "seqtrack_demo", 64)
+    later.parent.mkdir(parents=True)
+    later.touch()
+    assert recipe.parameters("cpu").checkpoint == later
+    assert recipe.fixed(chosen).parameters("cpu").checkpoint == chosen.checkpoint == bundled_checkpoint("seqtrack_demo")
+    assert len(caplog.records) == 1
 
 
 def test_overrides_set_fields():
