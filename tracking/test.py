@@ -41,7 +41,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help=f"one of: {', '.join(BENCHMARKS)}, folder:<path>, or a YAML file (docs/benchmarks.md)",
     )
-    parser.add_argument("--sequence", nargs="+", metavar="SEQ", help="only these sequences (names, or numbers from 0)")
+    parser.add_argument(
+        "--sequence", nargs="+", action="extend", metavar="SEQ", help="only these sequences (names, or numbers from 0)"
+    )
     parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 or 1: this process (default: 0)")
     parser.add_argument("--batch_size", type=int, default=1, help="sequences a process tracks at once (default: 1)")
     parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs (default: all)")
@@ -96,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compile=args.compile or None,
     )
     params = recipe.parameters(devices[0])  # a wrong name or a missing checkpoint shows before anything is written
+    recipe = recipe.fixed(params)
     sequences = benchmark.load(paths)
     if args.sequence:
         sequences = sequences.select(args.sequence)

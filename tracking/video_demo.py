@@ -89,9 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_dir=args.save_dir,
         dtype=args.dtype,
     )
-    checkpoint = recipe.parameters(device).checkpoint  # fails here, before the video is opened, if there is none
-    if not checkpoint.is_file():
-        raise CheckpointError(f"{checkpoint}: no such checkpoint")
+    params = recipe.parameters(device)  # fails here, before the video is opened, if there is no checkpoint
+    recipe = recipe.fixed(params)
+    if not params.checkpoint.is_file():
+        raise CheckpointError(f"{params.checkpoint}: no such checkpoint")
     masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # likewise
     experiment = experiment_name(args.tracker_param)
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     header = {
         "tracker": args.tracker_name,
         "config": experiment,
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(params.checkpoint),
         "device": device,
         "dtype": args.dtype,
         **masks,

@@ -22,12 +22,12 @@ if __name__ == "__main__":  # run as a file: the folder of the project takes the
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from lib.config.paths import load_paths, log_path
-from lib.config.seqtrack.config import experiment_name, load_config, parse_override
+from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
 from lib.config.seqtrack.fallback import overrides_without_files
 from lib.train.distributed import choose_device, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
 from lib.utils.cli import run_script
-from lib.utils.launch import read_launch
+from lib.utils.launch import is_main_process, read_launch
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
 
@@ -45,7 +45,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_dir", help="where the data sets lie (default: from the path settings)")
     parser.add_argument("--seed", type=int, help="overrides TRAIN.SEED")
     parser.add_argument(
-        "--override", nargs="+", default=[], metavar="KEY=VALUE", help="options for this run, such as TRAIN.LR=2e-4"
+        "--override",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options for this run, such as TRAIN.LR=2e-4",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument(
@@ -82,7 +87,7 @@ def train(
         SeqTrackError: for anything that the user can mend.
     """
     script = lookup(SCRIPTS, args.script, "training script")
-    overrides = dict(map(parse_override, args.override))
+    overrides = parse_overrides(args.override)
     if args.seed is not None:
         overrides["TRAIN.SEED"] = args.seed
     cfg = load_config(args.config, overrides)
@@ -95,8 +100,9 @@ def train(
     device = choose_device(args.device, launch)
     with process_group(launch, device):
         setup_logging(log_path(paths.save_dir, name))
-        for key, value in missing.items():
-            logger.warning("doing without a file that is not there: %s is now %r", key, value)
+        if missing and is_main_process():
+            replaced = ", ".join(f"{key}={value!r}" for key, value in missing.items())
+            logger.warning("optional files are missing, falling back to %s", replaced)
         settings = RunSettings(name, paths, device, args.resume, launch.local_world_size, track, track_every)
         return script(cfg, settings)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.config.seqtrack.config import CHOICES
+from lib.config.seqtrack.config import SCHEMA, get_option
 from lib.models.seqtrack.encoder import build_encoder, find_variant
 from lib.models.seqtrack.vit import VARIANTS
 from lib.utils.errors import ConfigError, InputError
@@ -21,7 +21,7 @@ def encode(encoder, template, search):
 
 
 def test_the_configuration_allows_the_encoders_that_exist():
-    assert set(CHOICES["MODEL.ENCODER.TYPE"]) == set(VARIANTS)
+    assert set(get_option(SCHEMA, "MODEL.ENCODER.TYPE").choices) == set(VARIANTS)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

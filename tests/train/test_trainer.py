@@ -153,7 +153,7 @@ def test_three_bad_steps_in_a_row_stop_the_run():
 
 
 def test_run_with_bad_loss_warns_and_names_the_samples(tmp_path, caplog):
-    trainer = make_trainer(tiny_config(TRAIN__LR=1e30, TRAIN__GRAD_CLIP_NORM=0.0), tmp_path)
+    trainer = make_trainer(tiny_config(TRAIN__LR=1000.0, TRAIN__GRAD_CLIP_NORM=0.0), tmp_path)
     with pytest.raises(TrainingDiverged):
         trainer.train()
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
