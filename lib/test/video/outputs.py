@@ -88,7 +88,7 @@ def _is_another(earlier: object, path: Path) -> bool:
 def _read_record(path: Path) -> dict[str, Any]:
     """The JSON of an earlier run; empty if ``path`` is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) and content.get("format") == FORMAT_NAME else {}
