@@ -190,13 +190,13 @@ class RunOutputs:
 
 
 @contextmanager
-def open_outputs(paths: OutputPaths, header: dict[str, Any]) -> Iterator[RunOutputs]:
+def open_outputs(outputs: RunOutputs) -> Iterator[None]:
     """Collect a run. However the block ends, the frames up to then are written; if there are none, nothing is."""
-    with reserve_outputs(paths):
-        paths.partial.unlink(missing_ok=True)
-        outputs = RunOutputs(paths, header)
+    partial = outputs.paths.partial
+    with reserve_outputs(outputs.paths):
+        partial.unlink(missing_ok=True)
         try:
-            yield outputs
+            yield
         finally:
             try:
                 if outputs.frames:
@@ -204,4 +204,4 @@ def open_outputs(paths: OutputPaths, header: dict[str, Any]) -> Iterator[RunOutp
                 elif outputs.writer is not None:
                     outputs.writer.release()
             finally:
-                paths.partial.unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)

@@ -104,25 +104,18 @@ class Job:
             DataError: if an image is damaged, a video is cut short, or a camera stops.
         """
         preview = Preview() if show else None
-        facts = {
-            **(header or {}),
-            "source": str(self.source if self.source.path is None else self.source.path.absolute()),
-            "init_box": self.init_box,
-            "fps": self.source.fps,
-            "width": self.width,
-            "height": self.height,
-        }
-        speed = _Speed()
+        speed, stopped = _Speed(), False
+        outputs = RunOutputs(self.paths, self._facts(header or {}))
         with _stop_signals() as signals:
             try:
-                with open_outputs(self.paths, facts) as outputs:
+                with open_outputs(outputs):
                     if video:
                         outputs.open_video(self.source.fps, self.width, self.height)
                     try:
                         stopped = self._track(tracker, outputs, speed, signals, preview)
                     finally:
                         outputs.header.update(speed.facts(len(outputs.frames)), **self._timing(outputs.frames))
-                    outputs.header["interrupted"] = stopped
+                        outputs.header["interrupted"] = stopped or bool(signals)
             except SeqTrackError as error:
                 if outputs.frames:
                     raise type(error)(f"{error}; {self._saved(outputs)}") from error
@@ -131,6 +124,17 @@ class Job:
             raise InputError(f"{outputs.problem}; {self._saved(outputs)}") from outputs.problem
         signum, count = signals[0] if signals else 0, len(outputs.frames)
         return VideoRun(self.paths, count, *speed.facts(count).values(), stopped, signum, outputs.writer is not None)
+
+    def _facts(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """Head of the JSON."""
+        return {
+            **header,
+            "source": str(self.source if self.source.path is None else self.source.path.absolute()),
+            "init_box": self.init_box,
+            "fps": self.source.fps,
+            "width": self.width,
+            "height": self.height,
+        }
 
     def _timing(self, frames: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
         """Whether the frames of a video file are unevenly spaced in time, where it tells times."""
