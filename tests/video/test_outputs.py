@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.video import encoders, outputs
 from lib.test.video.encoders import VideoWriter
 from lib.test.video.run import Job
@@ -17,7 +18,6 @@ from lib.utils.image_io import write_image
 from lib.utils.lock import folder_lock
 from tests.tracker import fakes
 from tests.video.world import FRAMES, messages, names, record, refused, run
-from tests.vot.conftest import StillTracker
 
 ENCODERS = VideoWriter.ENCODERS
 
@@ -184,8 +184,8 @@ def test_without_h264_one_line_says_so(tmp_path, caplog):
 
 
 def test_a_lock_that_is_taken_after_the_check(clip, tmp_path):
-    job = Job(VideoSource(clip), [40, 60, 36, 36], tmp_path)
+    job, tracker = Job(VideoSource(clip), fakes.BOX, tmp_path), SeqTrackTracker(fakes.params(), fakes.make_engine())
     with folder_lock(tmp_path, "tracking clip"), pytest.raises(InputError, match="going on there already"):
-        job.run(StillTracker())
+        job.run(tracker)
     assert list(tmp_path.iterdir()) == []
-    assert job.run(StillTracker()).num_frames == FRAMES
+    assert job.run(tracker).num_frames == FRAMES
