@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from lib.utils.errors import DataError
+from lib.utils.files import decode_text
 from lib.utils.image_io import decode_image
 
 
@@ -57,10 +58,7 @@ class FileReading(ABC):
 
     def read_text(self, name: str) -> str:
         """Contents of a UTF-8 text file. Raises DataError naming it."""
-        try:
-            return self.read_bytes(name).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.root / name}: not a UTF-8 text file") from error
+        return decode_text(self.read_bytes(name), str(self.root / name))
 
     def read_image(self, name: str) -> np.ndarray:
         """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""

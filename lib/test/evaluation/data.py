@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.test.utils.box_files import parse_boxes
+from lib.utils.box_text import parse_boxes
 from lib.utils.errors import DataError
 from lib.utils.image_io import read_image
 from lib.utils.storage import Storage

@@ -20,6 +20,7 @@ from lib.test.evaluation.boxes import corners_to_xywh
 from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import read_text
 from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage
 from lib.utils.video_folder import TRUTH, VideoFolder, find_videos
@@ -51,10 +52,10 @@ def read_folder_spec(path: Path) -> FolderSpec:
         ConfigError: if the file is missing or is not such a description; the message names the line's key.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the description of the data set: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except DataError as error:
+        raise ConfigError(f"{error} (expected the description of a dataset)") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or "root" not in content:
         raise ConfigError(f"{path}: expected the description of a data set with at least 'root: <folder>'")

@@ -11,6 +11,7 @@ from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.test.evaluation.layout import frames_by_number, read_facts, require_file
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import DataError
+from lib.utils.files import read_names
 from lib.utils.storage import Storage
 
 TAG = "got10k"
@@ -35,7 +36,7 @@ def got10k_entries(storage: Storage, split: str) -> list[Entry]:
     unpacked = f"full_data/{part}"
     folder = unpacked if not storage.exists(f"{part}/list.txt") and storage.exists(f"{unpacked}/list.txt") else part
     path = f"{folder}/list.txt"
-    names = storage.read_text(path).split()
+    names = [name for _, name in read_names(storage.read_text(path), str(storage.root / path))]
     if not names:
         raise DataError(f"{storage.root / path}: the list is empty")
     if split == "ltrval":

@@ -50,7 +50,7 @@ def output_paths(folder: Path, source: FrameSource) -> OutputPaths:
 def _is_ours(record: Path) -> bool:
     """Whether ``record`` is the JSON of an earlier run."""
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = json.loads(record.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT_NAME
