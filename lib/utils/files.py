@@ -61,7 +61,7 @@ def decode_text(data: bytes, name: str) -> str:
         except UnicodeDecodeError as error:
             position = error.start
     line, byte = data.count(b"\n", 0, position) + 1, data[position]
-    raise DataError(f"{name}: line {line}: not a UTF-8 text file (byte 0x{byte:02x} at position {position})")
+    raise DataError(f"{name}: not a UTF-8 text file: byte 0x{byte:02x} in line {line}")
 
 
 def read_text(path: Path | str) -> str:

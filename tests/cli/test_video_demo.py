@@ -19,11 +19,12 @@ from lib.config.paths import PROJECT_ROOT
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.video.outputs import VideoWriter
 from lib.test.video.overlay import draw_overlay
-from lib.test.video.sources import FolderSource, VideoSource, natural_key, open_source
+from lib.test.video.sources import FolderSource, VideoSource, open_source
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 from lib.utils.image_io import read_image, write_image
+from lib.utils.video_folder import natural_key
 from tests.models.tiny import OVERRIDES
 from tests.tracker import fakes
 

@@ -1,7 +1,6 @@
 """Where frames come from: a video file, a folder of images, or a camera. Frames are always RGB."""
 
 import logging
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +11,12 @@ import numpy as np
 
 from lib.utils.errors import InputError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
+from lib.utils.storage import is_clutter
+from lib.utils.video_folder import IMAGE_FOLDERS, natural_key
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 30.0
-_GENERIC_FOLDERS = frozenset({"img", "imgs", "images", "frames", "color"})
 
 
 class FrameSource(ABC):
@@ -70,9 +70,9 @@ class FolderSource(FrameSource):
         self.path = path
         self.fps = fps
         absolute = path.resolve()
-        self.name = absolute.parent.name if absolute.name.lower() in _GENERIC_FOLDERS else absolute.name
+        self.name = absolute.parent.name if absolute.name.lower() in IMAGE_FOLDERS else absolute.name
         self.files = sorted(
-            (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."),
+            (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_clutter(file.name)),
             key=lambda file: natural_key(file.name),
         )
         self.num_frames = len(self.files)
@@ -148,11 +148,6 @@ def open_source(text: str, fps: float | None = None) -> FrameSource:
     if fps is not None:
         source.fps = fps
     return source
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Key that sorts ``2.jpg`` before ``10.jpg``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
 
 
 @contextmanager
