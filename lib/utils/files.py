@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, InputError
 from lib.utils.text import printable
 
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # that of UTF-32 LE begins like UTF-16's
@@ -83,6 +83,14 @@ def require_folder(path: Path | str) -> None:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path}: cannot open the data folder: {reason}") from error
     raise DataError(f"{path}: not a folder")
+
+
+def expand_home(text: str) -> Path:
+    """Path that a user wrote, with ``~`` and ``~name`` expanded. Raises InputError if there is no such home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{text}: {error}") from error
 
 
 def require_plain_name(name: str, where: str) -> str:

@@ -122,7 +122,7 @@ class DirectoryStorage(FileReading):
 
 
 _CLUTTER = frozenset(
-    ["__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"] + ["system volume information"]
+    ("__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found", "system volume information")
 )
 
 
@@ -162,7 +162,7 @@ def stat_fingerprint(files: Iterable[tuple[str, str]]) -> str:
             stamp = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0"
         except OSError:
             stamp = f"{name}\0missing\0"
-        digest.update(stamp.encode())
+        digest.update(stamp.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -1,8 +1,8 @@
 """The simplest layout of videos with truth, which both training and testing read.
 
-Every folder with a ``groundtruth.txt`` is a sequence: one box ``x, y, w, h`` per frame. The frames are in its one folder
-of a usual name (``IMAGE_FOLDERS``, in any case), beside it, or in its only folder that holds images, in the order of the
-numbers in their names. An optional ``absence.label`` holds one 0 or 1 per frame (1: hidden).
+Every folder with a ``groundtruth.txt`` is a sequence: one box ``x, y, w, h`` per frame. The frames are in its one
+folder of a usual name (``IMAGE_FOLDERS``, in any case), beside it, or in its only folder that holds images, in the
+order of the numbers in their names. An optional ``absence.label`` holds one 0 or 1 per frame (1: hidden).
 """
 
 import re
@@ -46,7 +46,7 @@ class VideoFolder:
         return self.folder.rstrip("/") or storage.root.name
 
     def frames(self, storage: Storage) -> list[str]:
-        """Paths of the frames in order, at least one. Raises DataError if there is none, or which they are is unclear."""
+        """Paths of the frames in order, at least one. Raises DataError if there is none, or it is unclear which."""
         if self.error:
             raise DataError(self.error)
         prefix = f"{self.images}/" if self.images else ""

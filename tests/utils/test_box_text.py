@@ -82,7 +82,7 @@ def test_a_byte_order_mark_is_no_text_and_a_bad_byte_has_a_line(tmp_path: Path) 
     np.testing.assert_array_equal(read_boxes(tmp_path / "f.txt"), [[1, 2, 3, 4], [5, 6, 7, 8]])
     for bad in (b"1,2,3,4\n1,2,\xff,4", b"1,2,3,4\n1,2,\x00,4"):
         (tmp_path / "f.txt").write_bytes(bad)
-        with pytest.raises(DataError, match="not a UTF-8 text file: byte 0x.. in line 2"):
+        with pytest.raises(DataError, match=r"not a UTF-8 text file: byte 0x.. in line 2"):
             read_boxes(tmp_path / "f.txt")
 
 

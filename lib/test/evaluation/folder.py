@@ -21,7 +21,7 @@ from lib.test.evaluation.boxes import corners_to_xywh, has_area
 from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.files import read_text
+from lib.utils.files import expand_home, read_text
 from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage
 from lib.utils.video_folder import TRUTH, VideoFolder, find_videos, video_names
@@ -73,8 +73,10 @@ def read_folder_spec(path: Path) -> FolderSpec:
     if values.get("boxes", "xywh") not in ("xywh", "xyxy"):
         raise ConfigError(f"{path}: boxes: expected xywh or xyxy, got {values['boxes']!r}")
     if "sequences" in values:
+        if not values["sequences"]:
+            raise ConfigError(f"{path}: sequences: the list is empty; leave it out for all sequences")
         values["sequences"] = tuple(str(name) for name in values["sequences"])
-    values["root"] = path.parent / Path(values["root"]).expanduser()
+    values["root"] = path.parent / expand_home(values["root"])
     return FolderSpec(**values)
 
 
@@ -82,18 +84,20 @@ def folder_entries(storage: Storage, spec: FolderSpec) -> list[Entry]:
     """Sequences of a dataset of one's own, by the names that ``video_names`` gives them.
 
     Raises:
-        DataError: if there is none, or one that the description names is missing.
+        DataError: if there is none.
     """
     videos = video_names(storage, find_videos(storage))
     if not videos:
         raise DataError(f"{storage.root}: expected folders with {TRUTH} and images, found no {TRUTH}")
     names = list(videos) if spec.sequences is None else spec.sequences
-    for name in names:
+
+    def load(name: str) -> Sequence:
         if name not in videos:
             raise DataError(f"{storage.root}: no sequence {name!r}{did_you_mean(name, videos)}")
+        return _load(storage, spec, name, videos[name])
 
     def entry(name: str) -> Entry:
-        return Entry(name, lambda: _load(storage, spec, name, videos[name]))
+        return Entry(name, lambda: load(name))
 
     return [entry(name) for name in names]
 
