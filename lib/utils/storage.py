@@ -4,6 +4,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -28,8 +29,8 @@ class Storage(Protocol):
     def read_text(self, name: str) -> str:
         """Contents of a UTF-8 text file. Raises DataError naming it."""
 
-    def read_image(self, name: str) -> np.ndarray:
-        """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
+    def read_image(self, name: str, first: str | None = None) -> np.ndarray:
+        """Decode a frame of the sequence that starts at ``first``, (H, W, 3) uint8 RGB. Raises DataError naming it."""
 
     def list_dirs(self, name: str = "") -> list[str]:
         """Names of the folders in ``name``, sorted; what a system or a tool left there (``is_clutter``) is not."""
@@ -60,9 +61,10 @@ class FileReading(ABC):
         """Contents of a UTF-8 text file. Raises DataError naming it."""
         return decode_text(self.read_bytes(name), str(self.root / name))
 
-    def read_image(self, name: str) -> np.ndarray:
-        """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
-        return decode_image(self.read_bytes(name), str(self.root / name))
+    def read_image(self, name: str, first: str | None = None) -> np.ndarray:
+        """Decode a frame of the sequence that starts at ``first``, (H, W, 3) uint8 RGB. Raises DataError naming it."""
+        start = None if first is None else (str(self.root / first), partial(self.read_bytes, first))
+        return decode_image(self.read_bytes(name), str(self.root / name), first=start)
 
 
 class DirectoryStorage(FileReading):

@@ -81,8 +81,8 @@ class Sequence:
 
     def read_frame(self, index: int) -> np.ndarray:
         """Decode a frame, (H, W, 3) uint8 RGB. Raises DataError naming the file."""
-        name = self.frames[index]
-        return read_image(name) if self.storage is None else self.storage.read_image(str(name))
+        name, first = self.frames[index], self.frames[0]
+        return read_image(name, first) if self.storage is None else self.storage.read_image(str(name), str(first))
 
 
 @dataclass(frozen=True)

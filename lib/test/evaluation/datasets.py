@@ -161,8 +161,8 @@ def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
 
     Args:
         name: a key of ``BENCHMARKS``, possibly with ``_lmdb`` behind it to insist on the packed form; ``folder:<path>``
-            for a folder of one's own videos, relative to the current folder or else to ``data_dir``; or a YAML file that
-            describes one.
+            for a folder of one's own videos, relative to the current folder or else to ``data_dir``; or a YAML
+            file that describes one.
         paths: path settings; by default those of the environment and the path file.
 
     Raises:

@@ -80,7 +80,7 @@ class FolderSource(FrameSource):
             raise InputError(f"{path}: the folder holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
 
     def _frames(self) -> Iterator[np.ndarray]:
-        return (read_image(file) for file in self.files)
+        return (read_image(file, self.files[0]) for file in self.files)
 
 
 class VideoSource(FrameSource):

@@ -4,6 +4,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,9 @@ class DiskDataset(TrainingDataset):
         """
         paths = [self.frame_path(sequence, frame) for frame in frame_ids]
         root, read = self.storage.root, self.storage.read_bytes
-        images = {path: EncodedImage(read(path), os.path.join(root, path)) for path in dict.fromkeys(paths)}
+        begin = self.frame_path(sequence, 0)
+        first = os.path.join(root, begin), partial(read, begin)
+        images = {path: EncodedImage(read(path), os.path.join(root, path), first) for path in dict.fromkeys(paths)}
         return [images[path] for path in paths]
 
     def sequence_name(self, sequence: int) -> str:
