@@ -99,9 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     params = recipe.parameters(devices[0])  # a wrong name or a missing checkpoint shows before anything is written
     recipe = recipe.fixed(params)
-    sequences = benchmark.load(paths)
-    if args.sequence:
-        sequences = sequences.select(args.sequence)
+    sequences = benchmark.load(paths, args.sequence)
     config = run_config(args.config, args.runid)
     folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, floats=args.floats)
     name, log_file = f"{args.tracker} {config} on {benchmark.name}", None

@@ -31,6 +31,17 @@ def test_grey_and_rgba_images_work(experiment, tmp_path, kind):
     assert record(tmp_path / "out" / f"{kind}.json")["num_frames"] == 3
 
 
+def test_frames_of_14_bits_are_scaled_by_the_range_of_the_first(tmp_path):
+    scene = np.tile(np.linspace(6000, 8000, 160).astype(np.uint16), (120, 1))
+    for index in range(3):
+        scene[10:20, 10:20] = 6000 + 3000 * index  # a heat source, which must not fade the rest
+        cv2.imwrite(str(tmp_path / f"{index}.png"), scene)
+    frames = list(FolderSource(tmp_path).frames())
+    assert all(frame.dtype == np.uint8 and frame.shape == (120, 160, 3) for frame in frames)
+    assert abs(float(frames[0].mean()) - 127) < 5
+    np.testing.assert_array_equal(frames[0][60], frames[2][60])
+
+
 def broken(kind: str, root: Path, clip: Path) -> Path:
     """Fabricate a source that cannot be used."""
     if kind == "missing":

@@ -11,8 +11,9 @@ from lib.test.analysis.metrics import PROTOCOLS, SequenceScores, merge_runs, sco
 from lib.test.analysis.sources import Source
 from lib.test.evaluation.data import Sequence, SequenceList
 from lib.test.evaluation.results import to_integers
-from lib.test.utils.box_files import parse_boxes
+from lib.utils.box_text import parse_boxes
 from lib.utils.errors import DataError
+from lib.utils.files import decode_text
 
 logger = logging.getLogger(__name__)
 
@@ -157,10 +158,7 @@ def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache:
 def _boxes(source: Source, sequence: Sequence, content: bytes) -> np.ndarray:
     """Boxes of a sequence from its file, at least one for each frame."""
     path, frames = source.file(sequence), len(sequence.frames)
-    try:
-        boxes = parse_boxes(content.decode("utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file") from error
+    boxes = parse_boxes(decode_text(content, str(path)), str(path))
     if len(boxes) < frames:
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames; the result is incomplete")
     if len(boxes) > frames:  # some published results of LaSOT have a few rows too many, which do no harm

@@ -1,14 +1,21 @@
 """What a benchmark consists of: sequences of frames with a truth box for each, or for the first frame only."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from lib.test.utils.box_files import parse_boxes
+from lib.utils.box_text import parse_boxes
 from lib.utils.errors import DataError
+from lib.utils.files import require_plain_name
 from lib.utils.image_io import read_image
+from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage
+
+MAX_COORDINATE = 1e6
+"""Pixels; no image that can be decoded is as large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +64,15 @@ class Sequence:
 
     @property
     def init_box_xywh(self) -> list[float]:
-        """The box given to the tracker in the first frame."""
-        return [float(value) for value in self.ground_truth_rect[0]]
+        """The box given to the tracker in the first frame.
+
+        Raises:
+            DataError: if it holds NaN, has no area, or is larger than any image.
+        """
+        box = [float(value) for value in self.ground_truth_rect[0]]
+        if not (box[2] > 0 and box[3] > 0 and max(map(abs, box)) < MAX_COORDINATE):
+            raise DataError(f"sequence {self.name}: the first box, which starts the tracker, makes no sense: {box}")
+        return box
 
     @property
     def has_truth(self) -> bool:
@@ -67,8 +81,8 @@ class Sequence:
 
     def read_frame(self, index: int) -> np.ndarray:
         """Decode a frame, (H, W, 3) uint8 RGB. Raises DataError naming the file."""
-        name = self.frames[index]
-        return read_image(name) if self.storage is None else self.storage.read_image(str(name))
+        name, first = self.frames[index], self.frames[0]
+        return read_image(name, first) if self.storage is None else self.storage.read_image(str(name), str(first))
 
 
 @dataclass(frozen=True)
@@ -85,29 +99,56 @@ class Entry:
 
 
 class SequenceList(list[Sequence]):
-    """Sequences of one or more data sets."""
+    """Sequences of one or more datasets.
+
+    Attributes:
+        failures: why a sequence that belongs here could not be read, in one line, by its name.
+    """
+
+    def __init__(self, sequences: Iterable[Sequence] = (), failures: Mapping[str, str] | None = None) -> None:
+        super().__init__(sequences)
+        self.failures = dict(failures or {})
 
     @classmethod
-    def from_entries(cls, entries: Iterable[Entry]) -> "SequenceList":
-        """Read all sequences of a data set.
+    def load(cls, entries: list[Entry], wanted: Iterable[str] | None = None) -> "SequenceList":
+        """Read the sequences of a dataset; those that cannot be read are in ``failures``.
+
+        Args:
+            entries: all sequences of the dataset.
+            wanted: names, or positions counted from 0, of those to read; None for all.
+
+        Raises:
+            DataError: if there is no such sequence, or two have one name.
+        """
+        chosen = entries if wanted is None else _choose(entries, [entry.name for entry in entries], wanted)
+        twice = [name for name, count in Counter(entry.name for entry in chosen).items() if count > 1]
+        if twice:
+            raise DataError(f"two sequences are called {twice[0]}")
+        sequences = cls()
+        for entry in chosen:
+            try:
+                require_plain_name(entry.name, "sequence")
+                sequences.append(entry.load())
+            except DataError as error:
+                sequences.failures[entry.name] = str(error)
+        return sequences
+
+    @classmethod
+    def from_entries(cls, entries: list[Entry]) -> "SequenceList":
+        """Read all sequences of a dataset.
 
         Raises:
             DataError: if one cannot be read, or two have one name; the message counts them and explains the first.
         """
-        sequences, errors, total = cls(), [], 0
-        for total, entry in enumerate(entries, start=1):  # noqa: B007
-            try:
-                sequences.append(entry.load())
-            except DataError as error:
-                errors.append(str(error))
-        if len(errors) == 1 and total == 1:
-            raise DataError(errors[0])
-        if errors:
-            raise DataError(f"{len(errors)} of {total} sequences cannot be read (half a download?): {errors[0]}")
-        if len(set(sequences.names)) < total:
-            twice = next(name for name in sequences.names if sequences.names.count(name) > 1)
-            raise DataError(f"two sequences are called {twice}")
-        return sequences
+        return cls.load(entries).require_all()
+
+    def require_all(self) -> "SequenceList":
+        """Return the list itself. Raises DataError if a sequence could not be read, explaining the first."""
+        total = len(self) + len(self.failures)
+        for error in self.failures.values():
+            counted = f"{len(self.failures)} of {total} sequences cannot be read (half a download?): "
+            raise DataError(counted * (total > 1) + error)
+        return self
 
     @property
     def names(self) -> list[str]:
@@ -125,17 +166,21 @@ class SequenceList(list[Sequence]):
         Raises:
             DataError: if there is no such sequence.
         """
-        by_name = {sequence.name: sequence for sequence in self}
-        chosen = SequenceList()
-        for key in wanted:
-            if key in by_name:
-                chosen.append(by_name[key])
-            elif key.isdecimal() and int(key) < len(self):
-                chosen.append(self[int(key)])
-            else:
-                shown = ", ".join(self.names[:5]) + (", ..." if len(self) > 5 else "")
-                raise DataError(f"no sequence {key!r} among {len(self)}: {shown}")
-        return chosen
+        return SequenceList(_choose(self, self.names, wanted))
+
+
+def _choose(items: list[Any], names: list[str], wanted: Iterable[str]) -> list[Any]:
+    """The items of some names or positions, each once."""
+    positions = {name: position for position, name in enumerate(names)}
+    chosen: dict[int, Any] = {}
+    for key in wanted:
+        is_number = key.isdecimal() and len(key) < 10 and int(key) < len(items)
+        position = positions.get(key, int(key) if is_number else None)
+        if position is None:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            raise DataError(f"no sequence {key!r} among {len(names)}{did_you_mean(key, names)}: {shown}")
+        chosen[position] = items[position]
+    return list(chosen.values())
 
 
 def read_truth(

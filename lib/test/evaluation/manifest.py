@@ -31,7 +31,7 @@ def file_hash(path: Path | str) -> str:
 def read_manifest(folder: ResultFolder) -> dict[str, Any]:
     """The note of a result folder, empty if there is none or it is unreadable."""
     try:
-        content = json.loads(folder.manifest_path.read_text(encoding="utf-8"))
+        content = json.loads(folder.manifest_path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

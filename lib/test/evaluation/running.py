@@ -131,6 +131,10 @@ def run_benchmark(
         summary.present = [name for name in sequences.names if name not in names]
     if pending:
         _Run(pending, factory, folder, devices, batch_size, on_ready, place, summary).run()
+    if place.rank == 0:
+        for name, error in sequences.failures.items():
+            logger.error("sequence %s failed: %s", name, error)
+            summary.outcomes.append(Outcome(name, error=error))
     summary.wall_seconds = time.perf_counter() - start
     return summary
 

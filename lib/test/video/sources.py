@@ -12,11 +12,11 @@ import numpy as np
 
 from lib.utils.errors import DataError, InputError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
+from lib.utils.storage import is_clutter
 from lib.utils.text import printable
 from lib.utils.video_folder import IMAGE_FOLDERS, natural_key
 
 DEFAULT_FPS = 30.0
-_GENERIC_FOLDERS = frozenset({*(name.lower() for name in IMAGE_FOLDERS), "color"})
 
 
 class FrameSource(ABC):
@@ -70,22 +70,24 @@ class FolderSource(FrameSource):
         self.fps = fps
         self.files = _images(path) or _images_below(path)
         absolute = path.resolve()
-        self.name = (absolute.parent.name if absolute.name.lower() in _GENERIC_FOLDERS else absolute.name) or "frames"
+        self.name = (absolute.parent.name if absolute.name.lower() in IMAGE_FOLDERS else absolute.name) or "frames"
         self.num_frames = len(self.files)
 
     def _frames(self) -> Iterator[np.ndarray]:
-        return (read_image(file) for file in self.files)
+        return (read_image(file, self.files[0]) for file in self.files)
 
 
 def _images(folder: Path) -> list[Path]:
     """The image files of a folder in order."""
-    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".")
+    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_clutter(file.name))
     return sorted(files, key=lambda file: natural_key(file.name))
 
 
 def _images_below(path: Path) -> list[Path]:
     """The image files of the only folder in ``path`` that holds any. Raises InputError if there is none or several."""
-    folders = sorted(child for child in path.iterdir() if child.name[0] != "." and child.is_dir() and _images(child))
+    folders = sorted(
+        child for child in path.iterdir() if not is_clutter(child.name) and child.is_dir() and _images(child)
+    )
     if len(folders) > 1:
         names = ", ".join(printable(folder.name, 40) for folder in folders[:3])
         raise InputError(f"{path}: images in several folders ({names}{', ...' if folders[3:] else ''}); name one")

@@ -108,4 +108,4 @@ def compare(first: Curves, second: Curves) -> list[Difference]:
 def newest_manifest(log: Path) -> dict[str, Any] | None:
     """The manifest that the last start of a run wrote beside its log, ``None`` if there is none."""
     found = sorted(log.parent.glob(f"{log.stem}-[0-9]*-[0-9]*-[0-9]*.json")) if log.is_file() else []
-    return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
+    return json.loads(found[-1].read_text(encoding="utf-8-sig")) if found else None
