@@ -64,7 +64,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fps", type=float, help="frames per second of the result; default: those of the video, or 30")
     parser.add_argument("--no_video", action="store_true", help="write the boxes only, no annotated video")
     parser.add_argument("--show", action="store_true", help="watch in a window (q ends)")
-    return parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
+    args = parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
+    if [] in vars(args).values():  # what argparse makes of --output=--
+        parser.error("an option has no value")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -222,7 +222,7 @@ def test_a_display_that_is_named_but_not_there(experiment, clip, tmp_path, monke
 def random_flags(rng: random.Random, good: list[str], sources: list[str]) -> list[str]:
     """A command line with some of it wrong."""
     values = ["", " ", "0", "-1", "1e9", "nan", "inf", "9" * 400, "x", "\0", "~nobody/x", "../..", "/dev/null", "-"]
-    values += ["[1,2", "1,2,3,4", "-5,-5,9,9", "--show", "\x1b[31m", "\udcff", "\u0661", "1" * 5000, "a" * 5000]
+    values += ["[1,2", "1,2,3,4", "-5,-5,9,9", "--", "--show", "\x1b[31m", "\udcff", "\u0661", "1" * 5000, "a" * 5000]
     values += sources
     flags = {"--init_box": BOX, "--optional_box": "[40 60 36 36]", "--output": "~/out", "--save_dir": "other"}
     flags |= {"--max_frames": "9" * 30, "--fps": "5", "--device": "auto", "--dtype": "bfloat16"}
