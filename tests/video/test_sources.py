@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.test.video.encoders import letterbox
 from lib.test.video.sources import FolderSource, VideoSource, open_source
 from lib.utils.errors import InputError
 from lib.utils.image_io import read_image, write_image
@@ -96,15 +97,27 @@ def test_an_unreadable_frame_ends_the_run_and_keeps_those_before_it(experiment, 
 
 def test_frames_of_other_sizes_are_tracked(experiment, clip, tmp_path, capsys):
     folder = folder_of(clip, tmp_path / "mixed")
-    for name, size in (("11.png", (50, 80)), ("12.png", (300, 200))):
-        write_image(folder / name, cv2.resize(read_image(folder / name), size))
+    assert run(experiment, folder, tmp_path / "plain") == 0
+    plain = record(tmp_path / "plain" / "mixed.json")["frames"]
+    doubled = cv2.resize(read_image(folder / "11.png"), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    write_image(folder / "11.png", doubled)
+    write_image(folder / "13.png", read_image(folder / "13.png")[:, :100])
+    capsys.readouterr()
     assert run(experiment, folder, tmp_path / "out") == 0
     lines = messages(capsys.readouterr().err)
     assert len(lines) == 2
-    assert "frame 3 has 50x80 pixels, the first one 160x120" in lines[0]
+    assert "frame 3 has 320x240 pixels, the first one 160x120" in lines[0]
     frames = record(tmp_path / "out" / "mixed.json")["frames"]
-    assert [frame.get("size") for frame in frames] == [None, None, None, [50, 80], [300, 200], None]
+    assert [frame.get("size") for frame in frames] == [None, None, None, [320, 240], None, [100, 120]]
+    assert frames[3]["box"] == pytest.approx([2 * value for value in plain[3]["box"]], abs=1e-3)  # in its own pixels
+    assert frames[:3] + frames[4:5] == plain[:3] + plain[4:5]  # scaled, it shows what the others show
     assert [image.shape for image in VideoSource(tmp_path / "out" / "mixed.mp4").frames()] == [(120, 160, 3)] * FRAMES
+
+
+def test_letterbox():
+    image, scale, corner = letterbox(np.full((50, 20, 3), 9, np.uint8), 60, 100)
+    assert (image.shape, scale, corner) == ((100, 60, 3), 2.0, (10, 0))
+    assert (image[:, 10:50] == 9).all() and not image[:, :10].any() and not image[:, 50:].any()
 
 
 class FakeCapture:

@@ -211,8 +211,8 @@ class VideoWriter:
             raise InputError(f"the video cannot be written to {self.path.parent} (is the disk full?)")
 
 
-def fit_frame(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Bring a frame to a size without changing its proportions, and its sides to even numbers.
+def letterbox(image: np.ndarray, width: int, height: int) -> tuple[np.ndarray, float, tuple[int, int]]:
+    """Scale an image to fit, without changing its proportions, and set it in the middle of black.
 
     Args:
         image: (H, W, 3) uint8.
@@ -220,15 +220,21 @@ def fit_frame(image: np.ndarray, width: int, height: int) -> np.ndarray:
         height: in pixels.
 
     Returns:
-        (height, width, 3), plus a repeated column or row where a side is odd.
+        The image, (height, width, 3); the scale; and x and y of its corner.
     """
-    if image.shape[:2] != (height, width):
-        scale = min(width / image.shape[1], height / image.shape[0])
-        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        left, top = (width - size[0]) // 2, (height - size[1]) // 2
-        rest = width - size[0] - left, height - size[1] - top
-        image = cv2.copyMakeBorder(image, top, rest[1], left, rest[0], cv2.BORDER_CONSTANT)
+    if image.shape[:2] == (height, width):
+        return image, 1.0, (0, 0)
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    right, bottom = width - size[0] - left, height - size[1] - top
+    return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT), scale, (left, top)
+
+
+def fit_frame(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """As ``letterbox``, and where a side is odd its last column or row is repeated."""
+    image, *_ = letterbox(image, width, height)
     if width % 2 or height % 2:
         image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     return image

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lib.test.evaluation.loop import Tracker
 from lib.test.tracker.preprocess import check_init_box
+from lib.test.video.encoders import letterbox
 from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths, reserve_outputs
 from lib.test.video.overlay import draw_overlay
 from lib.test.video.screen import Preview, select_box
@@ -162,7 +163,7 @@ class Job:
                     other_sizes += 1
                     if other_sizes == 1:
                         sizes = f"{frame.shape[1]}x{frame.shape[0]} pixels, the first one {self.width}x{self.height}"
-                        logger.warning("frame %d has %s: tracked as it is, scaled to fit in the video", index, sizes)
+                        logger.warning("frame %d has %s: scaled to fit; its box is in its own pixels", index, sizes)
                 annotated = self._one_frame(tracker, index, frame, outputs, speed)
                 if signals or (preview is not None and not preview.show(annotated)):
                     return True
@@ -174,6 +175,8 @@ class Job:
         self, tracker: Tracker, index: int, frame: np.ndarray, outputs: RunOutputs, speed: "_Speed"
     ) -> np.ndarray:
         """Track and store a frame; returns the annotated frame."""
+        size = None if frame.shape == self.first.shape else [frame.shape[1], frame.shape[0]]
+        frame, scale, corner = letterbox(frame, self.width, self.height)  # where the last box is known
         begin = time.perf_counter()
         if index == 0:
             tracker.initialize(frame, {"init_bbox": self.init_box})
@@ -184,8 +187,8 @@ class Job:
             box, confidence, mask = answer["target_bbox"], answer["confidence"], answer.get("mask")
         annotated = draw_overlay(frame, box, confidence, index, mask)
         seconds = None if self.source.time is None else round(self.source.time, 6)
-        size = None if frame.shape == self.first.shape else [frame.shape[1], frame.shape[0]]
-        outputs.add(annotated, box, confidence, time=seconds, size=size)
+        own = [(value - offset) / scale for value, offset in zip(box, (*corner, 0, 0), strict=True)]
+        outputs.add(annotated, own, confidence, time=seconds, size=size)
         return annotated
 
 
