@@ -1,6 +1,28 @@
 """Packaging: the one list of dependencies. Exact versions that are known to work together: constraints.txt."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+PATH_FILES = (("lib.train.admin", "local"), ("lib.test.evaluation", "local"))
+
+
+class BuildWithoutPathFiles(build_py):
+    """Leaves out the path settings of whoever builds; MANIFEST.in does so for source archives."""
+
+    def find_package_modules(self, package, package_dir):
+        """Modules of a package as (package, module, file)."""
+        found = super().find_package_modules(package, package_dir)
+        return [entry for entry in found if tuple(entry[:2]) not in PATH_FILES]
+
+    def run(self):
+        """Build, and remove what earlier builds left."""
+        super().run()
+        if not self.editable_mode:
+            for package, module in PATH_FILES:
+                Path(self.build_lib, *package.split("."), f"{module}.py").unlink(missing_ok=True)
+
 
 setup(
     name="seqtrack",
@@ -8,6 +30,7 @@ setup(
     description="SeqTrack (CVPR 2023): visual object tracking as sequence generation",
     license="Apache-2.0",
     python_requires=">=3.10",
+    cmdclass={"build_py": BuildWithoutPathFiles},
     packages=find_packages(include=["lib", "lib.*"]),
     package_data={"lib": ["**/*.csv", "**/*.json"]},
     install_requires=[
@@ -30,6 +53,7 @@ setup(
         "vot": ["vot-toolkit==0.7.4", "attributee==0.1.9", "vot-trax>=4.0.2"],
         "profile": ["thop>=0.1.1"],
         "demo": ["onnx>=1.16"],
+        "video": ["av>=13"],
         "dev": ["onnx>=1.16", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.9", "setuptools>=64", "vot-trax>=4.0.2"],
     },
 )

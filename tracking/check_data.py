@@ -17,6 +17,7 @@ from lib.utils.cli import run_script
 from lib.utils.errors import DataError, InputError
 from lib.utils.storage import DirectoryStorage
 from lib.utils.storage_lmdb import LmdbStorage
+from lib.utils.text import printable
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -69,7 +70,7 @@ def examine(benchmark: Benchmark, paths: Paths, args: argparse.Namespace) -> boo
     print(f"{found.sequences}{expected} sequences can be read, {found.frames} frames")
     for title, lines in (("problems", problems), ("remarks", remarks)):
         print(f"{title}: {len(lines) or 'none'}")
-        print("".join(f"  {line}\n" for line in lines[: args.show]), end="")
+        print("".join(f"  {printable(line, 1000)}\n" for line in lines[: args.show]), end="")
         if len(lines) > args.show:
             print(f"  ... and {len(lines) - args.show} more (--show {len(lines)})")
     return not problems and not (args.strict and remarks)

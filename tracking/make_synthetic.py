@@ -24,7 +24,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="data-set folder, such as data/got10k")
     parser.add_argument("--layout", choices=("got10k", "lasot"), default="got10k")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="LaSOT has no val")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), help="LaSOT has no val (default: val, of LaSOT test)"
+    )
     parser.add_argument("--num_sequences", type=int, default=20)
     parser.add_argument("--num_frames", type=int, default=60, help="frames per sequence")
     parser.add_argument("--width", type=int, default=320, help="pixels")
@@ -38,7 +40,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--cutouts", type=Path, default=None, help="folder of RGBA images instead of painted figures")
     parser.add_argument("--workers", type=int, default=0, help="processes; the result does not depend on it")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.split = args.split or ("val" if args.layout == "got10k" else "test")
+    return args
 
 
 def check(args: argparse.Namespace) -> None:

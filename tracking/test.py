@@ -26,7 +26,7 @@ from lib.config.paths import load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.manifest import FolderClaim, describe_device, identity, run_facts
 from lib.test.evaluation.results import ResultFolder, run_config, run_log_path
-from lib.test.evaluation.running import load_sequences, run_benchmark
+from lib.test.evaluation.running import run_benchmark
 from lib.test.evaluation.shared import Place, find_place
 from lib.test.evaluation.trackers import TRACKERS, TrackerRecipe, tracker_recipe
 from lib.utils.cli import check_ranges, run_script, user_path
@@ -50,7 +50,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help=f"one of: {', '.join(BENCHMARKS)}, folder:<path>, or a YAML file (docs/benchmarks.md)",
     )
-    parser.add_argument("--sequence", nargs="+", metavar="SEQ", help="only these sequences (names, or numbers from 0)")
+    parser.add_argument(
+        "--sequence", nargs="+", action="extend", metavar="SEQ", help="only these sequences (names, or numbers from 0)"
+    )
     parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 or 1: this process (default: 0)")
     parser.add_argument("--batch_size", type=int, default=1, help="sequences a process tracks at once (default: 1)")
     parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs; 0: CPU (default: all)")
@@ -126,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe, params = make_recipe(args, benchmark.name, paths.save_dir, devices[0])
     if is_first:
         recipe.kind.check(params)  # a wrong name, dtype or checkpoint shows before anything is read or written
-    loaded = load_sequences(benchmark, paths, args.sequence)
+    sequences = benchmark.load(paths, args.sequence)
     config = run_config(args.config, args.runid)
     checkpoint = getattr(params, "checkpoint", None)
     facts = {"config": args.config, "dtype": args.dtype, "device": describe_device(devices[0])}
@@ -134,8 +136,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts = run_facts(params, checkpoint, **facts)
     folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, args.floats, benchmark.split)
     folder = replace(folder, claim=identity(facts))
-    names = [*loaded.sequences.names, *loaded.unreadable]
-    claim = FolderClaim(folder, names, facts, overwrite=args.overwrite, benchmark=loaded.names) if is_first else None
+    names = [*sequences.names, *sequences.failures]
+    claim = (
+        FolderClaim(folder, names, facts, overwrite=args.overwrite, benchmark=sequences.listed) if is_first else None
+    )
     name, log_file = f"{args.tracker} {config} on {benchmark.name}", None
     if is_first:
         log_file = run_log_path(paths.save_dir, args.tracker, config, benchmark.name)
@@ -143,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.info("testing %s: %d sequences", name, len(names))
     with claim or contextlib.nullcontext():
         summary = run_benchmark(
-            loaded.sequences,
+            sequences,
             recipe,
             folder,
             devices=devices,
@@ -151,7 +155,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             overwrite=args.overwrite,
             on_ready=claim.take if claim else lambda: None,
             place=place,
-            unreadable=loaded.unreadable,
         )
     if is_first:
         print("\n".join([name, *summary.lines()]))

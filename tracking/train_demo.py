@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.config.paths import PROJECT_ROOT, checkpoint_path
-from lib.config.seqtrack.config import experiment_name, load_config, parse_override
+from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.child import run_child
 from lib.utils.cli import run_script
@@ -33,7 +33,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--export", type=Path, default=None, help="file of the weights (default: SAVE_DIR/<config>.pth.tar)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="options that win over the file")
+    parser.add_argument(
+        "--override",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options that win over the file",
+    )
     return parser.parse_args(argv)
 
 
@@ -53,7 +60,7 @@ def export_weights(checkpoint: Path, target: Path) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, export, say what was written."""
     args = parse_args(argv)
-    given = dict(map(parse_override, args.override))
+    given = parse_overrides(args.override)
     command = [sys.executable, str(PROJECT_ROOT / "tracking" / "train.py"), "--script", "seqtrack"]
     command += ["--config", args.config, "--save_dir", str(args.save_dir), "--mode", "single", "--device", args.device]
     command += ["--override", *args.override] if args.override else []

@@ -1,13 +1,17 @@
-"""Track one target in a video file, a folder of images or the pictures of a camera.
+"""Track one target in a video file, a folder of images or the images of a camera.
 
     python tracking/video_demo.py seqtrack seqtrack_demo clip.mp4 --init_box 295,12,300,227
 
 Writes <name>.mp4 (the video with the box drawn in), <name>.txt (one line per frame: x, y, w, h in pixels, separated by
-tabs) and <name>.json (the settings, and box and confidence of every frame). Ctrl-C ends a run and keeps its frames.
+tabs) and <name>.json (the settings, and box, confidence and time of every frame). A run that ends early (Ctrl-C, an
+unreadable frame, a full disk) keeps the frames up to then.
+
+The video is H.264, which browsers play, if the Python package `av` or a program `ffmpeg` is there, else MPEG-4 part 2.
+It shows the frames at a constant rate; where those of the source are unevenly spaced, the JSON has their times.
 """
 
 import argparse
-import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +24,16 @@ from lib.config.seqtrack.config import experiment_name
 from lib.models.seqtrack.precision import PRECISIONS
 from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.video.masks import MaskedTracker
-from lib.test.video.run import Job, VideoRun, parse_box
+from lib.test.video.run import BOX_FLAGS, Job, VideoRun, join_box, parse_box
 from lib.test.video.screen import has_display
 from lib.test.video.sources import open_source
-from lib.utils.cli import run_script
+from lib.utils.cli import run_script, user_path
 from lib.utils.device import resolve_device
-from lib.utils.errors import InputError
+from lib.utils.errors import CheckpointError, InputError
 from lib.utils.log import setup_logging
+from lib.utils.text import printable
 
+HANGUP = getattr(signal, "SIGHUP", None)
 NO_BENCHMARK = "default"  # template updates as for a benchmark without settings of its own
 
 
@@ -36,34 +42,42 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracker_name", help="name of the tracker: seqtrack")
     parser.add_argument("tracker_param", help="name of the experiment (seqtrack_b256), or path of its YAML file")
-    parser.add_argument("video", help="a video file, a folder of images, or the index of a camera (0)")
+    parser.add_argument("video", type=user_path, help="a video file, a folder of images, or the index of a camera (0)")
     parser.add_argument(
-        "--init_box",
-        help="the target in the first frame: x,y,w,h in pixels (--init_box=-5,... if x is negative); default: draw it",
+        *BOX_FLAGS,
+        help="the target in the first frame: x,y,w,h in pixels, as one argument or as four; default: draw it",
     )
-    parser.add_argument("--output", type=Path, help="folder to write to; default: <save_dir>/test/videos/<experiment>")
-    parser.add_argument("--save_dir", help="where training wrote its checkpoints")
-    parser.add_argument("--checkpoint", help="file with the weights; default: that of the experiment below save_dir")
+    parser.add_argument(
+        "--output", type=user_path, help="folder to write to; default: <save_dir>/test/videos/<experiment>"
+    )
+    parser.add_argument("--save_dir", type=user_path, help="where training wrote its checkpoints")
+    parser.add_argument(
+        "--checkpoint", type=user_path, help="file with the weights; default: that of the experiment below save_dir"
+    )
     parser.add_argument("--masks", action="store_true", help="draw the target's mask too, made by Alpha-Refine")
-    parser.add_argument("--ar_checkpoint", help="weights of Alpha-Refine; default: where external/AR/README.md says")
+    parser.add_argument(
+        "--ar_checkpoint", type=user_path, help="weights of Alpha-Refine; default: where external/AR/README.md says"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
     parser.add_argument("--max_frames", type=int, help="stop after so many frames")
     parser.add_argument("--fps", type=float, help="frames per second of the result; default: those of the video, or 30")
+    parser.add_argument("--no_video", action="store_true", help="write the boxes only, no annotated video")
     parser.add_argument("--show", action="store_true", help="watch in a window (q ends)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
+    if [] in vars(args).values():  # what argparse makes of --output=--
+        parser.error("an option has no value")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parse_args(argv)
     setup_logging()
-    # FFmpeg inside OpenCV writes to the terminal by itself; what matters is reported by this script.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if args.max_frames is not None and args.max_frames < 1:
         raise InputError(f"--max_frames must be at least 1, got {args.max_frames}")
-    if args.fps is not None and not 0 < args.fps <= 1000:
-        raise InputError(f"--fps must be between 0 and 1000, got {args.fps:g}")
+    if args.fps is not None and not 0.01 <= args.fps <= 1000:
+        raise InputError(f"--fps must be between 0.01 and 1000, got {args.fps:g}")
     if args.show and not has_display():
         raise InputError("--show needs a display")
     if args.ar_checkpoint and not args.masks:
@@ -78,7 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_dir=args.save_dir,
         dtype=args.dtype,
     )
-    checkpoint = recipe.parameters(device).checkpoint  # fails here, before the video is opened, if there is none
+    params = recipe.parameters(device)  # fails here, before the video is opened, if there is no checkpoint
+    recipe = recipe.fixed(params)
+    if not params.checkpoint.is_file():
+        raise CheckpointError(f"{params.checkpoint}: no such checkpoint")
     masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # likewise
     experiment = experiment_name(args.tracker_param)
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
@@ -86,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     header = {
         "tracker": args.tracker_name,
         "config": experiment,
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(params.checkpoint),
         "device": device,
         "dtype": args.dtype,
         **masks,
@@ -94,8 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tracker = recipe(device)
     if args.masks:
         tracker = MaskedTracker(tracker, AlphaRefine(header["mask_checkpoint"], device))
-    report(job.run(tracker, header, show=args.show))
-    return 0
+    run = job.run(tracker, header, show=args.show, video=not args.no_video)
+    report(run)
+    return 128 + run.signum if run.signum in (signal.SIGTERM, HANGUP) else 0
 
 
 def report(run: VideoRun) -> None:
@@ -105,8 +123,10 @@ def report(run: VideoRun) -> None:
         f"{run.num_frames} frames{ended}: {run.tracker_fps:.1f} frames/s in the tracker, "
         f"{run.total_fps:.1f} with reading, drawing and writing"
     )
-    for path, what in zip(run.paths, ("annotated video", "boxes", "boxes and confidences"), strict=True):
-        print(f"  {what + ':':<22} {path}")
+    files = {"annotated video": run.paths.video, "boxes": run.paths.boxes, "boxes and confidences": run.paths.record}
+    for what, path in files.items():
+        if path != run.paths.video or run.has_video:
+            print(f"  {what + ':':<22} {printable(path, 4000)}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from external.AR.network import INPUT_SIZE
 from lib.utils.errors import InputError
 
 SEARCH_FACTOR = 2.0
+MAX_AREA = 2**28  # of a region in pixels, twice that of a target that fills an 8K frame
 
 
 class CropWindow(NamedTuple):
@@ -42,7 +43,8 @@ def crop_window(box_xywh: Sequence[float]) -> CropWindow:
         box_xywh: top-left corner and size in image pixels.
 
     Raises:
-        InputError: if these are not four finite numbers, or width or height is not positive.
+        InputError: if these are not four finite numbers, width or height is not positive, or the region is larger than
+            ``MAX_AREA``.
     """
     try:
         x, y, w, h = (float(value) for value in box_xywh)
@@ -51,6 +53,8 @@ def crop_window(box_xywh: Sequence[float]) -> CropWindow:
     if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
         raise InputError(f"cannot refine around the box {[x, y, w, h]}: width and height must be positive and finite")
     width, height = math.ceil(SEARCH_FACTOR * w), math.ceil(SEARCH_FACTOR * h)
+    if width * height > MAX_AREA:
+        raise InputError(f"cannot refine around the box {[x, y, w, h]}: it is too large")
     # Faithful: rounds half to even, and the reference box ignores the rounding.
     return CropWindow(round(x + 0.5 * w - width * 0.5), round(y + 0.5 * h - height * 0.5), width, height)
 

@@ -28,7 +28,7 @@ from easydict import EasyDict
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from lib.config.paths import Paths, checkpoint_path, load_paths, manifest_path
-from lib.config.seqtrack.config import experiment_name, load_config, parse_override
+from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
 from lib.config.seqtrack.fallback import overrides_without_files
 from lib.train.distributed import choose_device, first_rank_speaks, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
@@ -58,7 +58,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_dir", type=user_path, help="where the data sets lie (default: from the path settings)")
     parser.add_argument("--seed", type=int, help="overrides TRAIN.SEED")
     parser.add_argument(
-        "--override", nargs="+", default=[], metavar="KEY=VALUE", help="options for this run, such as TRAIN.LR=2e-4"
+        "--override",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options for this run, such as TRAIN.LR=2e-4",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument(
@@ -119,7 +124,7 @@ def read_run(args: argparse.Namespace) -> tuple[Callable[..., int], EasyDict, Pa
         SeqTrackError: for anything that the user can mend.
     """
     script = lookup(SCRIPTS, args.script, "training script")
-    overrides = dict(map(parse_override, args.override))
+    overrides = parse_overrides(args.override)
     if args.seed is not None:
         overrides["TRAIN.SEED"] = args.seed
     cfg = load_config(args.config, overrides)

@@ -6,6 +6,7 @@ regions), and the geometry of the published training code, which is inherited fr
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -14,17 +15,23 @@ from torch import Tensor
 
 from lib.utils.errors import InputError
 
+MAX_SIDE = 2**24  # of a crop in image pixels: positions in it are float32
+_PIXELS_PADDED_PER_PIXEL_READ = 64  # padding so many costs as much time as reading one by itself
+
 
 def crop_side(box_xywh: Sequence[float], factor: float) -> int:
     """Side of the square crop in image pixels: ``ceil(sqrt(w * h) * factor)``.
 
     Raises:
-        InputError: if the box holds NaN, has a negative area, or is so small that the side is below one pixel.
+        InputError: if the box holds NaN or infinity, has a negative area, or its side is below one pixel or above
+            ``MAX_SIDE``.
     """
-    w, h = float(box_xywh[2]), float(box_xywh[3])
+    box = [float(value) for value in box_xywh]
+    w, h = box[2:]
     side = math.sqrt(w * h) * factor if w * h >= 0 else math.nan
-    if not math.isfinite(side) or math.ceil(side) < 1:
-        raise InputError(f"cannot crop around the box {[float(value) for value in box_xywh]}: its area is too small")
+    if not all(map(math.isfinite, (side, *box))) or not 0 < side <= MAX_SIDE:
+        problem = "its area is too large" if side > MAX_SIDE else "its area is too small"
+        raise InputError(f"cannot crop around the box {box}: {problem}")
     return math.ceil(side)
 
 
@@ -50,13 +57,14 @@ def sample_target(
         box_xywh: the box in pixels of ``image``.
         factor: side of the crop over ``sqrt(w * h)``.
         output_size: side of the result in pixels.
-        prepare: applied to the part of the crop inside the image, before padding and resizing; keeps shape and dtype.
+        prepare: applied to the part of the crop inside the image, before padding and resizing, or to those of its
+            pixels that are read; treats each pixel by itself and keeps shape and dtype.
 
     Returns:
         ``(crop, resize_factor)``: crop (output_size, output_size, 3) uint8, and output pixels per image pixel.
 
     Raises:
-        InputError: if the side of the crop is below one pixel or the box holds NaN.
+        InputError: as ``crop_side``.
     """
     side = crop_side(box_xywh, factor)
     left, top = crop_window(box_xywh, side)
@@ -73,14 +81,86 @@ def sample_target(
     patch = image[y0:y1, x0:x1]
     if patch.size == 0:
         return np.zeros((output_size, output_size, image.shape[2]), dtype=image.dtype), resize_factor
+    padding = y0 - top, top + side - y1, x0 - left, left + side - x1
+    read = 4 * resize_factor**2 * patch.shape[0] * patch.shape[1]
+    if any(padding) and side * side > _PIXELS_PADDED_PER_PIXEL_READ * read and _resizes_like_opencv():
+        return _resize_padded(patch, padding[0], padding[2], side, output_size, prepare), resize_factor
     patch = _packed_rows(patch)
     if prepare is not None:
         patch = prepare(patch)
-    padding = y0 - top, top + side - y1, x0 - left, left + side - x1
     if any(padding):
         patch = cv2.copyMakeBorder(patch, *padding, cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED, value=0)
     # Faithful: bilinear without anti-aliasing, as the published models were trained.
     return cv2.resize(patch, (output_size, output_size)), resize_factor
+
+
+def _resize_padded(
+    patch: np.ndarray,
+    above: int,
+    before: int,
+    side: int,
+    size: int,
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Resize a patch within a black square without making the square: only the pixels that are read are touched.
+
+    The arithmetic is that of ``cv2.resize`` for bytes: weights of 11 bits, and 4 bits dropped between the directions.
+
+    Args:
+        patch: (H, W, 3) uint8.
+        above: rows of the square above the patch.
+        before: columns of the square to the left of the patch.
+        side: of the square, at least twice ``size``.
+        size: side of the result.
+        prepare: applied to the pixels that are read.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    rows, row_indices, row_weights = _taps(side, size, above, patch.shape[0])
+    columns, column_indices, column_weights = _taps(side, size, before, patch.shape[1])
+    crop = np.zeros((size, size, patch.shape[2]), np.uint8)
+    if not len(row_indices) or not len(column_indices):
+        return crop
+    pixels = patch[row_indices.reshape(-1, 1), column_indices.reshape(-1)]
+    if prepare is not None:
+        pixels = prepare(pixels)
+    pixels = pixels.reshape(len(row_indices), 2, len(column_indices), 2, -1)
+    across = pixels[..., 0, :] * column_weights[:, :1] + pixels[..., 1, :] * column_weights[:, 1:]
+    down = ((across >> 4) * row_weights[:, :, None, None]) >> 16
+    crop[rows, columns] = (down[:, 0] + down[:, 1] + 2) >> 2
+    return crop
+
+
+def _taps(side: int, size: int, before: int, length: int) -> tuple[slice, np.ndarray, np.ndarray]:
+    """The two pixels that each output pixel is interpolated from, along one direction.
+
+    Args:
+        side: pixels of the source, of which ``length`` from ``before`` on are not black.
+        size: pixels of the output.
+        before: see ``side``.
+        length: see ``side``.
+
+    Returns:
+        The R output pixels that are not wholly black, (R, 2) positions among the ``length`` pixels, and (R, 2) int32
+        weights of 11 bits; pixels outside have weight 0.
+    """
+    position = ((np.arange(size) + 0.5) * (1.0 / (size / side)) - 0.5).astype(np.float32)
+    first = np.floor(position)
+    share = position - first
+    weights = np.rint(np.stack((np.float32(1) - share, share), axis=1) * np.float32(2048)).astype(np.int32)
+    indices = first.astype(np.int64)[:, None] + np.arange(2) - before
+    inside = (indices >= 0) & (indices < length)
+    used = np.flatnonzero(inside.any(axis=1))
+    pixels = slice(used[0], used[-1] + 1) if used.size else slice(0)
+    return pixels, indices[pixels].clip(0, length - 1), (weights * inside)[pixels]
+
+
+@lru_cache(maxsize=1)
+def _resizes_like_opencv() -> bool:
+    """Whether this OpenCV interpolates as ``_resize_padded`` does: builds for some processors have their own way."""
+    patch = np.random.RandomState(0).randint(0, 256, (331, 331, 3)).astype(np.uint8)
+    return np.array_equal(_resize_padded(patch, 0, 0, 331, 96), cv2.resize(patch, (96, 96)))
 
 
 def _packed_rows(patch: np.ndarray) -> np.ndarray:
@@ -122,7 +202,7 @@ def sample_reduced(
         ``(crop, resize_factor)``: crop (output_size, output_size, 3) uint8, and output pixels per full pixel.
 
     Raises:
-        InputError: if the side of the crop is below one pixel or the box holds NaN.
+        InputError: as ``crop_side``.
     """
     side = crop_side(box_xywh, factor)
     left, top = crop_window(box_xywh, side)

@@ -1,14 +1,18 @@
-"""Writing files whole or not at all."""
+"""Text as people's editors leave it, folders that cannot be opened, and files written whole or not at all."""
 
+import codecs
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.utils.errors import InputError
+from lib.utils.errors import DataError, InputError
 from lib.utils.text import printable
+
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # that of UTF-32 LE begins like UTF-16's
 
 
 @contextmanager
@@ -75,3 +79,79 @@ def check_writable(path: Path | str) -> None:
         if not os.access(place, os.W_OK | os.X_OK):
             raise InputError(f"{shown}: this folder cannot be written")
         return
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """Decode the contents of a UTF-8 text file; the byte order mark that some editors put first is left out.
+
+    Args:
+        data: contents of the file.
+        name: what to call it in an error.
+
+    Raises:
+        DataError: if it is UTF-16, not UTF-8, or holds a NUL byte; the message names the line.
+    """
+    if data.startswith(_WIDE_MARKS):
+        raise DataError(f"{name}: not a UTF-8 text file: it is UTF-16 or UTF-32; save it as UTF-8")
+    position = data.find(b"\0")
+    if position < 0:
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            position = error.start
+    line, byte = data.count(b"\n", 0, position) + 1, data[position]
+    raise DataError(f"{name}: not a UTF-8 text file: byte 0x{byte:02x} in line {line}")
+
+
+def read_text(path: Path | str) -> str:
+    """Read a UTF-8 text file; see ``decode_text``. Raises DataError if it cannot be read."""
+    try:
+        return decode_text(Path(path).read_bytes(), str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the file: {error.strerror}") from error
+
+
+def require_folder(path: Path | str) -> None:
+    """Raise DataError if something is not a folder, saying what it is or what the system says about it."""
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such data folder") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: cannot open the data folder: {reason}") from error
+    raise DataError(f"{path}: not a folder")
+
+
+def expand_home(text: str) -> Path:
+    """Path that a user wrote, with ``~`` and ``~name`` expanded. Raises InputError if there is no such home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{text}: {error}") from error
+
+
+def require_plain_name(name: str, where: str) -> str:
+    """Return a sequence's name, which becomes that of a file, or raise DataError.
+
+    Args:
+        name: from a list, a description or a folder.
+        where: what the message begins with.
+    """
+    if not name.strip() or name[0] in ".~" or any(mark in name for mark in "/\\") or name != printable(name, len(name)):
+        reason = (
+            "expected a name without / and \\, control characters or undecodable bytes, and no dot or ~ at its start"
+        )
+        raise DataError(f"{where}: {printable(repr(name))} cannot name a sequence: {reason}")
+    return name
+
+
+def read_names(text: str, name: str) -> list[tuple[int, str]]:
+    """Sequence names of a list, one per line, with their line numbers; empty lines are left out.
+
+    Raises:
+        DataError: if one cannot name a file in a folder, such as ``../x``; the message names file and line.
+    """
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
+    return [(number, require_plain_name(line, f"{name}: line {number}")) for number, line in lines if line]

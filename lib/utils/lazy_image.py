@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from lib.utils.image_io import check_complete, decode_image
+from lib.utils.image_io import FirstFrame, check_complete, decode_image, jpeg_segments
 
 try:
     import simplejpeg
@@ -16,9 +16,7 @@ REDUCTIONS = (8, 4, 2)
 
 _BASELINE = 0xC0
 _START_OF_FRAME = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended and progressive; others are exotic
-_STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 _EXIF = 0xE1
-_END_OF_HEADER = frozenset((0xD9, 0xDA))
 
 
 class LazyImage(Protocol):
@@ -68,11 +66,13 @@ class EncodedImage:
     Args:
         data: contents of the file.
         name: what to call it in an error.
+        first: first frame of its sequence; see ``decode_image``.
     """
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes, name: str, first: FirstFrame | None = None) -> None:
         self._data = data
         self._name = name
+        self._first = first
         self._header = read_jpeg_header(data)
         self._decoded: dict[tuple[int, int | None], np.ndarray] = {}
 
@@ -96,7 +96,9 @@ class EncodedImage:
             if simplejpeg is not None and self._header is not None:
                 check_complete(self._data, self._name)
                 image = _decode_jpeg(self._data, self._header, *key)
-            self._decoded[key] = decode_image(self._data, self._name, key[0]) if image is None else image
+            if image is None:
+                image = decode_image(self._data, self._name, key[0], self._first)
+            self._decoded[key] = image
         return self._decoded[key]
 
 
@@ -124,17 +126,12 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """
     if data[:2] != b"\xff\xd8":
         return None
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker in _START_OF_FRAME:
+    for marker, position in jpeg_segments(data):
+        if marker in _START_OF_FRAME and position + 9 <= len(data):
             height, width = (int.from_bytes(data[position + k : position + k + 2], "big") for k in (5, 7))
             return JpegHeader(width, height, position + 5, marker == _BASELINE) if width and height else None
-        is_exif = marker == _EXIF and data[position + 4 : position + 8] == b"Exif"
-        if is_exif or marker in _END_OF_HEADER:
+        if marker == _EXIF and data[position + 4 : position + 8] == b"Exif":
             return None
-        length = 0 if marker in _STANDALONE else int.from_bytes(data[position + 2 : position + 4], "big")
-        position += 1 if marker == 0xFF else 2 + length  # any number of FF may stand before a marker
     return None
 
 

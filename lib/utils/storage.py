@@ -3,13 +3,15 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from lib.utils.errors import DataError
+from lib.utils.files import decode_text, require_folder
 from lib.utils.image_io import decode_image
 
 
@@ -27,14 +29,14 @@ class Storage(Protocol):
     def read_text(self, name: str) -> str:
         """Contents of a UTF-8 text file. Raises DataError naming it."""
 
-    def read_image(self, name: str) -> np.ndarray:
-        """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
+    def read_image(self, name: str, first: str | None = None) -> np.ndarray:
+        """Decode a frame of the sequence that starts at ``first``, (H, W, 3) uint8 RGB. Raises DataError naming it."""
 
     def list_dirs(self, name: str = "") -> list[str]:
-        """Names of the folders in ``name``, sorted."""
+        """Names of the folders in ``name``, sorted; what a system or a tool left there (``is_clutter``) is not."""
 
     def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
-        """Names of the files in ``name``, sorted; ``suffixes`` in lower case with the dot."""
+        """Names of the files in ``name``, sorted and without clutter; ``suffixes`` in lower case with the dot."""
 
     def size(self, name: str) -> int:
         """Length of a file in bytes. Raises DataError naming it."""
@@ -57,14 +59,12 @@ class FileReading(ABC):
 
     def read_text(self, name: str) -> str:
         """Contents of a UTF-8 text file. Raises DataError naming it."""
-        try:
-            return self.read_bytes(name).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.root / name}: not a UTF-8 text file") from error
+        return decode_text(self.read_bytes(name), str(self.root / name))
 
-    def read_image(self, name: str) -> np.ndarray:
-        """Decode an image, (H, W, 3) uint8 RGB. Raises DataError naming it."""
-        return decode_image(self.read_bytes(name), str(self.root / name))
+    def read_image(self, name: str, first: str | None = None) -> np.ndarray:
+        """Decode a frame of the sequence that starts at ``first``, (H, W, 3) uint8 RGB. Raises DataError naming it."""
+        start = None if first is None else (str(self.root / first), partial(self.read_bytes, first))
+        return decode_image(self.read_bytes(name), str(self.root / name), first=start)
 
 
 class DirectoryStorage(FileReading):
@@ -76,12 +76,11 @@ class DirectoryStorage(FileReading):
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        if not self.root.is_dir():
-            raise DataError(f"{self.root}: no such data folder")
+        require_folder(self.root)
 
     def exists(self, name: str) -> bool:
         """Whether the file ``name`` is there."""
-        return (self.root / name).is_file()
+        return os.path.isfile(self.root / name)  # unlike Path.is_file, whatever the system says
 
     def read_bytes(self, name: str) -> bytes:
         """Contents of a file. Raises DataError naming it."""
@@ -94,18 +93,23 @@ class DirectoryStorage(FileReading):
     def _list(self, name: str) -> list[os.DirEntry]:
         try:
             with os.scandir(self.root / name) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+                return sorted((entry for entry in entries if not is_clutter(entry.name)), key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(f"{self.root / name}: cannot list the folder: {error.strerror}") from error
 
     def list_dirs(self, name: str = "") -> list[str]:
-        """Names of the folders in ``name``, sorted."""
-        return [entry.name for entry in self._list(name) if entry.is_dir()]
+        """Names of the folders in ``name``, sorted; links that lead back to a folder above are left out."""
+        return [entry.name for entry in self._list(name) if _is(entry.is_dir) and not self._leads_back(name, entry)]
+
+    def _leads_back(self, name: str, entry: os.DirEntry) -> bool:
+        if not entry.is_symlink():
+            return False
+        parents = (self.root, *(self.root / part for part in _prefixes(name)))
+        return os.path.realpath(entry.path) in map(os.path.realpath, parents)
 
     def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
         """Names of the files in ``name``, sorted; ``suffixes`` in lower case with the dot."""
-        files = [entry.name for entry in self._list(name) if entry.is_file() and not entry.name.startswith(".")]
-        return [file for file in files if has_suffix(file, suffixes)]
+        return [entry.name for entry in self._list(name) if has_suffix(entry.name, suffixes) and _is(entry.is_file)]
 
     def size(self, name: str) -> int:
         """Length of a file in bytes. Raises DataError naming it."""
@@ -117,6 +121,29 @@ class DirectoryStorage(FileReading):
     def fingerprint(self, names: Iterable[str]) -> str:
         """A text that changes with these files or folders, without reading them: from their sizes and times."""
         return stat_fingerprint((name, os.path.join(self.root, name)) for name in names)
+
+
+_CLUTTER = frozenset(
+    ("__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found", "system volume information")
+)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden (``.ipynb_checkpoints``, ``._a.jpg``) or what a system leaves (``@eaDir``)."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except OSError:  # a link to itself
+        return False
+
+
+def _prefixes(name: str) -> list[str]:
+    """``a/b/c`` as ``a``, ``a/b`` and ``a/b/c``."""
+    parts = name.split("/") if name else []
+    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def has_suffix(name: str, suffixes: Collection[str] | None) -> bool:
@@ -137,7 +164,7 @@ def stat_fingerprint(files: Iterable[tuple[str, str]]) -> str:
             stamp = f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0"
         except OSError:
             stamp = f"{name}\0missing\0"
-        digest.update(stamp.encode())
+        digest.update(stamp.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -191,13 +218,17 @@ def find_storage(root: Path | str, *, packed: bool = False) -> Storage:
     from lib.utils.storage_lmdb import PART_SUFFIX, LmdbStorage
 
     root = Path(root)
-    beside = root.with_name(root.name + PART_SUFFIX)
+    beside = root.parent / f"{root.name}{PART_SUFFIX}"
     if packed:
         return LmdbStorage(beside if LmdbStorage.is_at(beside) else root)
-    if root.is_dir() and any(root.iterdir()):
-        return open_storage(root)
+    try:
+        if os.listdir(root):
+            return open_storage(root)
+        reason = "the data folder is empty"
+    except FileNotFoundError:
+        reason = f"no such data folder, and no packed one at {beside}"
+    except (OSError, ValueError) as error:
+        reason = f"cannot open the data folder: {getattr(error, 'strerror', None) or error}"
     if LmdbStorage.is_at(beside):
         return open_storage(beside)
-    if root.is_dir():
-        raise DataError(f"{root}: the data folder is empty")
-    raise DataError(f"{root}: no such data folder, and no packed one at {beside}")
+    raise DataError(f"{root}: {reason}")

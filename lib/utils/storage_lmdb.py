@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import lmdb
 
 from lib.utils.errors import DataError
-from lib.utils.storage import FileReading, Storage, has_suffix, stat_fingerprint
+from lib.utils.storage import FileReading, Storage, has_suffix, is_clutter, stat_fingerprint
 
 DATABASE_FILE = "data.mdb"
 PART_SUFFIX = "_lmdb"
@@ -143,11 +143,11 @@ class LmdbStorage(FileReading):
 
     def list_dirs(self, name: str = "") -> list[str]:
         """Names of the folders in ``name``, sorted."""
-        return [child[:-1] for child in self._children(name) if child.endswith("/")]
+        return [child[:-1] for child in self._children(name) if child.endswith("/") and not is_clutter(child[:-1])]
 
     def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
         """Names of the files in ``name``, sorted; ``suffixes`` in lower case with the dot."""
-        files = [child for child in self._children(name) if not child.endswith("/") and not child.startswith(".")]
+        files = [child for child in self._children(name) if not child.endswith("/") and not is_clutter(child)]
         return [file for file in files if has_suffix(file, suffixes)]
 
     def _children(self, name: str) -> list[str]:
@@ -177,8 +177,10 @@ class LmdbStorage(FileReading):
 
 def _find_parts(root: Path) -> dict[str, Path]:
     """Databases of a packed data set by the top folder they hold; one for everything has the name ``""``."""
-    if (root / DATABASE_FILE).is_file():
+    if os.path.isfile(root / DATABASE_FILE):
         return {"": root}
+    if not os.path.isdir(root):
+        return {}
     parts = {path.parent.name.removesuffix(PART_SUFFIX): path.parent for path in root.glob(f"*{PART_SUFFIX}/data.mdb")}
     return dict(sorted(parts.items()))
 

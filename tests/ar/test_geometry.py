@@ -96,5 +96,7 @@ def test_useless_boxes_are_refused(box: list[float]) -> None:
 
 @pytest.mark.parametrize("box", [[1, 2, 3], ["a", 2, 3, 4], None])
 def test_things_that_are_no_box_are_refused(box) -> None:
+    with pytest.raises(InputError, match="too large"):
+        crop_window([-1e9, -1e9, 2e9, 2e9])
     with pytest.raises(InputError, match="four numbers"):
         crop_window(box)

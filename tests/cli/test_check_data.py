@@ -5,7 +5,9 @@ import pytest
 
 import tracking.check_data as script
 from lib.utils.cli import run_script
+from lib.utils.errors import DataError
 from lib.utils.image_io import write_image
+from lib.utils.storage import DirectoryStorage
 from tests.evaluation.datasets import fabricate
 
 WIDTH, HEIGHT = 100, 80
@@ -70,6 +72,51 @@ def test_problems_are_named_and_exit_1(
     out = capsys.readouterr().out
     assert "problems: 1\n  v03_ce: " in out
     assert message in out
+
+
+def test_a_turned_image_has_the_size_that_the_tracker_sees(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    data = frame(data_dir).read_bytes()
+    for number in range(7, 11):
+        frame(data_dir, number).write_bytes(data[:2] + segment + data[2:])
+    truth(data_dir).write_text("10,90,5,5\n" * 4)  # below the 80 rows of the header, inside 80 x 100
+    assert run(data_dir, "tc128ce") == 0
+    truth(data_dir).write_text("90,10,5,5\n" * 4)
+    assert run(data_dir, "tc128ce") == 1
+    assert "lies outside the image (80 x 100)" in capsys.readouterr().out
+
+
+def test_everything_is_reported_in_a_bounded_number_of_lines(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, size = DirectoryStorage.read_bytes, DirectoryStorage.size
+
+    def refuse(self: DirectoryStorage, name: str) -> bytes:
+        if name.startswith("v03_ce/img"):
+            raise DataError(f"{name}: cannot read the file: Permission denied")
+        return read(self, name)
+
+    monkeypatch.setattr(DirectoryStorage, "read_bytes", refuse)
+    for number in range(10, 78):
+        (data_dir / f"tc128/v{number}_ce/v{number}_ce_gt.txt").write_text("x" * 100_000)
+    (data_dir / "tc128/v04_ce/v04_ce_gt.txt").write_text("1e9,1,1e9,5\n" * 4)
+    assert run(data_dir, "tc128ce") == 1
+    out = capsys.readouterr().out
+    assert "v03_ce: v03_ce/img/0007.jpg: cannot read the file: Permission denied" in out
+    assert "v04_ce: the first box, which starts the tracker, is larger than any image" in out
+    assert "problems: 70" in out
+    assert len(out.splitlines()) < 30
+    assert max(map(len, out.splitlines())) < 1100
+
+    def vanished(self: DirectoryStorage, name: str) -> int:
+        if name.startswith("v05_ce"):
+            raise DataError(f"{name}: cannot read the file: Input/output error")
+        return size(self, name)
+
+    monkeypatch.setattr(DirectoryStorage, "size", vanished)
+    assert run(data_dir, "tc128ce", "--decode") == 1
+    assert "v05_ce: v05_ce/img/0007.jpg: cannot read the file: Input/output error" in capsys.readouterr().out
 
 
 def test_decode_finds_a_truncated_frame(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

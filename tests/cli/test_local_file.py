@@ -1,14 +1,17 @@
 """``tracking/create_default_local_file.py`` writes both path files once and never over the user's edits."""
 
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from lib.config import paths
 from lib.config.paths import PROJECT_ROOT
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, SeqTrackError
+from lib.utils.lock import FolderInUseError, folder_lock
 from tracking import create_default_local_file
 
 
@@ -37,12 +40,71 @@ def test_keeps_edited_files_without_force(local_files: list[Path]) -> None:
     edited = local_files[1]
     edited.write_text('data_dir = "/mine"\n')
     before = local_files[0].read_text()
-    with pytest.raises(InputError, match=r"local\.py: exists with other contents; use --force"):
+    with pytest.raises(InputError, match=r"local\.py: exists with other contents; --force replaces it"):
         create_default_local_file.main(["--data_dir", "/other"])
     assert edited.read_text() == 'data_dir = "/mine"\n'
     assert local_files[0].read_text() == before
     assert create_default_local_file.main(["--data_dir", "/other", "--force"]) == 0
     assert paths.load_paths("test").data_dir == Path("/other")
+
+
+def test_the_files_hold_only_what_differs_from_data_dir(local_files: list[Path]) -> None:
+    assert create_default_local_file.main(["--data_dir", "/mine"]) == 0
+    assigned = [line.split(" = ")[0] for line in local_files[0].read_text().splitlines() if " = " in line]
+    assert assigned[:3] == ["workspace_dir", "data_dir", "save_dir"]
+    assert all(name.startswith("# ") for name in assigned[3:])
+    assert paths.load_paths("train", data_dir="/flag").dataset_dir("lasot") == Path("/flag/lasot")
+    text = local_files[0].read_text().replace("# lasot_dir", "lasot_dir")  # as the file says
+    local_files[0].write_text(text.replace('/mine/lasot"', '/elsewhere"'))
+    assert paths.load_paths("train").dataset_dir("lasot") == Path("/elsewhere")
+
+
+@pytest.mark.parametrize(
+    "case", ["data_dir is a file", "data_dir is a loop", "a long name", "a folder as file", "a file"]
+)
+def test_places_that_cannot_be_written_are_one_line(local_files: list[Path], tmp_path: Path, case: str) -> None:
+    data = tmp_path / "data"
+    if case == "data_dir is a file":
+        data.touch()
+    elif case == "data_dir is a loop":
+        data.symlink_to(data)
+    elif case == "a long name":
+        data = tmp_path / ("x" * 300)
+    elif case == "a folder as file":
+        local_files[1].mkdir(parents=True)
+    else:
+        local_files[1].parent.touch()
+    with pytest.raises(SeqTrackError):
+        create_default_local_file.main(["--data_dir", str(data)])
+    assert not local_files[0].exists()  # both or none
+
+
+def test_two_runs_at_once_do_not_mix(local_files: list[Path]) -> None:
+    with folder_lock(local_files[1].parent, "settings"), pytest.raises(FolderInUseError, match="settings is going on"):
+        create_default_local_file.main([])
+    assert not any(path.exists() for path in local_files)
+
+
+def test_packages_are_built_without_the_path_files(tmp_path: Path) -> None:
+    """The user's paths stay out of wheels and source archives, also where an earlier build took them in."""
+    for name in ("setup.py", "MANIFEST.in"):
+        shutil.copy(PROJECT_ROOT / name, tmp_path)
+    for folder in ("lib", "lib/train", "lib/train/admin", "lib/test", "lib/test/evaluation"):
+        for root in (tmp_path, tmp_path / "build" / "lib"):
+            (root / folder).mkdir(parents=True)
+            (root / folder / "__init__.py").touch()
+    for path in paths.LOCAL_FILES.values():
+        for root in (tmp_path, tmp_path / "build" / "lib"):
+            (root / path.relative_to(PROJECT_ROOT)).write_text('data_dir = "/private"\n')
+    command = [sys.executable, "setup.py", "-q", "build_py", "sdist"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    built = {str(path.relative_to(tmp_path / "build" / "lib")) for path in (tmp_path / "build" / "lib").rglob("*.py")}
+    with tarfile.open(next((tmp_path / "dist").glob("*.tar.gz"))) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    for files in (built, packed):
+        assert "lib/train/admin/__init__.py" in files
+        assert not [name for name in files if name.endswith("local.py")]
 
 
 def test_check_install_reports_versions() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config.paths import PROJECT_ROOT
+from lib.config.paths import PROJECT_ROOT, load_paths
+from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.errors import SeqTrackError
 from lib.utils.image_io import write_image
-from tracking import make_synthetic
+from tracking import make_lmdb, make_synthetic
 
 SMALL = ["--num_sequences", "2", "--num_frames", "4", "--width", "64", "--height", "48"]
 
@@ -44,6 +45,48 @@ def test_lasot_and_seed(tmp_path: Path) -> None:
     assert first == second  # sequence k of seed s shows world s + k
 
 
+def test_readers_accept_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for layout, split in (
+        ("lasot", "train"),
+        ("lasot", ""),
+        ("got10k", "val"),
+        ("got10k", "test"),
+        ("got10k", "train"),
+    ):
+        flags = ["--layout", layout, *SMALL] + (["--split", split] if split else [])
+        assert make_synthetic.main(["--output", str(tmp_path / layout), *flags]) == 0
+    paths = load_paths("test", data_dir=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for name in ("lasot", "got10k_val", "got10k_test", "folder:lasot", "folder:got10k/val", "folder:got10k/train"):
+        benchmark = find_benchmark(name, paths)
+        assert benchmark.is_present(paths)
+        found[benchmark.tag, name] = [len(sequence.frames) for sequence in benchmark.load(paths, strict=True)]
+    assert found == {
+        ("lasot", "lasot"): [4, 4],
+        ("got10k", "got10k_val"): [4, 4],
+        ("got10k", "got10k_test"): [4, 4],
+        ("folder_lasot", "folder:lasot"): [4, 4, 4, 4],
+        ("val", "folder:got10k/val"): [4, 4],
+        ("train", "folder:got10k/train"): [4, 4],
+    }
+    assert not BENCHMARKS["got10k_ltrval"].is_present(paths)
+
+
+@pytest.mark.parametrize("splits", [["val"], ["train", "val"]])
+def test_what_is_written_can_be_packed(tmp_path: Path, splits: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for split in splits:
+        assert make_synthetic.main(["--output", str(tmp_path / "got10k"), "--split", split, *SMALL]) == 0
+    assert make_lmdb.main(["got10k", "--data_dir", str(tmp_path)]) == 0
+    assert "annotations read the same" in capsys.readouterr().out
+    (tmp_path / "got10k").rename(tmp_path / "original")
+    paths = load_paths("test", data_dir=tmp_path)
+    assert len(BENCHMARKS["got10k_val"].load(paths, strict=True)) == 2
+    assert [name for name in BENCHMARKS if BENCHMARKS[name].setting and BENCHMARKS[name].is_present(paths)] == [
+        "got10k_val"
+    ]
+
+
 def test_own_photos(tmp_path: Path) -> None:
     write_image(tmp_path / "photos" / "a.png", np.full((60, 80, 3), 99, dtype=np.uint8))
     flags = ["--backgrounds", str(tmp_path / "photos"), *SMALL]
@@ -60,7 +103,7 @@ def test_own_photos(tmp_path: Path) -> None:
         (["--workers", "-1"], "--workers must not be negative"),
         (["--backgrounds", "no/such/folder"], "no/such/folder: no such folder"),
         (["--cutouts", "no/such/folder"], "no/such/folder: no such folder"),
-        (["--layout", "lasot"], "LaSOT has no split 'val'"),
+        (["--layout", "lasot", "--split", "val"], "LaSOT has no split 'val'"),
     ],
 )
 def test_bad_values_write_nothing(tmp_path: Path, flags: list[str], message: str) -> None:

@@ -68,6 +68,30 @@ def test_a_failed_sequence_is_exit_1_and_in_the_log(tmp_path: Path, capsys: pyte
     assert "told to fail" in log
 
 
+def test_a_sequence_that_cannot_be_read_fails_alone_and_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write_got10k(tmp_path / "data" / "got10k", LENGTHS)
+    (tmp_path / "data/got10k/val/GOT-10k_Val_000002/groundtruth.txt").write_text("1,2,3\n" * 5)
+    assert run(tmp_path, "--dataset", "got10k_val", "--sequence", "GOT-10k_Val_000001") == 0
+    assert "1 sequences: 1 tracked, 0 there already, 0 failed" in capsys.readouterr().out
+    assert run(tmp_path, "--dataset", "got10k_val") == 1
+    captured = capsys.readouterr()
+    assert "2 sequences: 0 tracked, 1 there already, 1 failed" in captured.out
+    assert "FAILED GOT-10k_Val_000002: " in captured.out
+    assert "groundtruth.txt: line 1: expected 4 numbers, got '1,2,3'" in captured.out
+    assert "Traceback" not in captured.err
+    assert run(tmp_path, "--dataset", "got10k_val", "--sequence", "1") == 2
+
+
+def test_a_list_cannot_lead_out_of_the_result_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fakes.write_got10k(tmp_path / "data" / "got10k", LENGTHS)
+    listing = tmp_path / "data/got10k/val/list.txt"
+    listing.write_text(listing.read_text() + "\n../../../evil\n")
+    assert run(tmp_path, "--dataset", "got10k_val") == 2
+    assert "list.txt: line 4: '../../../evil' cannot name a sequence" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "arguments", "message"),
     [

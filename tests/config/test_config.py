@@ -12,7 +12,9 @@ from lib.config.seqtrack.config import (
     known_experiments,
     load_config,
     parse_override,
+    parse_overrides,
 )
+from lib.train import run_training
 from lib.utils.errors import ConfigError
 from tests.golden import load_json
 
@@ -68,6 +70,15 @@ def test_a_benchmark_of_ones_own(tmp_path: Path) -> None:
     assert cfg.TEST.UPDATE_THRESHOLD.LASOT == 0.5
 
 
+def test_paths_may_start_with_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    cfg = default_config({"DATA.SYNTHETIC.CUTOUTS": "~/cutouts", "MODEL.ENCODER.PRETRAIN_TYPE": "~/vit.pth"})
+    assert cfg.DATA.SYNTHETIC.CUTOUTS == "/home/me/cutouts"
+    assert cfg.MODEL.ENCODER.PRETRAIN_TYPE == "/home/me/vit.pth"
+    with pytest.raises(ConfigError, match=r"SYNTHETIC\.CUTOUTS: .*known home folder, got '~nobody_of_that_name/x'"):
+        default_config({"DATA.SYNTHETIC.CUTOUTS": "~nobody_of_that_name/x"})
+
+
 def test_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "")) == default_config()
 
@@ -85,21 +96,30 @@ def test_a_list_of_sample_intervals(tmp_path: Path) -> None:
         ),
         ("MODLE: {BINS: 3}", ["MODLE: no such option; did you mean MODEL?"]),
         ("MODEL: {QQQ: 3}", ["MODEL.QQQ: no such option; known here: HIDDEN_DIM"]),
-        ("MODEL: {BINS: many}", ["MODEL.BINS: expected an integer, got 'many'"]),
+        ("MODEL: {BINS: many}", ["MODEL.BINS: expected an integer from 2 to 50000, got 'many'"]),
         ("MODEL: {BINS: 4000.5}", ["MODEL.BINS: expected an integer"]),
-        ("MODEL: {BINS: true}", ["MODEL.BINS: expected an integer, got True"]),
+        ("MODEL: {BINS: true}", ["MODEL.BINS: expected an integer from 2 to 50000, got True"]),
         ("TEST: {WINDOW: 1}", ["TEST.WINDOW: expected true or false, got 1"]),
-        ("TRAIN: {LR: fast}", ["TRAIN.LR: expected a number, got 'fast'"]),
+        ("TRAIN: {LR: fast}", ["TRAIN.LR: expected a number above 0 and up to 1000, got 'fast'"]),
         ("TRAIN: 3", ["TRAIN: expected a section, got 3"]),
         ("TRAIN: {LR: {a: 1}}", ["TRAIN.LR: expected a number"]),
-        ("DATA: {TRAIN: {DATASETS_NAME: LASOT}}", ["DATA.TRAIN.DATASETS_NAME: expected a list of texts, got 'LASOT'"]),
-        ("DATA: {MAX_SAMPLE_INTERVAL: x}", ["DATA.MAX_SAMPLE_INTERVAL: expected an integer or a list of integers"]),
-        ("DATA: {SEQ_FORMAT: xyhw}", ["DATA.SEQ_FORMAT: 'xyhw' is not one of xywh, whxy, corner; did you mean xywh?"]),
+        (
+            "DATA: {TRAIN: {DATASETS_NAME: LASOT}}",
+            ["DATA.TRAIN.DATASETS_NAME: expected a list of 1 to 1000 entries"],
+        ),
+        (
+            "DATA: {MAX_SAMPLE_INTERVAL: x}",
+            ["expected an integer from 1 to 1000000, or a list of"],
+        ),
+        (
+            "DATA: {SEQ_FORMAT: xyhw}",
+            ["SEQ_FORMAT: expected one of xywh, whxy, corner, got 'xyhw'; did you mean xywh?"],
+        ),
         ("DATA: {TEMPLATE: {NUMBER: 3}}", ["DATA.TEMPLATE.NUMBER is 3 but TEST.NUM_TEMPLATES is 1"]),
-        ("DATA: {TRAIN: {DATASETS_RATIO: [1]}}", ["DATA.TRAIN.DATASETS_RATIO: 1 ratios for 2 data sets"]),
+        ("DATA: {TRAIN: {DATASETS_RATIO: [1]}}", ["DATA.TRAIN.DATASETS_RATIO: 1 ratios for 2 of"]),
         ("DATA: {SEARCH: {SIZE: 250}}\nTEST: {SEARCH_SIZE: 250}", ["DATA.SEARCH.SIZE: 250 is not a multiple"]),
         ("DATA: {SEARCH: {SIZE: 384}}", ["DATA.SEARCH.SIZE is 384 but TEST.SEARCH_SIZE is 256"]),
-        ("TRAIN: {BATCH_SIZE: 0}", ["TRAIN.BATCH_SIZE: must be greater than 0, got 0"]),
+        ("TRAIN: {BATCH_SIZE: 0}", ["TRAIN.BATCH_SIZE: expected an integer from 1 to 4096, got 0"]),
         ("TEST: {UPDATE_INTERVALS: {MINE: often}}", ["TEST.UPDATE_INTERVALS.MINE: expected an integer"]),
         ("- a\n- b", ["expected sections such as MODEL and TRAIN, got list"]),
         ("a: [", ["not valid YAML"]),
@@ -113,6 +133,66 @@ def test_bad_yaml_is_one_clear_line(tmp_path: Path, text: str, parts: list[str])
     assert "\n" not in message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        ({"DATA.TRAIN.DATASETS_RATIO": [0, 0]}, "DATA.TRAIN.DATASETS_RATIO: the ratios must not all be 0"),
+        ({"DATA.STD": [0, 0, 0]}, "DATA.STD: expected a list of 3 entries, each a number from 0.001 to 10"),
+        ({"DATA.MEAN": [0.5]}, "DATA.MEAN: expected a list of 3 entries"),
+        ({"TRAIN.LR_DROP_EPOCH": 0}, "TRAIN.LR_DROP_EPOCH: expected an integer from 1"),
+        ({"TRAIN.NUM_WORKER": -1}, "TRAIN.NUM_WORKER: expected an integer from 0 to 128"),
+        ({"TRAIN.GRAD_CLIP_NORM": -1}, "TRAIN.GRAD_CLIP_NORM: expected a number from 0"),
+        ({"MODEL.DECODER.DROPOUT": 1}, "MODEL.DECODER.DROPOUT: expected a number from 0 and below 1"),
+        ({"DATA.SEARCH.CENTER_JITTER": -3}, "DATA.SEARCH.CENTER_JITTER: expected a number from 0"),
+        ({"MODEL.ENCODER.TYPE": "vit_huge_patch14"}, "STRIDE: patches of vit_huge_patch14 have 14 pixels, not 16"),
+        ({"TRAIN.SCHEDULER.TYPE": "Mstep"}, "TRAIN.SCHEDULER.MILESTONES: the schedule Mstep needs"),
+        ({"TRAIN.CE_WEIGHT": 0, "TRAIN.GUIDE_WEIGHT": 0}, "TRAIN.CE_WEIGHT and TRAIN.GUIDE_WEIGHT: both"),
+        ({"TRAIN.BATCH_SIZE": 4096, "DATA.SEARCH.SIZE": 2048, "TEST.SEARCH_SIZE": 2048}, "4096 samples take 192 GiB"),
+        (
+            {"DATA.VAL.DATASETS_NAME": ["LASOT"], "DATA.VAL.DATASETS_RATIO": [1]},
+            "DATA.VAL.SAMPLE_PER_EPOCH: 0 samples of the datasets",
+        ),
+        ({"TEST.UPDATE_INTERVALS.lasot": 3}, "TEST.UPDATE_INTERVALS: two names of benchmarks differ in case only"),
+        ({f"TEST.UPDATE_INTERVALS.{'X' * 101}": 3}, "no such option"),
+    ],
+)
+def test_what_would_fail_later_is_refused_when_loaded(overrides: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("seqtrack_demo", overrides)
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["~nobody_of_that_name/a.yaml", "x" * 5000, f"{'x' * 5000}.yaml", "a\0.yaml", "/mine"])
+def test_a_name_that_is_no_config_is_one_line(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(name)
+    assert len(str(caught.value)) < 1100
+
+
+def test_files_that_are_no_config_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.mkdir()
+    with pytest.raises(ConfigError, match=r"a\.yaml: not a regular file"):
+        load_config(path)
+    path.rmdir()
+    path.symlink_to("/dev/null")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_config(path)
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(ConfigError, match=r"a\.yaml"):
+        load_config(path)
+    path.unlink()
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot read the file"):
+        load_config(path)
+    path.write_bytes(b" " * (2**20 + 1))
+    with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
+        load_config(path)
+    path.write_bytes("TRAIN: {EPOCH: 7}".encode("utf-8-sig"))
+    assert load_config(path).TRAIN.EPOCH == 7
 
 
 def test_unknown_config_lists_the_known_ones() -> None:
@@ -131,10 +211,20 @@ def test_overrides_win_and_are_checked() -> None:
 def test_overrides_of_a_command_line() -> None:
     assert parse_override("TRAIN.LR=2e-4") == ("TRAIN.LR", "2e-4")
     assert parse_override("DATA.TRAIN.DATASETS_NAME=[A, B]") == ("DATA.TRAIN.DATASETS_NAME", ["A", "B"])
-    for bad in ("TRAIN.LR", "=3", "A=[1"):
+    for bad in ("TRAIN.LR", "=3", " =3"):
         with pytest.raises(ConfigError, match="expected KEY=VALUE"):
             parse_override(bad)
+    with pytest.raises(ConfigError, match=r"override 'A=\[1': line 1: not valid YAML"):
+        parse_override("A=[1")
+    with pytest.raises(ConfigError, match=r"override TRAIN\.LR: given twice"):
+        parse_overrides(["TRAIN.LR=1", "TRAIN.EPOCH=3", "TRAIN.LR=2"])
     assert load_config("seqtrack_demo", dict([parse_override("TRAIN.LR=2e-4")])).TRAIN.LR == 2e-4
+
+
+def test_a_list_flag_given_twice_keeps_both() -> None:
+    argv = ["--config", "x", "--override", "TRAIN.LR=1", "TRAIN.EPOCH=2", "--override", "TRAIN.SEED=3"]
+    assert run_training.parse_args(argv).override == ["TRAIN.LR=1", "TRAIN.EPOCH=2", "TRAIN.SEED=3"]
+    assert run_training.parse_args(argv[:2]).override == []
 
 
 def test_experiment_names() -> None:

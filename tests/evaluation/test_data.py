@@ -5,7 +5,7 @@ import pytest
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import Sequence, get_dataset
-from lib.test.utils.box_files import load_ground_truth, parse_boxes
+from lib.utils.box_text import load_ground_truth, parse_boxes
 from lib.utils.errors import ConfigError, DataError
 from tests.evaluation.fakes import GREY, write_got10k
 
@@ -71,7 +71,7 @@ def test_missing_folder_names_the_setting(tmp_path: Path, monkeypatch: pytest.Mo
         load(tmp_path)
     monkeypatch.setenv("SEQTRACK_GOT10K_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"nowhere.*SEQTRACK_GOT10K_DIR"):
-        load(tmp_path)
+        get_dataset("got10k_val", paths=load_paths("test"))
 
 
 @pytest.mark.parametrize("line", ["1,2,3", "1,2,3,4,5", "1,2,x,4", "inf,2,3,4"])

@@ -7,10 +7,14 @@ import pytest
 from lib.config.paths import load_paths
 from lib.test.evaluation import find_benchmark
 from lib.test.evaluation.data import Entry, Sequence, SequenceList
-from lib.test.evaluation.names import check_names, choose_names
-from lib.test.evaluation.running import load_sequences
+from lib.test.evaluation.names import check_distinct, check_name, choose_names
 from lib.utils.errors import DataError
 from tests.evaluation import fakes
+
+
+def check(names: list[str]) -> None:
+    for name in check_distinct([Entry(name, lambda: None) for name in names]):
+        check_name(name)
 
 
 @pytest.mark.parametrize(
@@ -23,32 +27,32 @@ from tests.evaluation import fakes
         (["stra\u00dfe", "STRASSE"], "their results would be one file"),
         (["lap", "dog", "lap_time"], "'lap' and 'lap_time': the time file of the first is the box file of the second"),
         (["Lap_Time", "lap"], "'lap' and 'Lap_Time'"),
-        ([".secret"], "begins with a dot"),
-        ([".."], "begins with a dot"),
-        (["../../../evil"], "begins with a dot"),
-        (["/tmp/evil"], "a slash"),
-        (["a/../../evil"], "a slash"),
-        (["a\\b"], "a slash"),
-        (["a\nb"], "control characters"),
-        (["a\0b"], "control characters"),
-        (["a\x1b[31m"], "control characters"),
-        (["a\udcff"], "not valid Unicode"),
+        ([".secret"], "cannot name a sequence"),
+        ([".."], "cannot name a sequence"),
+        (["../../../evil"], "cannot name a sequence"),
+        (["/tmp/evil"], "cannot name a sequence"),
+        (["a/../../evil"], "cannot name a sequence"),
+        (["a\\b"], "cannot name a sequence"),
+        (["a\nb"], "cannot name a sequence"),
+        (["a\0b"], "cannot name a sequence"),
+        (["a\x1b[31m"], "cannot name a sequence"),
+        (["a\udcff"], "cannot name a sequence"),
         (["x" * 201], "longer than 200 bytes"),
         (["\u00e9" * 101], "longer than 200 bytes"),
-        ([""], "empty"),
-        ([" "], "empty"),
+        ([""], "cannot name a sequence"),
+        ([" "], "cannot name a sequence"),
     ],
 )
 def test_names_that_would_lose_results_are_refused(names: list[str], message: str) -> None:
     with pytest.raises(DataError) as caught:
-        check_names(names)
+        check(names)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
 
 def test_other_names_are_fine() -> None:
-    check_names(["a", "a_time_2", "b_time", "time", "my dog", "x" * 200, "\u72ac", "=1+1", "manifest", "float"])
+    check(["a", "a_time_2", "b_time", "time", "my dog", "x" * 200, "\u72ac", "=1+1", "manifest", "float"])
 
 
 def test_reading_a_data_set_checks_its_names() -> None:
@@ -78,11 +82,11 @@ def test_only_wanted_sequences_are_read_and_damaged_ones_are_named(tmp_path: Pat
         (tmp_path / "got10k" / "val" / name / "groundtruth.txt").write_text("1,2\n")
     paths = load_paths("test", data_dir=tmp_path)
     benchmark = find_benchmark("got10k_val", paths)
-    one = load_sequences(benchmark, paths, ["good"])
-    assert (one.sequences.names, one.unreadable, one.names) == (["good"], {}, ["good", "bad", "worse"])
-    everything = load_sequences(benchmark, paths)
-    assert everything.sequences.names == ["good"]
-    assert set(everything.unreadable) == {"bad", "worse"}
-    assert "bad/groundtruth.txt: line 1" in everything.unreadable["bad"]
+    one = benchmark.load(paths, ["good"])
+    assert (one.names, one.failures, one.listed) == (["good"], {}, ("good", "bad", "worse"))
+    everything = benchmark.load(paths)
+    assert everything.names == ["good"]
+    assert set(everything.failures) == {"bad", "worse"}
+    assert "bad/groundtruth.txt: line 1" in everything.failures["bad"]
     with pytest.raises(DataError, match=r"got10k_val: none of 2 sequences can be read: .*worse/groundtruth\.txt"):
-        load_sequences(benchmark, paths, ["worse", "bad"])
+        benchmark.load(paths, ["worse", "bad"])

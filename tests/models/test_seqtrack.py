@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from lib.config.seqtrack.config import CHOICES
+from lib.config.seqtrack.config import SCHEMA, get_option
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.seqtrack import FEATURE_TYPES, SeqTrack
 from lib.utils.errors import ConfigError, InputError
@@ -27,7 +27,7 @@ def generate_by_full_passes(model, features, window):
 
 
 def test_the_configuration_allows_the_feature_types_that_exist():
-    assert set(CHOICES["MODEL.FEATURE_TYPE"]) == set(FEATURE_TYPES)
+    assert set(get_option(SCHEMA, "MODEL.FEATURE_TYPE").choices) == set(FEATURE_TYPES)
 
 
 @pytest.mark.parametrize("feature_type", FEATURE_TYPES)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.config.seqtrack.config import CHOICES
+from lib.config.seqtrack.config import SCHEMA, get_option
 from lib.models.seqtrack.vit import VARIANTS, build_vit, find_variant
 from lib.utils.errors import ConfigError, InputError
 from tests.models.tiny import tiny_images
@@ -20,7 +20,7 @@ def encode(encoder, template, search):
 
 
 def test_the_configuration_allows_the_encoders_that_exist():
-    assert set(CHOICES["MODEL.ENCODER.TYPE"]) == set(VARIANTS)
+    assert set(get_option(SCHEMA, "MODEL.ENCODER.TYPE").choices) == set(VARIANTS)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.config.seqtrack.config import CHOICES
+from lib.config.seqtrack.config import SCHEMA, get_option
 from lib.models.seqtrack.vocabulary import ORDERS, CoordinateVocabulary
 from lib.utils.box_ops import box_xywh_to_cxcywh, box_xywh_to_xyxy
 from lib.utils.errors import ConfigError
@@ -16,7 +16,7 @@ def inside_boxes(count: int = 200) -> torch.Tensor:
 
 
 def test_the_configuration_allows_the_formats_that_exist():
-    assert set(CHOICES["DATA.SEQ_FORMAT"]) == set(ORDERS)
+    assert set(get_option(SCHEMA, "DATA.SEQ_FORMAT").choices) == set(ORDERS)
 
 
 @pytest.mark.parametrize("seq_format", FORMATS)

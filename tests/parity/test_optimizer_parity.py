@@ -65,6 +65,16 @@ def test_decay_rate_is_used():
     assert [used[epoch][0] for epoch in (1, 2, 3)] == pytest.approx([1e-4, 1e-4, 5e-5])
 
 
+def test_a_step_schedule_drops_after_every_so_many_epochs_and_says_so(caplog):
+    """As in the published code; the published files leave room for one drop, which needs no announcement."""
+    used = rates_by_epoch({"TRAIN.LR_DROP_EPOCH": 400}, 500)
+    assert sorted({rates[0] for rates in used.values()}) == pytest.approx([1e-5, 1e-4])
+    assert not caplog.records
+    used = rates_by_epoch({"TRAIN.LR_DROP_EPOCH": 2, "TRAIN.EPOCH": 7}, 7)
+    assert [used[epoch][0] for epoch in (2, 3, 5, 7)] == pytest.approx([1e-4, 1e-5, 1e-6, 1e-7])
+    assert "the learning rate drops 3 times until the end, to 1e-07" in caplog.text
+
+
 def test_milestones_are_used():
     schedule = {"TYPE": "Mstep", "MILESTONES": [1, 3], "GAMMA": 0.5}
     used = rates_by_epoch({f"TRAIN.SCHEDULER.{key}": value for key, value in schedule.items()}, 4)

@@ -174,17 +174,29 @@ def test_grey_and_rgba_files_are_tracked_like_their_rgb_picture(tmp_path, kind):
         [10, 10, 5, -1],
         [160, 10, 5, 5],
         [10, -20, 5, 20],
+        [-1e9, -1e9, 2e9, 2e9],
+        [-1e4, -1e4, 3e4, 3e4],
+        [0, 0, 10**400, 5],
+        [0, 0, 2000, 5],
         "1,2,3,4",
+        "1234",
         None,
         torch.zeros(4, 4),
     ],
 )
-def test_bad_initial_boxes_are_one_line(box):
-    tracker = SeqTrackTracker(fakes.params())
+def test_bad_initial_boxes_are_one_line_and_change_nothing(box):
+    tracker = SeqTrackTracker(fakes.params(), fakes.make_engine())
+    images = fakes.frames(3)
+    tracker.initialize(images[0], {"init_bbox": fakes.BOX})
+    tracker.track(images[1])
+    before = tracker.state
     with pytest.raises(InputError) as caught:
-        tracker.initialize(fakes.frames(1)[0], {"init_bbox": box})
-    assert "initial box" in str(caught.value)
-    assert "\n" not in str(caught.value)
+        tracker.initialize(images[0], {"init_bbox": box})
+    message = str(caught.value)
+    assert "initial box" in message and "160x120" in message
+    assert "\n" not in message and len(message) < 200
+    assert tracker.state is before
+    tracker.track(images[2])
 
 
 def test_an_initial_box_may_stick_out_of_the_image():

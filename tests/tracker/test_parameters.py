@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 import yaml
 
+from lib.config.paths import bundled_checkpoint, checkpoint_path
 from lib.config.seqtrack.config import load_config
+from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.parameter.seqtrack import parameters, parameters_from_config
 from lib.utils.errors import CheckpointError, ConfigError
 from tests.tracker import fakes
@@ -66,6 +68,18 @@ def test_a_missing_checkpoint_names_the_places(tmp_path):
         parameters("seqtrack_b256", "lasot", save_dir=tmp_path, epoch=7)
 
 
+def test_workers_take_the_checkpoint_that_was_chosen_once(tmp_path, caplog):
+    recipe = tracker_recipe("seqtrack", "seqtrack_demo", "got10k_val", save_dir=tmp_path)
+    chosen = recipe.parameters("cpu")
+    assert len(caplog.records) == 1  # bundled weights
+    later = checkpoint_path(tmp_path, "seqtrack_demo", 64)
+    later.parent.mkdir(parents=True)
+    later.touch()
+    assert recipe.parameters("cpu").checkpoint == later
+    assert recipe.fixed(chosen).parameters("cpu").checkpoint == chosen.checkpoint == bundled_checkpoint("seqtrack_demo")
+    assert len(caplog.records) == 1
+
+
 def test_overrides_set_fields():
     params = parameters("seqtrack_b256", "lasot", checkpoint="x", update_interval=3, window=False)
     assert (params.update_interval, params.window) == (3, False)
@@ -86,5 +100,5 @@ def test_bad_overrides_are_refused(overrides, message):
 
 
 def test_bad_interval_in_the_configuration_is_refused():
-    with pytest.raises(ConfigError, match="update_interval"):
+    with pytest.raises(ConfigError, match=r"UPDATE_INTERVALS\.DEFAULT: expected an integer from 1 "):
         fakes.params(TEST__UPDATE_INTERVALS={"DEFAULT": 0})

@@ -184,7 +184,7 @@ def test_words_are_smoothed_after_each_epoch(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("key", ["LABEL_SIGMA", "GUIDE_WEIGHT", "SMOOTH_WORDS"])
 def test_negative_weights_are_refused(key):
-    with pytest.raises(ConfigError, match=f"TRAIN.{key}: must not be negative"):
+    with pytest.raises(ConfigError, match=f"TRAIN.{key}: expected a number from 0"):
         default_config({f"TRAIN.{key}": -1.0})
 
 

@@ -1,10 +1,13 @@
 """Annotation texts as they are found: every separator, with and without a last end of line, mistakes by line."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from lib.utils.box_text import parse_boxes, parse_integers
+from lib.utils.box_text import parse_boxes, parse_integers, read_boxes
 from lib.utils.errors import DataError
+from lib.utils.files import decode_text, read_names, require_plain_name
 
 
 @pytest.mark.parametrize("separator", [",", "\t", " ", ", ", "  "])
@@ -28,12 +31,27 @@ def test_separators_and_ends(separator: str, newline: str, end: str) -> None:
         ("x,y,w,h\n1,2,3,4", "line 1: expected 4 numbers"),
         ("# a\n1,2,3,4", "line 1: expected 4 numbers"),
         ("1,2,3,4\n1,2,inf,4", "line 2: expected 4 finite numbers, got '1,2,inf,4'"),
+        ("1,2,3,4\n1e400,2,3,4", "line 2: expected 4 finite numbers"),
+        ("1,2,3,4\n0x10,2,3,4", "line 2: expected 4 numbers"),
+        ("1,2,3,4\n1_000,2,3,4", "line 2: expected 4 numbers"),
+        ("1,234 5 6", "line 1: expected 4 numbers"),
+        ("1,234.5 6 7 8", "line 1: expected 4 numbers"),
+        ("1 2 3 4\n\u0661 2 3 4", "line 2: expected 4 numbers"),
+        ("1;2;3;4", "line 1: expected 4 numbers, got '1;2;3;4'"),
+        ("1,2,3,4\n" + "9" * 5000, "line 2: expected 4 numbers"),
     ],
 )
 def test_mistakes_name_the_line(text: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
         parse_boxes(text, "f.txt")
     assert message in str(caught.value)
+
+
+def test_a_line_that_says_nan_and_a_huge_number() -> None:
+    boxes = parse_boxes("1,2,3,4\nNaN\n" + "9" * 30 + ",2,3,4,\n", "f.txt")
+    np.testing.assert_array_equal(boxes, [[1, 2, 3, 4], [np.nan] * 4, [1e30, 2, 3, 4]])
+    with pytest.raises(DataError, match="line 2: expected 4 finite numbers, got 'NaN'"):
+        parse_boxes("1,2,3,4\nNaN\n", "f.txt", allow_nan=False)
 
 
 def test_nothing() -> None:
@@ -46,6 +64,30 @@ def test_flags(text: str) -> None:
     assert parse_integers(text, "f.txt").tolist() == [0, 1, 0, 8]
 
 
-def test_flag_mistakes() -> None:
-    with pytest.raises(DataError, match=r"f\.txt: line 2: expected an integer, got '1\.5'"):
-        parse_integers("0\n1.5\n", "f.txt")
+@pytest.mark.parametrize("field", ["1.5", "9" * 30, "1_0", "\u0661", "0x1", "nan", "\x00"])
+def test_flag_mistakes(field: str) -> None:
+    with pytest.raises(DataError, match=r"f\.txt: line 2: expected an integer, got '"):
+        parse_integers(f"0\n{field}\n", "f.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-16-be"])
+def test_other_encodings_are_refused_in_one_line(encoding: str) -> None:
+    with pytest.raises(DataError, match=r"f\.txt: .*not a UTF-8 text file") as caught:
+        decode_text("1,2,3,4\n".encode(encoding), "f.txt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_text_and_a_bad_byte_has_a_line(tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_bytes(b"\xef\xbb\xbf1,2,3,4\r\n5,6,7,8\r\n\r\n")
+    np.testing.assert_array_equal(read_boxes(tmp_path / "f.txt"), [[1, 2, 3, 4], [5, 6, 7, 8]])
+    for bad in (b"1,2,3,4\n1,2,\xff,4", b"1,2,3,4\n1,2,\x00,4"):
+        (tmp_path / "f.txt").write_bytes(bad)
+        with pytest.raises(DataError, match=r"not a UTF-8 text file: byte 0x.. in line 2"):
+            read_boxes(tmp_path / "f.txt")
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "a\\b", ".hidden", "..", "~", "a\x1b[2J", "a\udcff", ""])
+def test_what_cannot_name_a_sequence(name: str) -> None:
+    with pytest.raises(DataError, match=r"list\.txt: line 3: .* cannot name a sequence"):
+        require_plain_name(name, "list.txt: line 3")
+    assert read_names("a b\n\ncaf\xe9-1\n", "list.txt") == [(1, "a b"), (3, "caf\xe9-1")]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lib.utils.errors import DataError, InputError
-from lib.utils.image_io import read_image, to_rgb, write_image
+from lib.utils.image_io import decode_image, encode_image, read_image, to_rgb, write_image
+from lib.utils.lazy_image import EncodedImage
 from lib.utils.storage import DirectoryStorage, open_storage
 
 RED = np.full((8, 12, 3), (250, 10, 30), dtype=np.uint8)
@@ -75,3 +76,79 @@ def test_directory_storage(tmp_path: Path) -> None:
         storage.read_text("seq/none.txt")
     with pytest.raises(DataError, match="nowhere: no such data folder"):
         DirectoryStorage(tmp_path / "nowhere")
+
+
+def deep_frames(folder: Path, suffix: str, dtype: type, scale: float = 1.0) -> list[Path]:
+    """Two frames of a 14-bit camera; the second is warmer by 100 and has a hot spot."""
+    row = np.linspace(7000, 9000, 4000)
+    paths = [folder / f"{number}{suffix}" for number in (1, 2)]
+    for number, path in enumerate(paths):
+        frame = np.tile(row + 100 * number, (20, 1)) * scale
+        frame[:2, :2] += 5000 * number * scale
+        cv2.imwrite(str(path), frame.astype(dtype))
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "scale"),
+    [(".png", np.uint16, 1), (".tif", np.uint16, 1), (".tiff", np.float32, 1), (".tif", np.float32, 1e-4)],
+)
+def test_deep_frames_are_scaled_by_the_range_of_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, dtype: type, scale: float
+) -> None:
+    first, second = deep_frames(tmp_path, suffix, dtype, scale)
+    caplog.set_level("INFO")
+    one, two = read_image(first, first), read_image(second, first)
+    assert (one.shape, one.dtype) == ((20, 4000, 3), np.uint8)
+    assert (one.min(), one.max()) == (0, 255)
+    # 100 of 2000 is 255 / 20 = 12.75 grey values, whatever else the second frame shows.
+    difference = two[10:, 100:3000].astype(int) - one[10:, 100:3000]
+    assert set(np.unique(difference)) <= {12, 13, 14}
+    assert (two[:2, :2] == 255).all()
+    assert len([record for record in caplog.records if "are shown as 0 to 255" in record.getMessage()]) == 1
+    storage = open_storage(tmp_path)
+    np.testing.assert_array_equal(storage.read_image(second.name, first.name), two)
+    np.testing.assert_array_equal(EncodedImage(second.read_bytes(), "2", (str(first), first.read_bytes)).pixels(), two)
+
+
+@pytest.mark.parametrize("value", [0, 500, 65535])
+def test_a_deep_frame_of_one_value_is_not_stretched(tmp_path: Path, value: int) -> None:
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((8, 8), value, np.uint16))
+    assert read_image(tmp_path / "flat.png").max() == round(value / 257)
+
+
+def test_deep_colours_keep_their_order(tmp_path: Path) -> None:
+    colours = np.zeros((8, 8, 3), np.uint16)
+    colours[:, 4:] = [0, 30000, 60000]  # BGR
+    cv2.imwrite(str(tmp_path / "deep.png"), colours)
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png")[0, 7], [255, 128, 0])
+
+
+def test_missing_values_of_a_float_image_are_black(tmp_path: Path) -> None:
+    frame = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (8, 1))
+    frame[0] = np.nan
+    frame[1] = np.inf
+    cv2.imwrite(str(tmp_path / "a.tiff"), frame)
+    image = read_image(tmp_path / "a.tiff")
+    assert (image[0].max(), image[1].min(), image[2, -1].max()) == (0, 255, 255)
+
+
+@pytest.mark.parametrize("flags", [[], [cv2.IMWRITE_PNG_BILEVEL, 1]])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp"])
+def test_images_of_8_bits_and_less_are_as_opencv_decodes_them(tmp_path: Path, suffix: str, flags: list[int]) -> None:
+    image = np.random.RandomState(0).randint(0, 255, (16, 16)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), image, flags if suffix == ".png" else [])
+    expected = cv2.imread(str(tmp_path / f"a{suffix}"), cv2.IMREAD_COLOR)[:, :, ::-1]
+    np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}"), expected)
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 9000, b"x" * 100_000, b"\xff" * 5000])
+def test_what_follows_the_end_of_a_jpeg_does_not_matter(tmp_path: Path, tail: bytes) -> None:
+    image = np.random.RandomState(0).randint(0, 255, (64, 64, 3)).astype(np.uint8)
+    data = encode_image(image, ".jpg")
+    np.testing.assert_array_equal(decode_image(data + tail, "a.jpg"), decode_image(data, "a.jpg"))
+    with pytest.raises(DataError, match="truncated"):
+        decode_image(data[:-300] + tail, "a.jpg")
+    thumbnail = b"\xff\xe1" + (2 + len(data)).to_bytes(2, "big") + data
+    with pytest.raises(DataError, match="truncated"):
+        decode_image(data[:2] + thumbnail + data[2:-300], "a.jpg")

@@ -1,187 +1,180 @@
-"""The options of SeqTrack: defaults, the values a YAML file may give, and loading.
+"""The options of SeqTrack, each declared once in ``SCHEMA``, and loading.
 
 A configuration is a value: each call returns a fresh ``EasyDict`` and nothing in the library changes one afterwards.
 Sources: SeqTrack, section 4.1 (implementation details); update intervals and thresholds: the published files.
 """
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from easydict import EasyDict
 
-from lib.config.merge import merge_strict
 from lib.config.paths import EXPERIMENTS_DIR
+from lib.config.schema import (
+    boolean,
+    choice,
+    defaults,
+    integer,
+    list_of,
+    merge,
+    number,
+    one_or_list,
+    open_section,
+    path_or_name,
+    text,
+)
+from lib.config.yaml_text import read_yaml
 from lib.utils.errors import ConfigError
 from lib.utils.registry import did_you_mean
+from lib.utils.text import printable
 
-_DEFAULTS: dict[str, Any] = {
+_LARGEST_COUNT = 10**9
+
+LARGEST_FILE = 2**20
+"""Most bytes of a config file."""
+
+LARGEST_BATCH_GIB = 32
+"""Most memory that the crops of a batch may take."""
+
+SCHEMA: dict[str, Any] = {
     "MODEL": {
-        "HIDDEN_DIM": 256,  # width of the decoder
-        "BINS": 4000,  # coordinate words
-        "FEATURE_TYPE": "x",  # what the decoder reads: search tokens, search and template tokens, or their mean
+        "HIDDEN_DIM": integer(256, 1, 2048),  # width of the decoder
+        "BINS": integer(4000, 2, 50_000),  # coordinate tokens
+        "FEATURE_TYPE": choice("x", "xz", "token"),  # the decoder's input: search tokens, all tokens, or their mean
         "ENCODER": {
-            "TYPE": "vit_base_patch16",
-            "DROP_PATH": 0.0,
-            "PRETRAIN_TYPE": "mae",  # mae, default (supervised), scratch, sincos, or the path of a checkpoint
-            "STRIDE": 16,  # patch size; must be that of the encoder
-            "USE_CHECKPOINT": False,  # recompute activations in the backward pass
+            "TYPE": choice(
+                "vit_base_patch16",
+                "vit_large_patch16",
+                "vit_huge_patch14",
+                "vit_small_patch16",
+                "vit_tiny_patch16",
+                "vit_demo_patch16",
+                "vit_test_patch16",
+            ),
+            "DROP_PATH": number(0.0, 0, 1, below=True),
+            "PRETRAIN_TYPE": path_or_name("mae"),  # mae, default (supervised), scratch, sincos, or a file of weights
+            "STRIDE": integer(16, 1, 64),  # patch size; must be that of the encoder
+            "USE_CHECKPOINT": boolean(False),  # recompute activations in the backward pass
         },
         "DECODER": {
-            "NHEADS": 8,
-            "DROPOUT": 0.1,
-            "DIM_FEEDFORWARD": 1024,
-            "DEC_LAYERS": 6,
-            "PRE_NORM": False,
+            "NHEADS": integer(8, 1, 256),
+            "DROPOUT": number(0.1, 0, 1, below=True),
+            "DIM_FEEDFORWARD": integer(1024, 1, 16_384),
+            "DEC_LAYERS": integer(6, 1, 32),
+            "PRE_NORM": boolean(False),
         },
     },
     "TRAIN": {
-        "SEED": 42,
-        "LR": 1e-4,
-        "WEIGHT_DECAY": 1e-4,
-        "EPOCH": 500,
-        "LR_DROP_EPOCH": 400,
-        "BATCH_SIZE": 8,  # samples that one process takes at once
-        "GLOBAL_BATCH": 0,  # samples of a step over all processes, by accumulation; 0: one batch of each process
-        "NUM_WORKER": 8,
-        "OPTIMIZER": "ADAMW",
-        "ENCODER_MULTIPLIER": 0.1,  # learning rate of the encoder over LR
-        "FREEZE_ENCODER": False,
-        "ENCODER_OPEN": [],  # parts of parameter names that stay trainable in a frozen encoder
-        "CE_WEIGHT": 1.0,
-        "GUIDE_WEIGHT": 0.0,  # weight of a loss that tells the encoder where the target is; 0: none, as published
-        "LABEL_SIGMA": 0.0,  # width in words of the curve that targets are spread over; 0: one word, as published
-        "SMOOTH_WORDS": 0.0,  # words over which scores are averaged after each epoch; 0: none, as published
-        "PRINT_INTERVAL": 50,  # steps
-        "VAL_EPOCH_INTERVAL": 1,
-        "SAVE_EVERY": 1,  # epochs
-        "SAVE_EVERY_STEPS": 0,  # steps between checkpoints inside an epoch; 0 writes none there
-        "KEEP_CHECKPOINTS": 10,  # newest epochs kept; 0 keeps all
-        "KEEP_EVERY": 10,  # epochs divisible by this are kept for good; 0 keeps none
-        "GRAD_CLIP_NORM": 0.1,
-        "AMP": False,
-        "AMP_DTYPE": "bfloat16",
-        "COMPILE": False,  # torch.compile the network
-        "WITHOUT_FILES": False,  # do without pictures and encoder weights that are missing, and say so in the log
+        "SEED": integer(42, 0, 2**32 - 1),
+        "LR": number(1e-4, 0, 1000, above=True),
+        "WEIGHT_DECAY": number(1e-4, 0, 1000),
+        "EPOCH": integer(500, 1, 1_000_000),
+        "LR_DROP_EPOCH": integer(400, 1, 1_000_000),  # step: the learning rate drops after every so many epochs
+        "BATCH_SIZE": integer(8, 1, 4096),  # samples that one process takes at once
+        "GLOBAL_BATCH": integer(0, 0, 1_000_000),  # samples of a step over all processes; 0: a batch of each process
+        "NUM_WORKER": integer(8, 0, 128),  # loader processes of each process
+        "OPTIMIZER": choice("ADAMW"),
+        "ENCODER_MULTIPLIER": number(0.1, 0, 1000),  # learning rate of the encoder over LR; 0 freezes it
+        "FREEZE_ENCODER": boolean(False),
+        "ENCODER_OPEN": list_of(text(""), []),  # parts of parameter names that stay trainable in a frozen encoder
+        "CE_WEIGHT": number(1.0, 0, 1e6),
+        "GUIDE_WEIGHT": number(0.0, 0, 1e6),  # weight of a loss that tells the encoder where the target is; 0: none
+        "LABEL_SIGMA": number(0.0, 0, 1000),  # width in tokens of the curve that targets are spread over; 0: one token
+        "SMOOTH_WORDS": number(0.0, 0, 1000),  # tokens over which scores are averaged after each epoch; 0: none
+        "PRINT_INTERVAL": integer(50, 1, _LARGEST_COUNT),  # steps
+        "VAL_EPOCH_INTERVAL": integer(1, 1, 1_000_000),
+        "SAVE_EVERY": integer(1, 1, 1_000_000),  # epochs
+        "SAVE_EVERY_STEPS": integer(0, 0, _LARGEST_COUNT),  # steps between checkpoints inside an epoch; 0: none there
+        "KEEP_CHECKPOINTS": integer(10, 0, 1_000_000),  # newest epochs kept; 0 keeps all
+        "KEEP_EVERY": integer(10, 0, 1_000_000),  # epochs divisible by this are kept for good; 0 keeps none
+        "GRAD_CLIP_NORM": number(0.1, 0, 1e6),  # largest total gradient norm; 0 does not clip
+        "AMP": boolean(False),
+        "AMP_DTYPE": choice("bfloat16", "float16"),
+        "COMPILE": boolean(False),  # torch.compile the network
+        "WITHOUT_FILES": boolean(False),  # replace missing images and encoder weights, with a warning
         "SCHEDULER": {
-            "TYPE": "step",  # step: one drop at LR_DROP_EPOCH; Mstep: drops at MILESTONES; cosine: to 0 over EPOCH
-            "DECAY_RATE": 0.1,  # factor of the one drop
-            "MILESTONES": [],
-            "GAMMA": 0.1,  # factor of each milestone
+            # step: drops after every LR_DROP_EPOCH epochs; Mstep: drops at MILESTONES; cosine: to 0 over EPOCH
+            "TYPE": choice("step", "Mstep", "cosine"),
+            "DECAY_RATE": number(0.1, 0, 1, above=True),  # step: factor of each drop
+            "MILESTONES": list_of(integer(1, 1, 1_000_000), []),
+            "GAMMA": number(0.1, 0, 1, above=True),  # Mstep: factor of each milestone
         },
     },
     "DATA": {
-        "MEAN": [0.485, 0.456, 0.406],
-        "STD": [0.229, 0.224, 0.225],
-        "MAX_SAMPLE_INTERVAL": 200,  # frames
-        "SAMPLER_MODE": "order",
-        "BAD_SAMPLES": "raise",  # raise: 3 others are tried in place of a damaged sample; skip: as many as it takes
-        "MAX_BAD_SAMPLES": 1000,  # skip: damaged samples that a loader process replaces in an epoch before it gives up
-        "REDUCED_DECODE": False,  # decode JPEGs 2, 4 or 8 times smaller where crops are shrunk at least as much
-        "LOADER": "tracking",
-        "SEQ_FORMAT": "xywh",
+        "MEAN": list_of(number(0, -10, 10), [0.485, 0.456, 0.406], 3, 3),
+        "STD": list_of(number(1, 0.001, 10), [0.229, 0.224, 0.225], 3, 3),
+        "MAX_SAMPLE_INTERVAL": one_or_list(integer(200, 1, 1_000_000)),  # frames; a list for trident and stark
+        "SAMPLER_MODE": choice("order", "causal", "trident", "trident_pro", "stark"),
+        "BAD_SAMPLES": choice("raise", "skip"),  # raise: a damaged sample is replaced up to 3 times; skip: always
+        "MAX_BAD_SAMPLES": integer(1000, 0, _LARGEST_COUNT),  # skip: damaged samples a worker replaces in an epoch
+        "REDUCED_DECODE": boolean(False),  # decode JPEGs 2, 4 or 8 times smaller where crops are shrunk that much
+        "LOADER": choice("tracking"),
+        "SEQ_FORMAT": choice("xywh", "whxy", "corner"),
         "TRAIN": {
-            "DATASETS_NAME": ["LASOT", "GOT10K_vottrain"],
-            "DATASETS_RATIO": [1.0, 1.0],
-            "SAMPLE_PER_EPOCH": 60000,
+            "DATASETS_NAME": list_of(text(""), ["LASOT", "GOT10K_vottrain"], 1),
+            "DATASETS_RATIO": list_of(number(1, 0, 1e9), [1.0, 1.0], 1),
+            "SAMPLE_PER_EPOCH": integer(60_000, 1, 100_000_000),
         },
         "VAL": {
-            "DATASETS_NAME": [],
-            "DATASETS_RATIO": [],
-            "SAMPLE_PER_EPOCH": 0,
+            "DATASETS_NAME": list_of(text(""), []),
+            "DATASETS_RATIO": list_of(number(1, 0, 1e9), []),
+            "SAMPLE_PER_EPOCH": integer(0, 0, 100_000_000),
         },
-        "SEARCH": {"NUMBER": 1, "SIZE": 256, "FACTOR": 4.0, "CENTER_JITTER": 3.5, "SCALE_JITTER": 0.5},
-        "TEMPLATE": {"NUMBER": 1, "SIZE": 256, "FACTOR": 4.0, "CENTER_JITTER": 0.0, "SCALE_JITTER": 0.0},
-        "SYNTHETIC": {  # the rendered data set SYNTHETIC
-            "SEQUENCES": 1000,
-            "CACHE": 256,  # worlds kept ready in each worker, about 1.4 MB each
-            "FRAMES": 60,
-            "WIDTH": 320,
-            "HEIGHT": 240,
-            "DIFFICULTY": "mixed",
-            "BACKGROUNDS": "",  # folder of photos; empty: procedural textures
-            "CUTOUTS": "",  # folder of RGBA images; empty: procedural shapes
+        "SEARCH": {
+            "NUMBER": integer(1, 1, 16),
+            "SIZE": integer(256, 1, 2048),
+            "FACTOR": number(4.0, 0.1, 100),
+            "CENTER_JITTER": number(3.5, 0, 100),
+            "SCALE_JITTER": number(0.5, 0, 2),
+        },
+        "TEMPLATE": {
+            "NUMBER": integer(1, 1, 16),
+            "SIZE": integer(256, 1, 2048),
+            "FACTOR": number(4.0, 0.1, 100),
+            "CENTER_JITTER": number(0.0, 0, 100),
+            "SCALE_JITTER": number(0.0, 0, 2),
+        },
+        "SYNTHETIC": {  # the rendered dataset SYNTHETIC
+            "SEQUENCES": integer(1000, 1, 10_000_000),
+            "CACHE": integer(256, 0, 20_000),  # scenes kept ready in each worker, about 1.4 MB each
+            "FRAMES": integer(60, 1, 100_000),
+            "WIDTH": integer(320, 32, 4096),
+            "HEIGHT": integer(240, 32, 4096),
+            "DIFFICULTY": choice("mixed", "easy", "medium", "hard"),
+            "BACKGROUNDS": path_or_name(""),  # folder of photos; empty: procedural textures
+            "CUTOUTS": path_or_name(""),  # folder of RGBA images; empty: procedural shapes
         },
     },
     "TEST": {
-        "TEMPLATE_FACTOR": 4.0,
-        "TEMPLATE_SIZE": 256,
-        "SEARCH_FACTOR": 4.0,
-        "SEARCH_SIZE": 256,
-        "EPOCH": 500,
-        "WINDOW": False,
-        "NUM_TEMPLATES": 1,
-        "UPDATE_INTERVALS": {
-            "DEFAULT": 9999,
-            "LASOT": 450,
-            "LASOT_EXTENSION_SUBSET": 9999,
-            "GOT10K_TEST": 1,
-            "TRACKINGNET": 25,
-            "TNL2K": 25,
-            "OTB": 9999,
-            "NFS": 9999,
-            "UAV": 9999,
-            "VOT20": 10,
-            "VOT21": 10,
-            "VOT22": 10,
-        },
-        "UPDATE_THRESHOLD": {"DEFAULT": 0.6, "VOT20": 0.475, "VOT21": 0.475, "VOT22": 0.475},
+        "TEMPLATE_FACTOR": number(4.0, 0.1, 100),
+        "TEMPLATE_SIZE": integer(256, 1, 2048),
+        "SEARCH_FACTOR": number(4.0, 0.1, 100),
+        "SEARCH_SIZE": integer(256, 1, 2048),
+        "EPOCH": integer(500, 1, 1_000_000),
+        "WINDOW": boolean(False),
+        "NUM_TEMPLATES": integer(1, 1, 16),
+        # Both take benchmarks of the user's own.
+        "UPDATE_INTERVALS": open_section(
+            integer(9999, 1, _LARGEST_COUNT),  # frames
+            LASOT=450,
+            LASOT_EXTENSION_SUBSET=9999,
+            GOT10K_TEST=1,
+            TRACKINGNET=25,
+            TNL2K=25,
+            OTB=9999,
+            NFS=9999,
+            UAV=9999,
+            VOT20=10,
+            VOT21=10,
+            VOT22=10,
+        ),
+        "UPDATE_THRESHOLD": open_section(number(0.6, -1, 100), VOT20=0.475, VOT21=0.475, VOT22=0.475),  # confidence
     },
 }
+"""Every option, with its default and what a value must be. To add one, add its line here."""
 
 _YAML_SUFFIXES = (".yaml", ".yml")
-
-# Sections where a YAML file may name benchmarks of its own.
-_OPEN_SECTIONS = ("TEST.UPDATE_INTERVALS", "TEST.UPDATE_THRESHOLD")
-
-# Types that the default alone does not show.
-_PROTOTYPES: dict[str, tuple[Any, ...]] = {
-    "TRAIN.ENCODER_OPEN": ([""],),
-    "TRAIN.SCHEDULER.MILESTONES": ([0],),
-    "DATA.MAX_SAMPLE_INTERVAL": (0, [0]),  # a list for the trident and stark samplers
-    "DATA.VAL.DATASETS_NAME": ([""],),
-    "DATA.VAL.DATASETS_RATIO": ([0.0],),
-}
-
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "MODEL.FEATURE_TYPE": ("x", "xz", "token"),
-    "MODEL.ENCODER.TYPE": (
-        "vit_base_patch16",
-        "vit_large_patch16",
-        "vit_huge_patch14",
-        "vit_small_patch16",
-        "vit_tiny_patch16",
-        "vit_demo_patch16",
-        "vit_test_patch16",
-    ),
-    "TRAIN.OPTIMIZER": ("ADAMW",),
-    "TRAIN.SCHEDULER.TYPE": ("step", "Mstep", "cosine"),
-    "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
-    "DATA.SEQ_FORMAT": ("xywh", "whxy", "corner"),
-    "DATA.SAMPLER_MODE": ("causal", "order", "trident", "trident_pro", "stark"),
-    "DATA.LOADER": ("tracking",),
-    "DATA.BAD_SAMPLES": ("raise", "skip"),
-    "DATA.SYNTHETIC.DIFFICULTY": ("easy", "medium", "hard", "mixed"),
-}
-"""Allowed values by dotted key; the tables that implement them are tested to hold the same names."""
-
-# Options of TRAIN.
-_NOT_NEGATIVE = (
-    *("GLOBAL_BATCH", "SAVE_EVERY_STEPS", "KEEP_CHECKPOINTS", "KEEP_EVERY"),
-    *("LABEL_SIGMA", "GUIDE_WEIGHT", "SMOOTH_WORDS"),
-)
-
-_POSITIVE = (
-    *("MODEL.HIDDEN_DIM", "MODEL.BINS", "MODEL.ENCODER.STRIDE"),
-    *(f"MODEL.DECODER.{name}" for name in ("NHEADS", "DIM_FEEDFORWARD", "DEC_LAYERS")),
-    *(f"TRAIN.{name}" for name in ("LR", "EPOCH", "BATCH_SIZE", "PRINT_INTERVAL", "SAVE_EVERY", "VAL_EPOCH_INTERVAL")),
-    "DATA.TRAIN.SAMPLE_PER_EPOCH",
-    *(f"DATA.{kind}.{name}" for kind in ("SEARCH", "TEMPLATE") for name in ("NUMBER", "SIZE", "FACTOR")),
-    *(f"DATA.SYNTHETIC.{name}" for name in ("SEQUENCES", "WIDTH", "HEIGHT")),
-    *(f"TEST.{name}" for name in ("TEMPLATE_FACTOR", "TEMPLATE_SIZE", "SEARCH_FACTOR", "SEARCH_SIZE", "EPOCH")),
-)
 
 
 def default_config(overrides: Mapping[str, Any] | None = None) -> EasyDict:
@@ -193,10 +186,7 @@ def default_config(overrides: Mapping[str, Any] | None = None) -> EasyDict:
     Raises:
         ConfigError: as ``load_config``.
     """
-    cfg = EasyDict(copy.deepcopy(_DEFAULTS))
-    _apply_overrides(cfg, overrides or {})
-    _validate(cfg, "overrides")
-    return cfg
+    return _configuration({}, overrides or {}, "overrides")
 
 
 def load_config(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> EasyDict:
@@ -210,22 +200,33 @@ def load_config(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
         A fresh configuration holding every option.
 
     Raises:
-        ConfigError: if the experiment is unknown, the file is not YAML, a key is unknown, a value has the wrong type or
-            is not allowed, or two options contradict each other. The message names the file and the key.
+        ConfigError: if the experiment is unknown, the file is not YAML, a key is unknown or comes twice, a value is not
+            as ``SCHEMA`` declares it, or two options contradict each other. The message names the file and the key.
     """
     path = find_experiment(name_or_path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST_FILE:
+            raise ConfigError(f"{path}: larger than {LARGEST_FILE} bytes, so not a config")
+        content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the file: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if content is not None and not isinstance(content, Mapping):
-        raise ConfigError(f"{path}: expected sections such as MODEL and TRAIN, got {type(content).__name__}")
-    cfg = EasyDict(copy.deepcopy(_DEFAULTS))
-    merge_strict(cfg, content or {}, path.name, open_sections=_OPEN_SECTIONS, prototypes=_PROTOTYPES)
-    _apply_overrides(cfg, overrides or {})
-    _validate(cfg, path.name)
+    values = read_yaml(content, path.name)
+    if values is not None and not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: expected sections such as MODEL and TRAIN, got {type(values).__name__}")
+    return _configuration(values or {}, overrides or {}, path.name)
+
+
+def _configuration(values: Mapping[str, Any], overrides: Mapping[str, Any], source: str) -> EasyDict:
+    cfg = defaults(SCHEMA)
+    merge(cfg, values, SCHEMA, source)
+    for dotted, value in overrides.items():
+        nested: Any = value
+        for part in reversed(dotted.split(".")):
+            nested = {part: nested}
+        merge(cfg, nested, SCHEMA, "override")
+    cfg = EasyDict(cfg)
+    for message in _contradictions(cfg):
+        raise ConfigError(f"{source}: {message}")
     return cfg
 
 
@@ -247,22 +248,20 @@ def find_experiment(name_or_path: str | Path) -> Path:
         ConfigError: if there is no such experiment; the message lists the known ones.
     """
     text = str(name_or_path)
-    path = Path(text) if text.endswith(_YAML_SUFFIXES) else EXPERIMENTS_DIR / f"{text}.yaml"
-    if path.is_file():
-        return path
-    if path.parent == EXPERIMENTS_DIR:
+    try:
+        if text.endswith(_YAML_SUFFIXES):
+            path = Path(text).expanduser()
+            if path.is_file():
+                return path
+            raise ConfigError(f"{path}: {'not a regular file' if path.exists() else 'no such config file'}")
         known = known_experiments()
-        hint = did_you_mean(text, known)
-        raise ConfigError(f"unknown config {text!r}; known in {EXPERIMENTS_DIR}: {', '.join(known)}{hint}")
-    raise ConfigError(f"{path}: no such config file")
-
-
-def _apply_overrides(cfg: EasyDict, overrides: Mapping[str, Any]) -> None:
-    for dotted, value in overrides.items():
-        nested: Any = value
-        for part in reversed(dotted.split(".")):
-            nested = {part: nested}
-        merge_strict(cfg, nested, "override", open_sections=_OPEN_SECTIONS, prototypes=_PROTOTYPES)
+        if text in known:
+            return EXPERIMENTS_DIR / f"{text}.yaml"
+    except (OSError, RuntimeError) as error:  # too long, looping links, no such home folder
+        raise ConfigError(f"config {printable(repr(text))}: {error}") from error
+    # What a run writes is filed under the name, so a path without its suffix is no name.
+    hint = did_you_mean(text, known) or "; the path of a config ends in .yaml"
+    raise ConfigError(f"unknown config {printable(repr(text))}; known in {EXPERIMENTS_DIR}: {', '.join(known)}{hint}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -272,50 +271,68 @@ def parse_override(text: str) -> tuple[str, Any]:
         ConfigError: if there is no ``=`` or the value is not YAML.
     """
     dotted, equals, value = text.partition("=")
-    try:
-        if equals and dotted:
-            return dotted.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        pass
-    raise ConfigError(f"override {text!r}: expected KEY=VALUE, such as TRAIN.LR=2e-4")
+    if not (equals and dotted.strip()):
+        raise ConfigError(f"override {printable(repr(text))}: expected KEY=VALUE, such as TRAIN.LR=2e-4")
+    return dotted.strip(), read_yaml(value, f"override {printable(repr(text))}")
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Values by dotted key of everything given to ``--override``.
+
+    Raises:
+        ConfigError: as ``parse_override``, or if a key comes twice.
+    """
+    overrides: dict[str, Any] = {}
+    for key, value in map(parse_override, texts):
+        if key in overrides:
+            raise ConfigError(f"override {printable(key)}: given twice")
+        overrides[key] = value
+    return overrides
 
 
 def get_option(cfg: Mapping[str, Any], dotted: str) -> Any:
-    """Value of the option named ``dotted``, such as ``DATA.SEARCH.SIZE``."""
+    """Value of the option named ``dotted``, such as ``DATA.SEARCH.SIZE``; of ``SCHEMA`` its declaration."""
     value: Any = cfg
     for part in dotted.split("."):
         value = value[part]
     return value
 
 
-def _validate(cfg: EasyDict, source: str) -> None:
-    def refuse(message: str) -> None:
-        raise ConfigError(f"{source}: {message}")
-
-    for dotted, allowed in CHOICES.items():
-        value = get_option(cfg, dotted)
-        if value not in allowed:
-            refuse(f"{dotted}: {value!r} is not one of {', '.join(map(str, allowed))}{did_you_mean(value, allowed)}")
-    for dotted in _POSITIVE:
-        if get_option(cfg, dotted) <= 0:
-            refuse(f"{dotted}: must be greater than 0, got {get_option(cfg, dotted)}")
-    for name in _NOT_NEGATIVE:
-        if cfg.TRAIN[name] < 0:
-            refuse(f"TRAIN.{name}: must not be negative, got {cfg.TRAIN[name]}")
+def _contradictions(cfg: EasyDict) -> Iterator[str]:
+    """What is wrong with options that are right one by one, key first."""
+    model, train, data, test = cfg.MODEL, cfg.TRAIN, cfg.DATA, cfg.TEST
     for split in ("TRAIN", "VAL"):
-        names, ratios = cfg.DATA[split].DATASETS_NAME, cfg.DATA[split].DATASETS_RATIO
+        names, ratios = data[split].DATASETS_NAME, data[split].DATASETS_RATIO
         if len(names) != len(ratios):
-            refuse(f"DATA.{split}.DATASETS_RATIO: {len(ratios)} ratios for {len(names)} data sets in DATASETS_NAME")
-    if cfg.DATA.TEMPLATE.NUMBER != cfg.TEST.NUM_TEMPLATES:
-        refuse(
-            f"DATA.TEMPLATE.NUMBER is {cfg.DATA.TEMPLATE.NUMBER} but TEST.NUM_TEMPLATES is {cfg.TEST.NUM_TEMPLATES}; "
+            yield f"DATA.{split}.DATASETS_RATIO: {len(ratios)} ratios for {len(names)} of DATA.{split}.DATASETS_NAME"
+        if names and not sum(ratios):
+            yield f"DATA.{split}.DATASETS_RATIO: the ratios must not all be 0"
+        if names and not data[split].SAMPLE_PER_EPOCH:
+            yield f"DATA.{split}.SAMPLE_PER_EPOCH: 0 samples of the datasets in DATA.{split}.DATASETS_NAME"
+    if data.TEMPLATE.NUMBER != test.NUM_TEMPLATES:
+        yield (
+            f"DATA.TEMPLATE.NUMBER is {data.TEMPLATE.NUMBER} but TEST.NUM_TEMPLATES is {test.NUM_TEMPLATES}; "
             "the network is built for one number of templates"
         )
     for train_key, test_key in (("DATA.SEARCH.SIZE", "TEST.SEARCH_SIZE"), ("DATA.TEMPLATE.SIZE", "TEST.TEMPLATE_SIZE")):
         size, test_size = get_option(cfg, train_key), get_option(cfg, test_key)
         if size != test_size:
-            refuse(f"{train_key} is {size} but {test_key} is {test_size}; the position embeddings fit one size only")
-        if size % cfg.MODEL.ENCODER.STRIDE:
-            refuse(f"{train_key}: {size} is not a multiple of MODEL.ENCODER.STRIDE ({cfg.MODEL.ENCODER.STRIDE})")
-    if cfg.MODEL.HIDDEN_DIM % cfg.MODEL.DECODER.NHEADS:
-        refuse(f"MODEL.HIDDEN_DIM: {cfg.MODEL.HIDDEN_DIM} is not a multiple of NHEADS ({cfg.MODEL.DECODER.NHEADS})")
+            yield f"{train_key} is {size} but {test_key} is {test_size}; the position embeddings fit one size only"
+        if size % model.ENCODER.STRIDE:
+            yield f"{train_key}: {size} is not a multiple of MODEL.ENCODER.STRIDE ({model.ENCODER.STRIDE})"
+    patch = model.ENCODER.TYPE.rpartition("patch")[2]
+    if patch != str(model.ENCODER.STRIDE):
+        yield f"MODEL.ENCODER.STRIDE: patches of {model.ENCODER.TYPE} have {patch} pixels, not {model.ENCODER.STRIDE}"
+    if model.HIDDEN_DIM % model.DECODER.NHEADS:
+        yield f"MODEL.HIDDEN_DIM: {model.HIDDEN_DIM} is not a multiple of MODEL.DECODER.NHEADS ({model.DECODER.NHEADS})"
+    pixels = sum(part.NUMBER * part.SIZE**2 for part in (data.SEARCH, data.TEMPLATE))
+    batch_gib = train.BATCH_SIZE * pixels * 12 / 2**30  # three channels of float32
+    if batch_gib > LARGEST_BATCH_GIB:
+        yield f"TRAIN.BATCH_SIZE: the crops of {train.BATCH_SIZE} samples take {batch_gib:.0f} GiB"
+    if not train.CE_WEIGHT and not train.GUIDE_WEIGHT:
+        yield "TRAIN.CE_WEIGHT and TRAIN.GUIDE_WEIGHT: both losses have the weight 0"
+    if train.SCHEDULER.TYPE == "Mstep" and not train.SCHEDULER.MILESTONES:
+        yield "TRAIN.SCHEDULER.MILESTONES: the schedule Mstep needs at least one epoch"
+    for name in ("UPDATE_INTERVALS", "UPDATE_THRESHOLD"):
+        if len({benchmark.upper() for benchmark in test[name]}) < len(test[name]):
+            yield f"TEST.{name}: two names of benchmarks differ in case only"

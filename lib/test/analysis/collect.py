@@ -12,8 +12,9 @@ from lib.test.analysis.sources import Source, count_rows, near_names, read_resul
 from lib.test.evaluation.data import Sequence, SequenceList
 from lib.test.evaluation.datasets import BENCHMARKS
 from lib.test.evaluation.results import to_integers
-from lib.test.utils.box_files import parse_boxes
+from lib.utils.box_text import parse_boxes
 from lib.utils.errors import DataError
+from lib.utils.files import decode_text
 
 logger = logging.getLogger(__name__)
 
@@ -177,10 +178,7 @@ def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache:
 def _boxes(source: Source, sequence: Sequence, content: bytes) -> np.ndarray:
     """Boxes of a sequence from its file, at least one for each frame."""
     path, frames = source.file(sequence), len(sequence.frames)
-    try:
-        boxes = parse_boxes(content.decode("utf-8-sig"), str(path), allow_nan=False)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file") from error
+    boxes = parse_boxes(decode_text(content, str(path)), str(path), allow_nan=False)
     if len(boxes) < frames:
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames; the result is incomplete")
     unusable = (np.abs(boxes) > LARGEST_NUMBER).any(axis=1) | (boxes[:, 2:] < 0).any(axis=1)

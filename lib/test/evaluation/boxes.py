@@ -4,30 +4,29 @@ import struct
 
 import numpy as np
 
+from lib.utils.errors import DataError
+from lib.utils.lazy_image import EncodedImage
+
 MARGIN = 2.0
 """Pixels by which annotations may miss the edge of an image, for counting from 1 and rounding."""
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG, PNG or BMP image, read from its header; None if it is none of them."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+    """Width and height of a JPEG, PNG or BMP image as it is decoded; None if it is none of them.
+
+    They are read from the header, unless the image says that it is turned.
+    """
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24 and b"eXIf" not in data[:4096]:
         return struct.unpack(">II", data[16:24])
     if data[:2] == b"BM" and len(data) >= 26:
         width, height = struct.unpack("<ii", data[18:26])
         return width, abs(height)
-    if data[:2] != b"\xff\xd8":
+    if data[:2] != b"\xff\xd8" and data[:4] != b"\x89PNG":
         return None
-    place = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        if marker == 0xFF:  # filling
-            place += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = struct.unpack(">HH", data[place + 5 : place + 9])
-            return width, height
-        else:
-            place += 2 + length
-    return None
+    try:
+        return EncodedImage(data, "").size
+    except DataError:
+        return None
 
 
 def has_area(boxes_xywh: np.ndarray) -> np.ndarray:

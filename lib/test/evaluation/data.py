@@ -1,15 +1,18 @@
 """What a benchmark consists of: sequences of frames with a truth box for each, or for the first frame only."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.test.evaluation.names import check_names, choose_names
-from lib.test.utils.box_files import parse_boxes
+from lib.test.evaluation.names import check_distinct, check_name, choose_names
+from lib.utils.box_text import parse_boxes
 from lib.utils.errors import DataError
 from lib.utils.image_io import read_image
 from lib.utils.storage import Storage
+
+MAX_COORDINATE = 1e6
+"""Pixels; no image that can be decoded is as large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +61,15 @@ class Sequence:
 
     @property
     def init_box_xywh(self) -> list[float]:
-        """The box given to the tracker in the first frame."""
-        return [float(value) for value in self.ground_truth_rect[0]]
+        """The box given to the tracker in the first frame.
+
+        Raises:
+            DataError: if it holds NaN, has no area, or is larger than any image.
+        """
+        box = [float(value) for value in self.ground_truth_rect[0]]
+        if not (box[2] > 0 and box[3] > 0 and max(map(abs, box)) < MAX_COORDINATE):
+            raise DataError(f"sequence {self.name}: the first box, which starts the tracker, makes no sense: {box}")
+        return box
 
     @property
     def has_truth(self) -> bool:
@@ -68,8 +78,8 @@ class Sequence:
 
     def read_frame(self, index: int) -> np.ndarray:
         """Decode a frame, (H, W, 3) uint8 RGB. Raises DataError naming the file."""
-        name = self.frames[index]
-        return read_image(name) if self.storage is None else self.storage.read_image(str(name))
+        name, first = self.frames[index], self.frames[0]
+        return read_image(name, first) if self.storage is None else self.storage.read_image(str(name), str(first))
 
 
 @dataclass(frozen=True)
@@ -86,27 +96,57 @@ class Entry:
 
 
 class SequenceList(list[Sequence]):
-    """Sequences of one or more data sets."""
+    """Sequences of one or more datasets.
+
+    Attributes:
+        failures: why a sequence that belongs here could not be read, in one line, by its name.
+        listed: names of all sequences of the dataset, whether they were to be read or not.
+    """
+
+    def __init__(
+        self, sequences: Iterable[Sequence] = (), failures: Mapping[str, str] | None = None, listed: Iterable[str] = ()
+    ) -> None:
+        super().__init__(sequences)
+        self.failures = dict(failures or {})
+        self.listed = tuple(listed)
 
     @classmethod
-    def from_entries(cls, entries: Iterable[Entry]) -> "SequenceList":
-        """Read all sequences of a data set.
+    def load(cls, entries: list[Entry], wanted: Iterable[str] | None = None) -> "SequenceList":
+        """Read the sequences of a dataset; those that cannot be read are in ``failures``.
+
+        Args:
+            entries: all sequences of the dataset.
+            wanted: names, or positions counted from 0, of those to read; None for all.
+
+        Raises:
+            DataError: if there is none, there is no such sequence, or two would share a result file.
+        """
+        by_name = check_distinct(entries)
+        sequences = cls(listed=by_name)
+        for name in by_name if wanted is None else choose_names(list(by_name), wanted):
+            try:
+                check_name(name)
+                sequences.append(by_name[name].load())
+            except DataError as error:
+                sequences.failures[name] = str(error)
+        return sequences
+
+    @classmethod
+    def from_entries(cls, entries: list[Entry]) -> "SequenceList":
+        """Read all sequences of a dataset.
 
         Raises:
             DataError: if one cannot be read, or two have one name; the message counts them and explains the first.
         """
-        sequences, errors, total = cls(), [], 0
-        for total, entry in enumerate(entries, start=1):  # noqa: B007
-            try:
-                sequences.append(entry.load())
-            except DataError as error:
-                errors.append(str(error))
-        if len(errors) == 1 and total == 1:
-            raise DataError(errors[0])
-        if errors:
-            raise DataError(f"{len(errors)} of {total} sequences cannot be read (half a download?): {errors[0]}")
-        check_names(sequences.names)
-        return sequences
+        return cls.load(entries).require_all()
+
+    def require_all(self) -> "SequenceList":
+        """Return the list itself. Raises DataError if a sequence could not be read, explaining the first."""
+        total = len(self) + len(self.failures)
+        for error in self.failures.values():
+            counted = f"{len(self.failures)} of {total} sequences cannot be read (half a download?): "
+            raise DataError(counted * (total > 1) + error)
+        return self
 
     @property
     def names(self) -> list[str]:

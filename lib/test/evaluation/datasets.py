@@ -1,6 +1,6 @@
 """The benchmarks by name."""
 
-import re
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,15 +9,16 @@ from pathlib import Path
 from lib.config.paths import Paths, load_paths
 from lib.test.evaluation.data import Entry, SequenceList
 from lib.test.evaluation.folder import FolderSpec, folder_entries, read_folder_spec
-from lib.test.evaluation.got10k import got10k_entries, got10k_names
-from lib.test.evaluation.lasot import lasot_entries
+from lib.test.evaluation.got10k import got10k_entries, got10k_names, has_got10k
+from lib.test.evaluation.lasot import has_test, lasot_entries
 from lib.test.evaluation.nfs import nfs_entries
 from lib.test.evaluation.otb import otb_entries
-from lib.test.evaluation.tc128 import tc128_entries
+from lib.test.evaluation.tc128 import has_extra, tc128_entries
 from lib.test.evaluation.tnl2k import tnl2k_entries
-from lib.test.evaluation.trackingnet import trackingnet_entries
+from lib.test.evaluation.trackingnet import has_trackingnet, trackingnet_entries
 from lib.test.evaluation.uav import uav_entries
 from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import expand_home, require_plain_name
 from lib.utils.registry import lookup
 from lib.utils.storage import Storage, find_storage
 
@@ -41,6 +42,8 @@ class Benchmark:
         sequences: how many there should be, if that is known.
         names: the official names, where the data set lists its sequences itself.
         packed: whether it has to lie in LMDB.
+        origin: where ``root`` is from, for messages.
+        has: whether an opened data set holds this part of it, if its parts come apart.
         discover: whether results in its folder are taken for results on it, if several benchmarks share the tag.
     """
 
@@ -53,6 +56,8 @@ class Benchmark:
     sequences: int | None = None
     names: Callable[[], Iterable[str]] | None = None
     packed: bool = False
+    origin: str = "as given"
+    has: Callable[[Storage], bool] = lambda storage: True
     discover: bool = True
 
     @property
@@ -63,13 +68,18 @@ class Benchmark:
     def place(self, paths: Paths) -> tuple[Path | None, str]:
         """Folder of the data set, and where that is set, for messages; None if it is rendered."""
         if self.setting is None:
-            return self.root, "as given"
+            return self.root, self.origin
         return paths.dataset_dir(self.setting), paths.origin(self.setting)
 
     def is_present(self, paths: Paths) -> bool:
-        """Whether there is something where it should lie, packed or not."""
+        """Whether there is something where it should be, packed or not, and this part of it."""
         folder, _ = self.place(paths)
-        return folder is None or folder.is_dir() or folder.with_name(folder.name + PACKED_SUFFIX).is_dir()
+        if folder is None or not _is_there(folder):
+            return folder is None
+        try:
+            return self.has(self.open(paths))
+        except DataError:
+            return True  # there is something, and it is unsound
 
     def open(self, paths: Paths) -> Storage:
         """Open the data set. Raises DataError if it is missing."""
@@ -80,10 +90,21 @@ class Benchmark:
             return RenderedStorage()
         return find_storage(folder, packed=self.packed)
 
-    def load(self, paths: Paths) -> SequenceList:
-        """Read all sequences. Raises DataError naming the file, and the setting that points there."""
+    def load(self, paths: Paths, wanted: Iterable[str] | None = None, *, strict: bool = False) -> SequenceList:
+        """Read sequences; ``failures`` of the answer names those that cannot be read.
+
+        Args:
+            paths: path settings.
+            wanted: names, or positions counted from 0, of the sequences to read; None for all. No other is looked at.
+            strict: whether all have to be sound.
+
+        Raises:
+            DataError: if the data set is missing, a wanted sequence is not part of it, or none can be read; the message
+                names the file, and the setting that points there.
+        """
         try:
-            return SequenceList.from_entries(self.entries(self.open(paths)))
+            sequences = SequenceList.load(self.entries(self.open(paths)), wanted)
+            return sequences.require_all() if strict or not sequences else sequences
         except DataError as error:
             folder, origin = self.place(paths)
             raise DataError(f"{self.name}: {error} ({folder} is {origin})") from error
@@ -97,11 +118,12 @@ def _synthetic_entries(storage: Storage) -> list[Entry]:
 
 def _got10k(split: str, sequences: int, **facts: object) -> Benchmark:
     entries = partial(got10k_entries, split=split)
-    return Benchmark(f"got10k_{split}", "got10k", entries, "got10k", sequences=sequences, **facts)
+    has = partial(has_got10k, split=split)
+    return Benchmark(f"got10k_{split}", "got10k", entries, "got10k", sequences=sequences, has=has, **facts)
 
 
 def _lasot(tag: str, sequences: int) -> Benchmark:
-    return Benchmark(tag, tag, partial(lasot_entries, tag=tag), tag, sequences=sequences)
+    return Benchmark(tag, tag, partial(lasot_entries, tag=tag), tag, sequences=sequences, has=has_test)
 
 
 _ALL = (
@@ -117,13 +139,22 @@ _ALL = (
         "trackingnet",
         server="https://eval.ai/web/challenges/challenge-page/1805",
         sequences=511,
+        has=has_trackingnet,
     ),
     Benchmark("tnl2k", "tnl2k", tnl2k_entries, "tnl2k", sequences=700),
     Benchmark("otb", "otb", otb_entries, "otb", sequences=100),
     Benchmark("nfs", "nfs", nfs_entries, "nfs", sequences=100),
     Benchmark("uav", "uav", uav_entries, "uav", sequences=123),
     Benchmark("tc128", "tc128", tc128_entries, "tc128"),
-    Benchmark("tc128ce", "tc128", partial(tc128_entries, extra_only=True), "tc128", sequences=78, discover=False),
+    Benchmark(
+        "tc128ce",
+        "tc128",
+        partial(tc128_entries, extra_only=True),
+        "tc128",
+        sequences=78,
+        discover=False,
+        has=has_extra,
+    ),
     Benchmark("synthetic", "synthetic", _synthetic_entries, sequences=20),
 )
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
@@ -135,31 +166,53 @@ def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
 
     Args:
         name: a key of ``BENCHMARKS``, possibly with ``_lmdb`` behind it to insist on the packed form; ``folder:<path>``
-            for a folder of one's own videos, relative to ``data_dir``; or a YAML file that describes one.
+            for a folder of one's own videos, relative to the current folder or else to ``data_dir``; or a YAML
+            file that describes one.
         paths: path settings; by default those of the environment and the path file.
 
     Raises:
         ConfigError: if there is no such benchmark; the message lists the known ones.
     """
     if name.startswith(FOLDER_PREFIX):
-        data_dir = (load_paths("test") if paths is None else paths).data_dir
-        root = data_dir / Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
-        return _own(FolderSpec(root, root.name))
+        return _own_folder(name, (load_paths("test") if paths is None else paths).data_dir)
     if name.lower().endswith((".yaml", ".yml")):
-        return _own(read_folder_spec(Path(name)))
+        return _own(read_folder_spec(expand_home(name)))
     if name in VOT_NAMES:
         raise ConfigError(f"data set {name!r} is run by the VOT toolkit, not by this script; see external/vot20")
     packed = name.endswith(PACKED_SUFFIX)
     return replace(lookup(BENCHMARKS, name.removesuffix(PACKED_SUFFIX), "data set"), packed=packed)
 
 
-def _own(spec: FolderSpec) -> Benchmark:
-    if not re.fullmatch(r"[\w-][\w.-]*", spec.name):
-        raise ConfigError(f"data set {spec.name!r}: its name becomes that of a folder: use letters, digits, _ . -")
-    if spec.name in {benchmark.tag for benchmark in BENCHMARKS.values()}:
+def _is_there(folder: Path) -> bool:
+    return os.path.isdir(folder) or os.path.isdir(f"{folder}{PACKED_SUFFIX}")
+
+
+def _own_folder(name: str, data_dir: Path) -> Benchmark:
+    """A folder of one's own videos: below the current folder, or, if it is not there, below ``data_dir``."""
+    given = expand_home(name.removeprefix(FOLDER_PREFIX))
+    places = list(dict.fromkeys(Path(os.path.abspath(base / given)) for base in (Path(), data_dir)))
+    root = next(filter(_is_there, places), places[-1])
+    origin = "as given" if root == places[0] else f"where {name} was looked for after {places[0]}"
+    # Results on a folder called lasot are filed apart from those on LaSOT.
+    tag = f"folder_{root.name}" if root.name in _tags() else root.name
+    return _own(FolderSpec(root, tag), origin)
+
+
+def _tags() -> set[str]:
+    return {benchmark.tag for benchmark in BENCHMARKS.values()}
+
+
+def _own(spec: FolderSpec, origin: str = "as given") -> Benchmark:
+    try:
+        require_plain_name(spec.name, "data set")
+    except DataError as error:
+        raise ConfigError(f"{error} (its name becomes that of a folder)") from error
+    if spec.name in _tags():
         raise ConfigError(f"data set {spec.name!r}: that is the name of a benchmark; give yours another one")
     count = None if spec.sequences is None else len(spec.sequences)
-    return Benchmark(spec.name, spec.name, partial(folder_entries, spec=spec), root=spec.root, sequences=count)
+    return Benchmark(
+        spec.name, spec.name, partial(folder_entries, spec=spec), root=spec.root, sequences=count, origin=origin
+    )
 
 
 def get_dataset(*names: str, paths: Paths | None = None) -> SequenceList:
@@ -175,4 +228,4 @@ def get_dataset(*names: str, paths: Paths | None = None) -> SequenceList:
     """
     paths = load_paths("test") if paths is None else paths
     benchmarks = [find_benchmark(name, paths) for name in names]
-    return SequenceList(sequence for benchmark in benchmarks for sequence in benchmark.load(paths))
+    return SequenceList(sequence for benchmark in benchmarks for sequence in benchmark.load(paths, strict=True))

@@ -9,9 +9,10 @@ import numpy as np
 
 from lib.test.evaluation.attributes import unexpected_counts
 from lib.test.evaluation.boxes import has_area, image_size, looks_like_corners, outside
-from lib.test.evaluation.data import Entry, Sequence
+from lib.test.evaluation.data import MAX_COORDINATE, Entry, Sequence
 from lib.test.evaluation.datasets import Benchmark
 from lib.utils.errors import DataError
+from lib.utils.files import require_plain_name
 from lib.utils.storage import Storage
 
 CHUNK = 64
@@ -87,6 +88,7 @@ def check_sequences(
     with ThreadPoolExecutor(threads) as pool:
         for entry in entries:
             try:
+                require_plain_name(entry.name, "sequence")
                 sequence = entry.load()
             except DataError as error:
                 diagnosis.problems.append(f"{entry.name}: {error}")
@@ -97,7 +99,8 @@ def check_sequences(
             diagnosis.attributes.update((None,) if sequence.attributes is None else sequence.attributes)
             sizes, problems = _image_sizes(sequence, listings)
             if decode:
-                sizes, problems = _decode(sequence, pool, on_frames)
+                sizes, undecodable = _decode(sequence, pool, on_frames)
+                problems += undecodable
             box_problems, remarks = check_boxes(sequence, sizes)
             diagnosis.problems += [f"{entry.name}: {text}" for text in problems + box_problems]
             diagnosis.remarks += [f"{entry.name}: {text}" for text in remarks]
@@ -120,6 +123,9 @@ def check_boxes(sequence: Sequence, sizes: np.ndarray | None) -> tuple[list[str]
     area = has_area(truth)
     if not area[0]:
         problems.append(f"the first box, which starts the tracker, has no area: {truth[0].tolist()}")
+    elif not np.abs(truth[0]).max() < MAX_COORDINATE:
+        problems.append(f"the first box, which starts the tracker, is larger than any image: {truth[0].tolist()}")
+        return problems, remarks
     elif not area.all():
         first = int((~area).argmax())
         remarks.append(
@@ -165,20 +171,30 @@ class _Listings:
 def _image_sizes(sequence: Sequence, listings: _Listings) -> tuple[np.ndarray | None, list[str]]:
     """Size of the images as the headers of three say, and frames that are missing or empty."""
     storage, problems = sequence.storage, []
-    missing, empty = [], []
+    missing, empty, unreadable = [], [], []
     for frame in sequence.frames:
         folder, _, file = frame.rpartition("/")
-        if file not in listings.files(storage, folder):
-            missing.append(frame)
-        elif storage.size(frame) == 0:
-            empty.append(frame)
+        try:
+            if file not in listings.files(storage, folder):
+                missing.append(frame)
+            elif storage.size(frame) == 0:
+                empty.append(frame)
+        except DataError as error:
+            unreadable.append(str(error))
     for what, frames in (("missing", missing), ("empty files", empty)):
         if frames:
             problems.append(f"{len(frames)} of {len(sequence.frames)} frames are {what}, the first is {frames[0]}")
     bad = {*missing, *empty}
     count = len(sequence.frames)
     sample = [sequence.frames[index] for index in dict.fromkeys((0, count // 2, count - 1))]
-    sizes = {frame: image_size(storage.read_bytes(frame)) for frame in sample if frame not in bad}
+    sizes = {}
+    for frame in sample:
+        try:
+            if frame not in bad:
+                sizes[frame] = image_size(storage.read_bytes(frame))
+        except DataError as error:
+            unreadable.append(str(error))
+    problems += unreadable[:1]
     for frame, size in sizes.items():
         # Other kinds of images are left to --decode; these two are what the benchmarks consist of.
         if size is None and frame.lower().endswith((".jpg", ".jpeg", ".png")):

@@ -9,6 +9,7 @@ A YAML file may hold::
     sequences: [a, b]       # only these, in this order (default: all, by name)
 """
 
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lib.test.evaluation.boxes import corners_to_xywh
+from lib.test.evaluation.boxes import corners_to_xywh, has_area
 from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import expand_home, read_text
 from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage
-from lib.utils.video_folder import TRUTH, VideoFolder, find_videos
+from lib.utils.video_folder import TRUTH, VideoFolder, find_videos, video_names
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,10 @@ def read_folder_spec(path: Path) -> FolderSpec:
         ConfigError: if the file is missing or is not such a description; the message names the line's key.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the description of the data set: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except DataError as error:
+        raise ConfigError(f"{error} (expected the description of a dataset)") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or "root" not in content:
         raise ConfigError(f"{path}: expected the description of a data set with at least 'root: <folder>'")
@@ -69,35 +73,37 @@ def read_folder_spec(path: Path) -> FolderSpec:
     if values.get("boxes", "xywh") not in ("xywh", "xyxy"):
         raise ConfigError(f"{path}: boxes: expected xywh or xyxy, got {values['boxes']!r}")
     if "sequences" in values:
+        if not values["sequences"]:
+            raise ConfigError(f"{path}: sequences: the list is empty; leave it out for all sequences")
         values["sequences"] = tuple(str(name) for name in values["sequences"])
-    values["root"] = path.parent / Path(values["root"]).expanduser()
+    values["root"] = path.parent / expand_home(values["root"])
     return FolderSpec(**values)
 
 
 def folder_entries(storage: Storage, spec: FolderSpec) -> list[Entry]:
-    """Sequences of a data set of one's own; nested folders are joined by ``-`` in their names.
+    """Sequences of a dataset of one's own, by the names that ``video_names`` gives them.
 
     Raises:
-        DataError: if there is none, or one that the description names is missing.
+        DataError: if there is none.
     """
-    videos = {video.name(storage).replace("/", "-"): video for video in find_videos(storage)}
+    videos = video_names(storage, find_videos(storage))
     if not videos:
         raise DataError(f"{storage.root}: expected folders with {TRUTH} and images, found no {TRUTH}")
     names = list(videos) if spec.sequences is None else spec.sequences
-    for name in names:
+
+    def load(name: str) -> Sequence:
         if name not in videos:
             raise DataError(f"{storage.root}: no sequence {name!r}{did_you_mean(name, videos)}")
+        return _load(storage, spec, name, videos[name])
 
     def entry(name: str) -> Entry:
-        return Entry(name, lambda: _load(storage, spec, name, videos[name]))
+        return Entry(name, lambda: load(name))
 
     return [entry(name) for name in names]
 
 
 def _load(storage: Storage, spec: FolderSpec, name: str, video: VideoFolder) -> Sequence:
     frames = video.frames(storage)
-    if not frames:
-        raise DataError(f"{storage.root / video.images}: no images")
     truth = read_truth(storage, video.truth, len(frames), hidden=spec.first_box_only, allow_nan=True)
     if spec.boxes == "xyxy":
         truth = corners_to_xywh(truth)
@@ -105,7 +111,22 @@ def _load(storage: Storage, spec: FolderSpec, name: str, video: VideoFolder) -> 
     truth = np.where(absent[:, None], 0.0, truth)
     if storage.exists(video.absence):
         flags = parse_integers(storage.read_text(video.absence), str(storage.root / video.absence))
-        if len(flags) != len(truth):
+        if len(flags) not in (len(truth), len(frames)):
             raise DataError(f"{storage.root / video.absence}: {len(flags)} labels for {len(truth)} boxes")
-        absent = absent | (flags != 0)
-    return Sequence(name, frames, spec.name, truth, target_visible=~absent, storage=storage)
+        absent = absent | (flags[: len(truth)] != 0)
+    present = ~absent
+    start = _first_shown(storage, video, truth, present)
+    if start:
+        logger.warning("sequence %s: starts at frame %d, the first one with a target", name, start)
+    truth, present = truth[start:], present[start:]
+    return Sequence(
+        name, frames[start:], spec.name, truth, target_visible=present, storage=storage, target_present=present
+    )
+
+
+def _first_shown(storage: Storage, video: VideoFolder, truth: np.ndarray, present: np.ndarray) -> int:
+    """Number of the first frame that shows the target, from which it can be tracked."""
+    shown = np.flatnonzero(present & has_area(truth))
+    if len(shown) == 0:
+        raise DataError(f"{storage.root / video.truth}: no box with an area in a frame that shows the target")
+    return int(shown[0])

@@ -11,14 +11,31 @@ from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.test.evaluation.layout import frames_by_number, read_facts, require_file
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import DataError
+from lib.utils.files import read_names
 from lib.utils.storage import Storage
 
 TAG = "got10k"
+PARTS = {"ltrval": "train"}
+"""Folder of a split, where it is not called like the split."""
 
 
 def got10k_names(split: str) -> list[str]:
     """Names of the official sequences of ``val`` or ``test``."""
     return [f"GOT-10k_{split.capitalize()}_{number:06d}" for number in range(1, 181)]
+
+
+def _find_part(storage: Storage, split: str) -> str | None:
+    """Folder of a split, if there is one with a list."""
+    part = PARTS.get(split, split)
+    return next((place for place in (part, f"full_data/{part}") if storage.exists(f"{place}/list.txt")), None)
+
+
+def has_got10k(storage: Storage, split: str) -> bool:
+    """Whether a split is there; ``ltrval`` is if the whole official train split is."""
+    folder = _find_part(storage, split)
+    if folder is None or split not in PARTS:
+        return folder is not None
+    return len(storage.read_text(f"{folder}/list.txt").split()) == read_facts("got10k_ltrval")["train_size"]
 
 
 def got10k_entries(storage: Storage, split: str) -> list[Entry]:
@@ -31,11 +48,9 @@ def got10k_entries(storage: Storage, split: str) -> list[Entry]:
     Raises:
         DataError: if the list is missing or not the one that is needed.
     """
-    part = "train" if split == "ltrval" else split
-    unpacked = f"full_data/{part}"
-    folder = unpacked if not storage.exists(f"{part}/list.txt") and storage.exists(f"{unpacked}/list.txt") else part
+    folder = _find_part(storage, split) or PARTS.get(split, split)
     path = f"{folder}/list.txt"
-    names = storage.read_text(path).split()
+    names = [name for _, name in read_names(storage.read_text(path), str(storage.root / path))]
     if not names:
         raise DataError(f"{storage.root / path}: the list is empty")
     if split == "ltrval":

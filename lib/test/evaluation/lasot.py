@@ -12,16 +12,23 @@ from lib.test.evaluation.data import Entry, Sequence, read_truth
 from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import DataError
+from lib.utils.files import read_names
 from lib.utils.storage import Storage
 
 ARCHIVES = {"lasot": ("LaSOTBenchmark", "LaSOTTest"), "lasot_extension_subset": ("LaSOT_extension_subset",)}
 FLAGS = {"full_occlusion.txt": "Full Occlusion", "out_of_view.txt": "Out-of-View"}
 """Files of flags, and the attribute of a sequence that has one set."""
+TEST_LIST, TRAIN_LIST = "testing_set.txt", "training_set.txt"
 ATTRIBUTE_FOLDERS = ("att", "annos/att", "LaSOT_Evaluation_Toolkit/annos/att")
 
 
+def has_test(storage: Storage) -> bool:
+    """Whether the test split is there, and not just the training split that the renderer wrote and listed."""
+    return not storage.exists(TRAIN_LIST) or storage.exists(TEST_LIST)
+
+
 def lasot_entries(storage: Storage, tag: str = "lasot") -> list[Entry]:
-    """Test sequences in the published order.
+    """Test sequences in the published order, or those of ``testing_set.txt`` if it lists none of them.
 
     Args:
         storage: the data set.
@@ -31,6 +38,10 @@ def lasot_entries(storage: Storage, tag: str = "lasot") -> list[Entry]:
         DataError: if the layout is not known.
     """
     names = [(row["class"], f"{row['class']}-{n}") for row in read_table(tag) for n in row["numbers"].split()]
+    if tag == "lasot" and storage.exists(TEST_LIST):
+        listed = [name for _, name in read_names(storage.read_text(TEST_LIST), str(storage.root / TEST_LIST))]
+        if listed and not {name for _, name in names}.intersection(listed):
+            names = [(name.rpartition("-")[0] or name, name) for name in listed]
     prefixes = ("", *(f"{folder}/" for folder in ARCHIVES[tag]))
     layouts = [prefix + folder for prefix in prefixes for folder in ("{kind}/{name}", "{name}")]
     layout = choose_layout(

@@ -39,7 +39,7 @@ def read_manifest(folder: ResultFolder) -> dict[str, Any]:
     if folder.split and not path.exists():  # earlier versions wrote one for all splits
         path = replace(folder, split="").manifest_path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

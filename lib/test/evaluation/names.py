@@ -2,8 +2,11 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from lib.utils.errors import DataError
+from lib.utils.files import require_plain_name
+from lib.utils.registry import did_you_mean
 from lib.utils.text import printable
 
 LONGEST = 200
@@ -11,22 +14,31 @@ LONGEST = 200
 TIME = "_time"
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Refuse names whose results would get lost, mixed up, or written outside the result folder.
+class Named(Protocol):
+    """Something that has the name of a sequence."""
+
+    name: str
+
+
+T = TypeVar("T", bound=Named)
+
+
+def check_distinct(items: Iterable[T]) -> dict[str, T]:
+    """Sequences by name, if each has a result file of its own.
 
     Raises:
-        DataError: if there is no name, one cannot be a file name, or two would share a file: equal names, names that
-            differ in case or Unicode form only, and ``x`` beside ``x_time``, whose boxes belong where the times of
-            ``x`` do. The message names them.
+        DataError: if there is none, or two would share a file: equal names, names that differ in case or Unicode form
+            only, and ``x`` beside ``x_time``, whose boxes belong where the times of ``x`` do. The message names them.
     """
+    by_name: dict[str, T] = {}
     seen: dict[str, str] = {}
-    for name in names:
-        _check_name(name)
+    for item in items:
+        name = item.name
         key = unicodedata.normalize("NFC", name).casefold()
         if key in seen:
             same = "are both called" if seen[key] == name else f"are called {printable(repr(seen[key]))} and"
             raise DataError(f"two sequences {same} {printable(repr(name))}: their results would be one file")
-        seen[key] = name
+        seen[key], by_name[name] = name, item
     if not seen:
         raise DataError("there are no sequences")
     for key, name in seen.items():
@@ -35,22 +47,14 @@ def check_names(names: Iterable[str]) -> None:
                 f"sequences {printable(repr(name))} and {printable(repr(other))}: the time file of the first is the "
                 "box file of the second; rename one"
             )
+    return by_name
 
 
-def _check_name(name: str) -> None:
-    problem = ""
-    if not name.strip():
-        problem = "it is empty"
-    elif name.startswith("."):
-        problem = "it begins with a dot"
-    elif "/" in name or "\\" in name:
-        problem = "it holds a slash"
-    elif any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        problem = "it holds control characters or is not valid Unicode"
-    elif len(name.encode()) > LONGEST:
-        problem = f"it is longer than {LONGEST} bytes"
-    if problem:
-        raise DataError(f"sequence {printable(repr(name))} cannot name a result file: {problem}")
+def check_name(name: str) -> None:
+    """Raise DataError if a sequence's name cannot be that of a file in the result folder."""
+    require_plain_name(name, "sequence")
+    if len(name.encode()) > LONGEST:
+        raise DataError(f"sequence {printable(repr(name))} cannot name a result file: longer than {LONGEST} bytes")
 
 
 def choose_names(names: Sequence[str], wanted: Iterable[str]) -> list[str]:
@@ -67,5 +71,5 @@ def choose_names(names: Sequence[str], wanted: Iterable[str]) -> list[str]:
             chosen[names[int(key)]] = None
         else:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            raise DataError(f"no sequence {printable(repr(key))} among {len(names)}: {shown}")
+            raise DataError(f"no sequence {printable(repr(key))} among {len(names)}{did_you_mean(key, names)}: {shown}")
     return list(chosen)

@@ -3,17 +3,14 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from tqdm import tqdm
 
-from lib.config.paths import Paths
 from lib.test.evaluation.data import SequenceList
-from lib.test.evaluation.datasets import Benchmark
 from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, TrackerFactory
-from lib.test.evaluation.names import check_names, choose_names
+from lib.test.evaluation.names import check_distinct, check_name
 from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.shared import (
@@ -30,52 +27,6 @@ from lib.utils.errors import DataError, SeqTrackError
 from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LoadedBenchmark:
-    """Sequences of a benchmark.
-
-    Attributes:
-        names: of all sequences that there should be.
-        sequences: those that are wanted and can be read.
-        unreadable: why the other wanted ones cannot be read, by name.
-    """
-
-    names: list[str]
-    sequences: SequenceList
-    unreadable: dict[str, str]
-
-
-def load_sequences(benchmark: Benchmark, paths: Paths, wanted: Iterable[str] | None = None) -> LoadedBenchmark:
-    """Read a benchmark, or some sequences of it; one that cannot be read does not keep the others from being tracked.
-
-    Args:
-        benchmark: which one.
-        paths: path settings.
-        wanted: names, or positions from 0; all by default. No others are read.
-
-    Raises:
-        DataError: if there is no such sequence, two would share a result file, or none can be read.
-    """
-    try:
-        found = benchmark.entries(benchmark.open(paths))
-        check_names(entry.name for entry in found)
-        entries = {entry.name: entry for entry in found}
-        chosen = choose_names(list(entries), wanted) if wanted else list(entries)
-        sequences, unreadable = SequenceList(), {}
-        for name in chosen:
-            try:
-                sequences.append(entries[name].load())
-            except DataError as error:
-                unreadable[name] = str(error)
-        if not sequences:
-            count = f"none of {len(chosen)} sequences can be read: " if len(chosen) > 1 else ""
-            raise DataError(count + next(iter(unreadable.values())))
-    except DataError as error:
-        folder, origin = benchmark.place(paths)
-        raise DataError(f"{benchmark.name}: {error} ({folder} is {origin})") from error
-    return LoadedBenchmark(list(entries), sequences, unreadable)
 
 
 @dataclass
@@ -172,7 +123,6 @@ def run_benchmark(
     overwrite: bool = False,
     on_ready: Callable[[], None] = lambda: None,
     place: Place | None = None,
-    unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> RunSummary:
     """Track every sequence whose result is not complete, the longest first.
 
@@ -185,7 +135,6 @@ def run_benchmark(
         overwrite: track all sequences, whatever is there.
         on_ready: called once, on rank 0, when its first tracker is made and before any rank writes anything.
         place: of this process among the ranks (``shared.find_place``); by default it is alone.
-        unreadable: further sequences, and why they cannot be tracked; they count as failed.
 
     Returns:
         What all ranks did, on rank 0; an empty summary on the others.
@@ -196,7 +145,8 @@ def run_benchmark(
         KeyboardInterrupt: on Ctrl-C, when all processes have ended; only whole result files are there.
     """
     summary, start = RunSummary(), time.perf_counter()
-    check_names(sequences.names)
+    for name in check_distinct(sequences):
+        check_name(name)
     place = Place(MemoryStore()) if place is None else place
     is_first = place.rank == 0
     if is_first:
@@ -207,7 +157,7 @@ def run_benchmark(
     pending = sequences.select(names)
     if is_first:
         summary.present = [name for name in sequences.names if name not in set(names)]
-        summary.outcomes = [Outcome(name, error=error) for name, error in unreadable.items()]
+        summary.outcomes = [Outcome(name, error=error) for name, error in sequences.failures.items()]
         for outcome in summary.outcomes:
             log_failure(outcome)
     try:

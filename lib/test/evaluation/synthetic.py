@@ -52,7 +52,7 @@ class RenderedStorage:
                 )
             return self._worlds[name]
 
-    def read_image(self, name: str) -> np.ndarray:
+    def read_image(self, name: str, first: str | None = None) -> np.ndarray:
         """Render a frame, (H, W, 3) uint8 RGB. Raises DataError naming it."""
         folder, _, file = name.rpartition("/")
         if not self.exists(name):

@@ -14,6 +14,11 @@ TAG = "tc128"
 TRUTH_SUFFIX, RANGE_SUFFIX = "_gt.txt", "_frames.txt"
 
 
+def has_extra(storage: Storage) -> bool:
+    """Whether there is any of the sequences that OTB does not have."""
+    return any("_ce" in name for name in storage.list_dirs())
+
+
 def tc128_entries(storage: Storage, *, extra_only: bool = False) -> list[Entry]:
     """Sequences by name.
 

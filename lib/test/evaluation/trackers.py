@@ -1,5 +1,6 @@
 """The trackers by name, and how to make one on a device."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,13 @@ class TrackerRecipe:
     def parameters(self, device: str) -> Any:
         """Settings of the tracker on a device. Raises ConfigError or CheckpointError if it cannot be made."""
         return self.kind.parameters(self.config, self.benchmark, device=device, **self.overrides)
+
+    def fixed(self, params: Any) -> "TrackerRecipe":
+        """This recipe with the checkpoint that ``params`` hold: what was chosen once is not searched for again."""
+        checkpoint = getattr(params, "checkpoint", None)
+        if checkpoint is None:
+            return self
+        return dataclasses.replace(self, overrides={**self.overrides, "checkpoint": checkpoint})
 
     def __call__(self, device: str) -> Tracker:
         """Make the tracker on a device."""

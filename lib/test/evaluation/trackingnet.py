@@ -12,6 +12,12 @@ from lib.utils.storage import Storage, what_lies_near
 TAG = "trackingnet"
 
 
+def has_trackingnet(storage: Storage) -> bool:
+    """Whether the test split is there, and not just parts of the training split."""
+    top = storage.list_dirs()
+    return bool({"TEST", "test", "anno"}.intersection(top)) or not any(name.startswith("TRAIN_") for name in top)
+
+
 def trackingnet_entries(storage: Storage) -> list[Entry]:
     """Videos by name: all that have an annotation or a folder of frames.
 

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lib.utils.errors import InputError
+from lib.utils.text import printable
+
+MAX_TIMES_IMAGE = 10  # a target may stick out of the image, but not by any measure
 
 
 class Preprocessor(nn.Module):
@@ -80,24 +83,30 @@ def check_init_box(box_xywh: Any, height: int, width: int) -> list[float]:
         width: of the image.
 
     Raises:
-        InputError: if it is not four finite numbers, has no area, or lies outside the image.
+        InputError: if it is not four finite numbers, has no area, lies outside the image, or is more than
+            ``MAX_TIMES_IMAGE`` times as large as the image.
     """
+    image = f"in an image of {width}x{height} pixels"
     try:
-        box = [float(value) for value in box_xywh]
-    except (TypeError, ValueError, RuntimeError):  # the last one is what a tensor raises
+        box = [] if isinstance(box_xywh, (str, bytes)) else [float(value) for value in box_xywh]
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one is what a tensor raises
         box = []
     if len(box) != 4 or not all(math.isfinite(value) for value in box):
-        raise InputError(f"the initial box must be four finite numbers x, y, w, h, got {_shown(box_xywh)}")
+        raise InputError(f"the initial box must be four finite numbers x, y, w, h, got {_shown(box_xywh)} {image}")
     x, y, w, h = box
     if w <= 0 or h <= 0:
-        raise InputError(f"the initial box must have a width and a height above 0, got {_shown(box)}")
+        raise InputError(f"the initial box must have a width and a height above 0, got {_shown(box)} {image}")
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise InputError(f"the initial box {_shown(box)} lies outside the image of {width}x{height} pixels")
+    if w > MAX_TIMES_IMAGE * width or h > MAX_TIMES_IMAGE * height:
+        raise InputError(
+            f"the initial box {_shown(box)} is too large: over {MAX_TIMES_IMAGE} times the {width}x{height} image"
+        )
     return box
 
 
 def _shown(value: Any) -> str:
     """Give ``value`` as short text on one line."""
-    if isinstance(value, (list, tuple)) and all(isinstance(item, (int, float)) for item in value):
+    if isinstance(value, (list, tuple)) and all(type(item) is float for item in value):
         return ", ".join(f"{item:g}" for item in value) or "nothing"
-    return " ".join(repr(value).split())[:80]
+    return printable(" ".join(repr(value).split()), 80)

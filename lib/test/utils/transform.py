@@ -104,7 +104,7 @@ def check_submission(path: Path, form: Submission, paths: Paths) -> tuple[list[s
     benchmark = BENCHMARKS[form.benchmark]
     names = None if benchmark.names is None else list(benchmark.names())
     try:
-        sequences = benchmark.load(paths) if benchmark.is_present(paths) else None
+        sequences = benchmark.load(paths, strict=True) if benchmark.is_present(paths) else None
         doubt = "not here"
     except DataError:
         sequences, doubt = None, "here but unsound, see tracking/check_data.py"

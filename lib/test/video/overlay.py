@@ -68,6 +68,6 @@ def _draw_label(canvas: np.ndarray, confidence: float | None, frame: int, scale:
     shade = np.full_like(strip, SHADE_COLOUR)
     strip[:] = cv2.addWeighted(strip, 0.35, shade, 0.65, 0)
     cv2.putText(canvas, text, (pad, pad + text_height), FONT, size, TEXT_COLOUR, thickness, cv2.LINE_AA)
-    share = 0.0 if confidence is None else min(max(confidence / MAX_CONFIDENCE, 0.0), 1.0)
+    share = min(max(0.0, confidence / MAX_CONFIDENCE), 1.0) if confidence is not None else 0.0  # NaN counts as 0
     strip[-bar:] = BAR_COLOUR
     strip[-bar:, : round(share * strip.shape[1])] = BOX_COLOUR

@@ -1,7 +1,9 @@
 """The parts that need a display: choosing the target with the mouse, and watching."""
 
 import os
+import subprocess
 import sys
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -11,9 +13,21 @@ from lib.utils.errors import InputError
 _STOP_KEYS = (27, ord("q"))
 
 
+@lru_cache(maxsize=1)
 def has_display() -> bool:
-    """Whether windows can be opened, as far as the environment tells."""
-    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    """Whether OpenCV can open windows here; asked once, of another process.
+
+    Where a display is named but not there, the window library ends the process that asks.
+    """
+    if not (sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    code = "import cv2; cv2.namedWindow('test', cv2.WINDOW_NORMAL); cv2.destroyAllWindows()"
+    try:
+        return (
+            subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False).returncode == 0
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def select_box(image: np.ndarray) -> list[float]:

@@ -1,7 +1,7 @@
 """Where frames come from: a video file, a folder of images, or a camera. Frames are always RGB."""
 
-import logging
-import re
+import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,45 +10,44 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.utils.errors import InputError
+from lib.utils.errors import DataError, InputError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
-
-logger = logging.getLogger(__name__)
+from lib.utils.storage import is_clutter
+from lib.utils.text import printable
+from lib.utils.video_folder import IMAGE_FOLDERS, natural_key
 
 DEFAULT_FPS = 30.0
-_GENERIC_FOLDERS = frozenset({"img", "imgs", "images", "frames", "color"})
 
 
 class FrameSource(ABC):
-    """A run of frames of one size.
+    """A run of frames.
 
     Attributes:
         name: short name, from which the names of the written files are made.
         path: the file or folder, None for a camera.
         fps: frames per second to play them at.
         num_frames: how many frames to expect, None if that is unknown; a video's own count may be wrong.
+        time: when the last frame was shown or taken, in seconds; None if the source does not tell.
     """
 
     name: str
     path: Path | None = None
     fps: float = DEFAULT_FPS
     num_frames: int | None = None
+    time: float | None = None
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Yield the frames in order, (H, W, 3) uint8 RGB.
+        """Yield the frames in order, (H, W, 3) uint8 RGB; in a folder they may differ in size.
 
         Raises:
-            InputError: if there is no frame at all, or a frame has another size than the first.
-            DataError: if an image file is damaged.
+            InputError: if there is no frame at all.
+            DataError: if an image file is damaged, a video is cut short, or a camera stops.
         """
-        shape = None
-        for index, frame in enumerate(self._frames()):
-            shape = shape or frame.shape
-            if frame.shape != shape:
-                sizes = f"{frame.shape[1]}x{frame.shape[0]} pixels, the first one {shape[1]}x{shape[0]}"
-                raise InputError(f"{self}: frame {index} has {sizes}")
+        count = 0
+        for frame in self._frames():
+            count += 1
             yield frame
-        if shape is None:
+        if not count:
             raise InputError(f"{self}: not one frame could be read")
 
     @abstractmethod
@@ -60,27 +59,41 @@ class FrameSource(ABC):
 
 
 class FolderSource(FrameSource):
-    """The image files of a folder, in the order of the numbers in their names.
+    """The image files of a folder, or of its only folder that holds images, in the order of the numbers in their names.
 
     Raises:
-        InputError: if the folder holds no image.
+        InputError: if no image is found, or it is unclear which ones are meant.
     """
 
     def __init__(self, path: Path, fps: float = DEFAULT_FPS) -> None:
         self.path = path
         self.fps = fps
+        self.files = _images(path) or _images_below(path)
         absolute = path.resolve()
-        self.name = absolute.parent.name if absolute.name.lower() in _GENERIC_FOLDERS else absolute.name
-        self.files = sorted(
-            (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."),
-            key=lambda file: natural_key(file.name),
-        )
+        self.name = (absolute.parent.name if absolute.name.lower() in IMAGE_FOLDERS else absolute.name) or "frames"
         self.num_frames = len(self.files)
-        if not self.files:
-            raise InputError(f"{path}: the folder holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
 
     def _frames(self) -> Iterator[np.ndarray]:
-        return (read_image(file) for file in self.files)
+        return (read_image(file, self.files[0]) for file in self.files)
+
+
+def _images(folder: Path) -> list[Path]:
+    """The image files of a folder in order."""
+    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_clutter(file.name))
+    return sorted(files, key=lambda file: natural_key(file.name))
+
+
+def _images_below(path: Path) -> list[Path]:
+    """The image files of the only folder in ``path`` that holds any. Raises InputError if there is none or several."""
+    folders = sorted(
+        child for child in path.iterdir() if not is_clutter(child.name) and child.is_dir() and _images(child)
+    )
+    if len(folders) > 1:
+        names = ", ".join(printable(folder.name, 40) for folder in folders[:3])
+        raise InputError(f"{path}: images in several folders ({names}{', ...' if folders[3:] else ''}); name one")
+    if not folders:
+        raise InputError(f"{path}: the folder holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
+    return _images(folders[0])
 
 
 class VideoSource(FrameSource):
@@ -97,67 +110,96 @@ class VideoSource(FrameSource):
     def __init__(self, path: Path | None = None, *, camera: int = 0) -> None:
         self.path = path
         self.name = f"camera{camera}" if path is None else path.stem
-        with quiet_opencv():
-            self._capture = cv2.VideoCapture(camera if path is None else str(path))
+        problem = "cannot open the camera" if path is None else "cannot read the file as a video"
+        try:
+            with quiet_opencv():
+                self._capture = cv2.VideoCapture(camera if path is None else opencv_path(path))
+        except (cv2.error, TypeError, OverflowError) as error:  # a camera's number beyond 31 bits
+            raise InputError(f"{self}: {problem}") from error
         if not self._capture.isOpened():
-            problem = "cannot open the camera" if path is None else "cannot read the file as a video"
             raise InputError(f"{self}: {problem}")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 1.0 <= fps <= 1000.0 else DEFAULT_FPS  # some containers and cameras say 0 or nonsense
+        self._rate = self.fps  # stays that of the file, whatever the result is played at
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.num_frames = count if path is not None and count > 0 else None
 
     def _frames(self) -> Iterator[np.ndarray]:
-        count = 0
+        count, begin = 0, time.perf_counter()
         try:
             with quiet_opencv():
                 done, frame = self._capture.read()
             while done:
                 count += 1
+                clock = time.perf_counter() - begin
+                self.time = clock if self.path is None else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # OpenCV decodes to BGR; the network was trained on RGB
                 done, frame = self._capture.read()
+        except cv2.error as error:
+            raise DataError(f"{self}: frame {count} cannot be decoded") from error
         finally:
             self._capture.release()
-        if 0 < count < 0.98 * (self.num_frames or 0) - 1:  # a count that is off by one or two is normal in containers
-            logger.warning("%s: announces %d frames but only %d could be decoded", self, self.num_frames, count)
+        if count:
+            self._check_end(count)
+
+    def _check_end(self, count: int) -> None:
+        """Raise DataError if the frames ended too early."""
+        if self.path is None:
+            raise DataError(f"{self}: the camera stopped")
+        # Containers may be off by a frame or two, and where frames are not evenly spaced the count is only estimated.
+        expected = 0.98 * (self.num_frames or 0) - 1
+        if count < expected and (self.time or 0) * self._rate < expected:
+            announced = f"announces {self.num_frames} frames but only {count} could be decoded"
+            raise DataError(f"{self}: the video is cut short: it {announced}")
 
     def __str__(self) -> str:
         return self.name if self.path is None else str(self.path)
 
 
-def open_source(text: str, fps: float | None = None) -> FrameSource:
+def open_source(path: Path | str, fps: float | None = None) -> FrameSource:
     """Open what the user named.
 
     Args:
-        text: path of a video file or of a folder of images, or the index of a camera.
+        path: a video file or a folder of images, or the index of a camera.
         fps: overrides the frames per second of the source.
 
     Raises:
         InputError: if it is missing or cannot be read.
     """
-    path = Path(text).expanduser()
+    path, text = Path(path), str(path)
     source: FrameSource
     if path.is_dir():
         source = FolderSource(path)
+    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        raise InputError(f"{path}: one image is no video; name the folder of the images")
     elif path.is_file():
         source = VideoSource(path)
     elif text.isdecimal():
         source = VideoSource(camera=int(text))
     else:
-        raise InputError(f"{text}: no such video file or folder of images")
+        raise InputError(f"{path}: no such video file or folder of images")
     if fps is not None:
         source.fps = fps
     return source
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Key that sorts ``2.jpg`` before ``10.jpg``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
+def opencv_path(path: Path) -> str:
+    """A path as OpenCV takes it.
+
+    Raises:
+        InputError: if it is not UTF-8; OpenCV would end the process.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: OpenCV opens no file whose path is not UTF-8; rename it") from error
+    return str(path)
 
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV's own chatter off the terminal; failures are reported by our errors."""
+    """Keep the messages of OpenCV and of the FFmpeg in it off the terminal; failures are reported by our errors."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when the first video is opened
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

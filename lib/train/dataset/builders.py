@@ -14,6 +14,7 @@ from lib.train.dataset.imagenet_vid import ImagenetVid
 from lib.train.dataset.lasot import Lasot
 from lib.train.dataset.trackingnet import TrackingNet, parse_parts
 from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import expand_home
 from lib.utils.storage import Storage, find_storage
 
 PACKED_SUFFIX = "_lmdb"
@@ -39,7 +40,7 @@ def _builder(setting: str, open_dataset: Opener, *, argument: str = "", is_path:
         if colon and not given:
             raise ConfigError(f"training data set {name!r}: expected {argument} after the colon")
         if given and is_path:
-            given = str(paths.data_dir / Path(given).expanduser())
+            given = str(paths.data_dir / expand_home(given))
         root = paths.dataset_dir(setting)
         try:
             storage = find_storage(root, packed=base.endswith(PACKED_SUFFIX))
@@ -58,7 +59,7 @@ def _folder(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
     base, _, given = name.partition(":")
     if not given:
         raise ConfigError(f"training data set {name!r}: write {base}:<folder of your sequences>")
-    root = paths.data_dir / Path(given).expanduser()
+    root = paths.data_dir / expand_home(given)
     try:
         storage = find_storage(root, packed=base.endswith(PACKED_SUFFIX))
         return FolderDataset(storage, cache_dir=annotation_cache_dir(paths.save_dir), name=name)

@@ -4,6 +4,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from lib.train.dataset.base import SequenceInfo, TrainingDataset
 from lib.train.dataset.index import IndexKey, SequenceRecord, open_index
 from lib.utils.box_text import parse_boxes, parse_integers
 from lib.utils.errors import DataError
+from lib.utils.files import read_names, read_text
 from lib.utils.lazy_image import EncodedImage, LazyImage
 from lib.utils.storage import Storage, what_lies_near
 
@@ -90,7 +92,9 @@ class DiskDataset(TrainingDataset):
         """
         paths = [self.frame_path(sequence, frame) for frame in frame_ids]
         root, read = self.storage.root, self.storage.read_bytes
-        images = {path: EncodedImage(read(path), os.path.join(root, path)) for path in dict.fromkeys(paths)}
+        begin = self.frame_path(sequence, 0)
+        first = os.path.join(root, begin), partial(read, begin)
+        images = {path: EncodedImage(read(path), os.path.join(root, path), first) for path in dict.fromkeys(paths)}
         return [images[path] for path in paths]
 
     def sequence_name(self, sequence: int) -> str:
@@ -152,11 +156,7 @@ def read_split(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         DataError: if the file cannot be read or has no entries.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the split file: {error}") from error
-    entries = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    entries = read_names(read_text(path), str(path))
     if not entries:
         raise DataError(f"{path}: the split file is empty")
     yield from entries

@@ -1,8 +1,8 @@
 """Your own videos: every folder with a ``groundtruth.txt`` is a sequence.
 
 Layout: ``<anything>/groundtruth.txt`` with one box ``x, y, w, h`` per frame (commas, tabs or spaces; NaN or an empty
-box where the target is absent), the frames beside it or in its one folder ``img``, ``imgs``, ``images`` or ``frames``,
-in the order of the numbers in their names, and, if you like, ``absence.label`` with one 0 or 1 per frame (1: hidden).
+box where the target is absent), the frames as ``lib.utils.video_folder`` finds them, and, if you like,
+``absence.label`` with one 0 or 1 per frame (1: hidden).
 """
 
 from pathlib import Path
@@ -45,8 +45,8 @@ class FolderDataset(DiskDataset):
 
 
 def _parse(storage: Storage, video: VideoFolder) -> SequenceRecord:
-    boxes = read_boxes(storage, video.truth)
     frames = video.frames(storage)
+    boxes = read_boxes(storage, video.truth)
     if len(frames) != len(boxes):
         raise DataError(
             f"{storage.root / video.truth}: {len(boxes)} boxes, but {len(frames)} images in {video.images or '.'}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from lib.train.dataset.disk import DiskDataset, has_area, read_boxes, read_labels, read_split, require_files
 from lib.train.dataset.index import SequenceRecord
 from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import read_names
 from lib.utils.storage import Storage
 
 FIRST_FRAME = 1
@@ -97,8 +98,8 @@ def _frame_path(prefix: str, sequence: str, frame: int) -> str:
 
 
 def _split_names(storage: Storage, prefix: str, split: str | Path) -> list[str]:
-    listed = storage.read_text(f"{prefix}list.txt").split()
     place = storage.root / f"{prefix}list.txt"
+    listed = [name for _, name in read_names(storage.read_text(f"{prefix}list.txt"), str(place))]
     if not listed:
         raise DataError(f"{place}: the list is empty")
     if split in ("train_full", "official_val"):
@@ -114,7 +115,8 @@ def _split_names(storage: Storage, prefix: str, split: str | Path) -> list[str]:
     known = set(listed)
     names = []
     for line, entry in read_split(Path(split)):
-        name = listed[int(entry)] if entry.isdecimal() and int(entry) < len(listed) else entry
+        is_row = entry.isdecimal() and len(entry) < 10 and int(entry) < len(listed)
+        name = listed[int(entry)] if is_row else entry
         if name not in known:
             raise DataError(f"{split}: line {line}: {entry!r} is neither a sequence nor a row of {place}")
         names.append(name)

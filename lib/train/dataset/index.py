@@ -144,7 +144,7 @@ class SequenceIndex:
 
     def _text(self, texts: str, ends: str, i: int) -> str:
         start = int(self._arrays[ends][i - 1]) if i else 0
-        return self._arrays[texts][start : int(self._arrays[ends][i])].tobytes().decode()
+        return self._arrays[texts][start : int(self._arrays[ends][i])].tobytes().decode(errors="surrogateescape")
 
     def same_as(self, other: "SequenceIndex") -> bool:
         """Whether another index holds the same sequences, bit for bit."""
@@ -168,8 +168,8 @@ class SequenceIndex:
             flags.append(record.valid * np.uint8(VALID) | record.visible * np.uint8(VISIBLE))
             counts.append(len(record.boxes_xywh))
             firsts.append(record.first_frame)
-            names.append(record.name.encode())
-            frame_names += [name.encode() for name in record.frame_names]
+            names.append(record.name.encode(errors="surrogateescape"))
+            frame_names += [name.encode(errors="surrogateescape") for name in record.frame_names]
         return cls(
             {
                 "boxes": np.concatenate([np.zeros((0, 4), np.float32), *boxes]),

@@ -64,8 +64,18 @@ def _whole_tree(storage: Storage) -> Iterator[Database]:
     yield Database("", list(walk_files(storage)))
 
 
+def _got10k_splits(storage: Storage) -> list[str]:
+    parts = {"train": "train_full", "val": "official_val"}
+    return [split for part, split in parts.items() if storage.exists(f"{part}/list.txt")]
+
+
+def _open_got10k(storage: Storage) -> DiskDataset:
+    """The training split, or the validation split where it is all that is there."""
+    return Got10k(storage, next(iter(_got10k_splits(storage)), "train_full"))
+
+
 def _got10k(storage: Storage) -> Iterator[Database]:
-    if not storage.exists("train/list.txt"):
+    if not _got10k_splits(storage):
         raise DataError(f"{storage.root}: expected the folder that holds train/list.txt, for keys as others read them")
     yield from _whole_tree(storage)
 
@@ -99,7 +109,7 @@ def _trackingnet_list(dataset: DiskDataset) -> dict[str, str]:
 
 PACKABLE: dict[str, Packable] = {
     "lasot": Packable("lasot", lambda storage: Lasot(storage, "all"), _whole_tree),
-    "got10k": Packable("got10k", lambda storage: Got10k(storage, "train_full"), _got10k),
+    "got10k": Packable("got10k", _open_got10k, _got10k),
     "trackingnet": Packable("trackingnet", _open_trackingnet, _trackingnet, _trackingnet_list),
     "coco": Packable("coco", Coco, _coco),
     "vid": Packable("imagenet_vid", ImagenetVid, _vid),

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.config.paths import load_paths
 from lib.test.evaluation import find_benchmark
 from lib.test.evaluation.synthetic import FRAMES, SIZE
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, InputError
 from tests.evaluation.datasets import fabricate
 from tests.evaluation.datasets.fabricate import load
 
@@ -59,6 +60,8 @@ def test_yaml_file(tmp_path: Path, videos: Path) -> None:
         ("root: videos\nboxes: yolo\n", "boxes: expected xywh or xyxy, got 'yolo'"),
         ("root: videos\nfirst_box_only: 1\n", "first_box_only: expected a bool"),
         ("root: [", "not valid YAML"),
+        ("root: " + "[" * 5000, "not valid YAML"),
+        ("root: videos\nsequences: []\n", "sequences: the list is empty"),
         ("root: videos\nname: lasot\n", "that is the name of a benchmark"),
         ("root: videos\nname: ../up\n", "becomes that of a folder"),
     ],
@@ -96,3 +99,72 @@ def test_synthetic_is_the_same_in_every_process(tmp_path: Path) -> None:
     assert not (sequences[1].read_frame(3) == image).all()
     with pytest.raises(DataError, match="no such rendered frame"):
         first.storage.read_image("synthetic_001/00000099.bmp")
+
+
+def test_a_folder_is_looked_for_below_the_current_folder_first(
+    tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    (here / "my clips").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert load(tmp_path, "folder:videos").names == ["car", "park-dog"]  # below data_dir
+    (videos / "car").rename(here / "my clips" / "car")
+    (sequence,) = load(tmp_path, "folder:my clips")
+    assert (sequence.name, sequence.dataset) == ("car", "my clips")
+    assert find_benchmark("folder:.").tag == "here"
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, "folder:nowhere")
+    assert str(here / "nowhere") in str(caught.value)
+    assert str(tmp_path / "nowhere") in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["folder:~nobody-has-this-name/x", "~nobody-has-this-name/x.yaml"])
+def test_a_home_folder_that_does_not_exist(name: str) -> None:
+    with pytest.raises(InputError, match="home"):
+        find_benchmark(name)
+
+
+def test_an_absent_target_at_the_start(tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = fabricate.box_lines(11).splitlines(keepends=True)
+    lines[0] = "NaN\n"
+    (videos / "car/groundtruth.txt").write_text("".join(lines), encoding="utf-8-sig")
+    (videos / "car/absence.label").write_text("\r\n".join("010000001" + "00"), encoding="utf-8-sig")
+    car = load(tmp_path, "folder:videos")[0]
+    assert car.frames[0] == "car/img/3.png"
+    assert car.init_box_xywh == [12, 20, 30, 40]
+    assert "sequence car: starts at frame 2" in caplog.text
+    # What the protocol got10k counts, too.
+    assert np.flatnonzero(~car.target_present).tolist() == np.flatnonzero(~car.target_visible).tolist() == [6]
+    (videos / "car/absence.label").write_text("1\n" * 11)
+    failures = find_benchmark("folder:videos", paths := load_paths("test", data_dir=tmp_path)).load(paths).failures
+    assert list(failures) == ["car"]
+    assert "no box with an area in a frame that shows the target" in failures["car"]
+
+
+def test_a_damaged_sequence_fails_alone(tmp_path: Path, videos: Path) -> None:
+    (videos / "car/groundtruth.txt").write_bytes("1,2,3,4\n".encode("utf-16"))
+    (videos / "bad\udcff").mkdir()
+    fabricate.write(videos / "bad\udcff" / "groundtruth.txt", "1,2,3,4\n")
+    paths = load_paths("test", data_dir=tmp_path)
+    benchmark = find_benchmark("folder:videos", paths)
+    sequences = benchmark.load(paths)
+    assert sequences.names == ["park-dog"]
+    assert list(sequences.failures) == ["bad\udcff", "car"]
+    assert "car/groundtruth.txt: not a UTF-8 text file" in sequences.failures["car"]
+    assert "cannot name a sequence" in sequences.failures["bad\udcff"]
+    for wanted in ("park-dog", "2"):
+        assert not benchmark.load(paths, [wanted]).failures
+    with pytest.raises(DataError, match="car/groundtruth"):
+        benchmark.load(paths, ["car"])
+    with pytest.raises(DataError, match="2 of 3 sequences cannot be read"):
+        load(tmp_path, "folder:videos")
+    with pytest.raises(DataError, match=r"no sequence 'cat' among 3; did you mean car\?"):
+        benchmark.load(paths, ["cat"])
+
+
+@pytest.mark.parametrize("box", ["0,0,0,0", "1,2,-3,4", "1e9,1,1e9,5", "1,1,1e30,1e30"])
+def test_a_first_box_that_makes_no_sense_is_refused_by_name(tmp_path: Path, videos: Path, box: str) -> None:
+    (tmp_path / "one.yaml").write_text("root: videos\nfirst_box_only: true\nsequences: [car]\n")
+    (videos / "car/groundtruth.txt").write_text(box)
+    with pytest.raises(DataError, match=r"car/groundtruth\.txt: no box|sequence car: the first box"):
+        load(tmp_path, str(tmp_path / "one.yaml"))[0].init_box_xywh  # noqa: B018

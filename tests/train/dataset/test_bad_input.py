@@ -151,7 +151,7 @@ def test_nothing_is_visible(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     [
         ("bird-1\n\nbird-99\n", r"split\.txt: line 3: 'bird-99' is no sequence of"),
         ("\n", r"split\.txt: the split file is empty"),
-        (None, r"split\.txt: cannot read the split file"),
+        (None, r"split\.txt: cannot read the file"),
     ],
 )
 def test_split_files_of_lasot(text: str | None, message: str, tmp_path: Path) -> None:
