@@ -88,5 +88,5 @@ def test_only_wanted_sequences_are_read_and_damaged_ones_are_named(tmp_path: Pat
     assert everything.names == ["good"]
     assert set(everything.failures) == {"bad", "worse"}
     assert "bad/groundtruth.txt: line 1" in everything.failures["bad"]
-    with pytest.raises(DataError, match=r"got10k_val: none of 2 sequences can be read: .*worse/groundtruth\.txt"):
+    with pytest.raises(DataError, match=r"got10k_val: 2 of 2 sequences cannot be read .*: .*worse/groundtruth\.txt"):
         benchmark.load(paths, ["worse", "bad"])
