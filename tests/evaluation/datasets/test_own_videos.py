@@ -116,6 +116,8 @@ def test_a_folder_is_looked_for_below_the_current_folder_first(
     (sequence,) = load(tmp_path, "folder:my clips")
     assert (sequence.name, sequence.dataset) == ("car", "my clips")
     assert find_benchmark("folder:.").tag == "here"
+    with pytest.raises(ConfigError, match="expected the path of a folder"):
+        find_benchmark("folder:")
     with pytest.raises(DataError) as caught:
         load(tmp_path, "folder:nowhere")
     assert str(here / "nowhere") in str(caught.value)
