@@ -9,6 +9,7 @@ import numpy as np
 from lib.synthetic.stable import shrink
 from lib.utils.errors import DataError, InputError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
+from lib.utils.storage import is_clutter
 
 _MIN_ALPHA_PIXELS = 16
 
@@ -22,7 +23,13 @@ def list_images(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images")
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(map(is_clutter, path.relative_to(folder).parts))
+    ]
     if not paths:
         raise InputError(f"{folder}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return tuple(sorted(paths, key=lambda path: path.relative_to(folder).as_posix()))

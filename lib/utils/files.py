@@ -93,10 +93,11 @@ def decode_text(data: bytes, name: str) -> str:
     """
     if data.startswith(_WIDE_MARKS):
         raise DataError(f"{name}: not a UTF-8 text file: it is UTF-16 or UTF-32; save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
     position = data.find(b"\0")
     if position < 0:
         try:
-            return data.decode("utf-8-sig")
+            return data.decode("utf-8")
         except UnicodeDecodeError as error:
             position = error.start
     line, byte = data.count(b"\n", 0, position) + 1, data[position]

@@ -64,23 +64,21 @@ def find_videos(storage: Storage, folder: str = "") -> Iterator[VideoFolder]:
     Raises:
         DataError: if the root cannot be listed.
     """
-    plain = folder.rstrip("/")
-    try:
-        children = storage.list_dirs(plain)
-    except DataError as error:
-        if not folder:
-            raise
-        yield VideoFolder(folder, "", plain, str(error))
-        return
-    truth = find_file(storage, plain, TRUTH)
-    if truth is None:
-        for child in children:
-            yield from find_videos(storage, f"{folder}{child}/")
-        return
-    try:
-        yield VideoFolder(folder, truth, _find_images(storage, folder, children))
-    except DataError as error:
-        yield VideoFolder(folder, truth, plain, str(error))
+    waiting = [folder]
+    while waiting:
+        folder = waiting.pop()
+        plain, truth = folder.rstrip("/"), ""
+        try:
+            children = storage.list_dirs(plain)
+            truth = find_file(storage, plain, TRUTH) or ""
+            if truth:
+                yield VideoFolder(folder, truth, _find_images(storage, folder, children))
+            else:
+                waiting += [f"{folder}{child}/" for child in reversed(children)]
+        except DataError as error:
+            if not folder:
+                raise
+            yield VideoFolder(folder, truth, plain, str(error))
 
 
 def _find_images(storage: Storage, folder: str, children: list[str]) -> str:

@@ -89,6 +89,7 @@ def test_what_is_written_can_be_packed(tmp_path: Path, splits: list[str], capsys
 
 def test_own_photos(tmp_path: Path) -> None:
     write_image(tmp_path / "photos" / "a.png", np.full((60, 80, 3), 99, dtype=np.uint8))
+    (tmp_path / "photos" / "._a.png").write_text("what another system leaves beside a.png")
     flags = ["--backgrounds", str(tmp_path / "photos"), *SMALL]
     assert make_synthetic.main(["--output", str(tmp_path / "out"), *flags]) == 0
 

@@ -190,6 +190,8 @@ def _is_there(folder: Path) -> bool:
 def _own_folder(name: str, data_dir: Path) -> Benchmark:
     """A folder of one's own videos: below the current folder, or, if it is not there, below ``data_dir``."""
     given = expand_home(name.removeprefix(FOLDER_PREFIX))
+    if name == FOLDER_PREFIX:
+        raise ConfigError(f"data set {name!r}: expected the path of a folder after the colon")
     places = list(dict.fromkeys(Path(os.path.abspath(base / given)) for base in (Path(), data_dir)))
     root = next(filter(_is_there, places), places[-1])
     origin = "as given" if root == places[0] else f"where {name} was looked for after {places[0]}"

@@ -82,7 +82,7 @@ def _labels(storage: Storage, folder: str) -> dict[str, Any]:
         labels["target_present"] = parse_integers(storage.read_text(path), str(storage.root / path)) > 0
     if storage.exists(f"{folder}/meta_info.ini"):
         meta = storage.read_text(f"{folder}/meta_info.ini")
-        if size := re.search(r"^resolution:\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)", meta, re.MULTILINE):
+        if size := re.search(r"^resolution:\s*\(\s*([1-9]\d{0,5})\s*,\s*([1-9]\d{0,5})\s*\)", meta, re.MULTILINE):
             labels["resolution"] = (int(size[1]), int(size[2]))
         if kind := re.search(r"^object_class:\s*(\S.*)$", meta, re.MULTILINE):
             labels["object_class"] = kind[1].strip()

@@ -99,8 +99,8 @@ def parse_official(text: str, name: str, frames: int) -> np.ndarray:
             _, x1, y1, x2, y2 = map(float, line.replace(",", " ").split()[:5])
         except ValueError as error:
             raise DataError(f"{name}: line {number + 1}: expected id x1 y1 x2 y2 ..., got {line!r}") from error
-        if not (x2 >= x1 and y2 >= y1):
-            raise DataError(f"{name}: line {number + 1}: corners in the wrong order in {line!r}")
+        if not (x2 >= x1 and y2 >= y1 and np.isfinite([x1, y1, x2, y2]).all()):
+            raise DataError(f"{name}: line {number + 1}: corners in the wrong order, or not finite, in {line!r}")
         corners.append((x1, y1, x2, y2))
     del corners[frames if len(corners) == frames + 1 else len(corners) :]
     return corners_to_xywh(np.array(corners, dtype=np.float64).reshape(-1, 4))

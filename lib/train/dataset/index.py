@@ -66,7 +66,9 @@ class IndexKey:
     @property
     def file_name(self) -> str:
         """Name of the index; one for each data set, place and options, replaced when the annotations change."""
-        digest = hashlib.blake2b(f"{self.dataset}\0{self.root}".encode(), digest_size=8).hexdigest()
+        digest = hashlib.blake2b(
+            f"{self.dataset}\0{self.root}".encode(errors="surrogateescape"), digest_size=8
+        ).hexdigest()
         return f"{self.dataset.split()[0].lower()}-{digest}.index"
 
     @property

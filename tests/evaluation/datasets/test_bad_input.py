@@ -144,6 +144,7 @@ def test_trackingnet_annotation_without_frames(tmp_path: Path) -> None:
     ("lines", "message"),
     [
         ("0 5 5 4 9 0 0 0 0 x\n", "line 1: corners in the wrong order"),
+        ("0 5 5 inf 9 0 0 0 0 x\n", "line 1: corners in the wrong order, or not finite"),
         ("0 1 2 3 4 0 0 0 0 x\n0 1 2 x\n", "line 2: expected id x1 y1 x2 y2"),
     ],
 )

@@ -3,13 +3,17 @@
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import find_benchmark
 from lib.test.evaluation.synthetic import FRAMES, SIZE
+from lib.test.video.sources import FolderSource
+from lib.train.dataset.folder import FolderDataset
 from lib.utils.errors import ConfigError, DataError, InputError
+from lib.utils.storage import DirectoryStorage
 from tests.evaluation.datasets import fabricate
 from tests.evaluation.datasets.fabricate import load
 
@@ -112,6 +116,8 @@ def test_a_folder_is_looked_for_below_the_current_folder_first(
     (sequence,) = load(tmp_path, "folder:my clips")
     assert (sequence.name, sequence.dataset) == ("car", "my clips")
     assert find_benchmark("folder:.").tag == "here"
+    with pytest.raises(ConfigError, match="expected the path of a folder"):
+        find_benchmark("folder:")
     with pytest.raises(DataError) as caught:
         load(tmp_path, "folder:nowhere")
     assert str(here / "nowhere") in str(caught.value)
@@ -168,3 +174,25 @@ def test_a_first_box_that_makes_no_sense_is_refused_by_name(tmp_path: Path, vide
     (videos / "car/groundtruth.txt").write_text(box)
     with pytest.raises(DataError, match=r"car/groundtruth\.txt: no box|sequence car: the first box"):
         load(tmp_path, str(tmp_path / "one.yaml"))[0].init_box_xywh  # noqa: B018
+
+
+def test_thermal_frames_look_the_same_in_benchmark_training_and_demo(tmp_path: Path) -> None:
+    values = np.tile(np.linspace(7000, 8000, 320), (24, 1))
+    for number, name in enumerate(("760577.233.png", "760577.3.png")):
+        fabricate.write(tmp_path / "set" / "cat" / "color" / name)
+        cv2.imwrite(str(tmp_path / "set/cat/color" / name), (values + 300 * number).astype(np.uint16))
+    fabricate.write(tmp_path / "set/cat/groundtruth.txt", fabricate.box_lines(2))
+    (sequence,) = load(tmp_path, "folder:set")
+    tracked = [sequence.read_frame(index) for index in (1, 0)]
+    trained = FolderDataset(DirectoryStorage(tmp_path / "set")).frames(0, [1, 0])
+    shown = list(FolderSource(tmp_path / "set/cat/color").frames())[::-1]
+    for frames in (tracked, trained, shown):
+        assert [frame[0, 160].tolist() for frame in frames] == [[204] * 3, [128] * 3]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_names_that_are_not_utf8_can_be_trained_on(tmp_path: Path, cached: bool) -> None:
+    fabricate.write(tmp_path / "set" / "b\udcff" / "groundtruth.txt", fabricate.box_lines(1))
+    fabricate.write(tmp_path / "set" / "b\udcff" / "1\udcfe.jpg")
+    dataset = FolderDataset(DirectoryStorage(tmp_path / "set"), cache_dir=tmp_path if cached else None)
+    assert dataset.frame_path(0, 0) == "b\udcff/1\udcfe.jpg"
