@@ -7,11 +7,12 @@ restricted unpickler builds tensors and plain containers only, and puts an inert
 
 import collections
 import pickle
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -57,28 +58,37 @@ class PickledObject:
         return f"<pickled {self.class_name}>"
 
 
-_STORAGE_NAMES = tuple(
-    f"{kind}Storage"
-    for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
-)
+class _Call:
+    """An allowed function or class that a file can call but not change: BUILD would set attributes on the original."""
 
+    __slots__ = ("_target",)
+
+    def __init__(self, target: Callable[..., Any]) -> None:
+        self._target = target
+
+    def __call__(self, *args: Any) -> Any:
+        return self._target(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("changes an allowed function or class")
+
+
+# Storage types are resolved by torch.load itself, to an object of their own for each use.
 _SAFE_GLOBALS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("collections", "Counter"): collections.Counter,
-    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch", "Size"): torch.Size,
-    ("torch", "device"): torch.device,
-    **{("torch", name): getattr(torch, name) for name in _STORAGE_NAMES},
-    ("torch.storage", "UntypedStorage"): torch.UntypedStorage,
+    ("collections", "OrderedDict"): _Call(collections.OrderedDict),
+    ("collections", "Counter"): _Call(collections.Counter),
+    ("torch._utils", "_rebuild_tensor"): _Call(torch._utils._rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _Call(torch._utils._rebuild_tensor_v2),
+    ("torch._utils", "_rebuild_parameter"): _Call(torch._utils._rebuild_parameter),
+    ("torch", "Size"): _Call(torch.Size),
+    ("torch", "device"): _Call(torch.device),
     **{
         ("torch", name): getattr(torch, name)
         for name in ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
     },
     # Plain values of the language. They only build data.
     **{
-        (module, name): value
+        (module, name): _Call(value)
         for module in ("builtins", "__builtin__")
         for name, value in (("set", set), ("frozenset", frozenset), ("complex", complex), ("bytearray", bytearray))
     },
@@ -103,6 +113,40 @@ def _pickle_module() -> ModuleType:
     return module
 
 
+_LEGACY_START = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+
+
+def _check_container(file: BinaryIO) -> None:
+    """Refuse what ``torch.load`` would not give to the unpickler above, and zip records with a wrong checksum.
+
+    torch.load ignores ``pickle_module`` for TorchScript archives and the tar layout: they run code or write files.
+
+    Raises:
+        pickle.UnpicklingError, zipfile.BadZipFile: saying what is wrong.
+    """
+    start = file.read(len(_LEGACY_START))
+    file.seek(0)
+    if not start.startswith(b"PK\x03\x04"):
+        if start != _LEGACY_START or tarfile.is_tarfile(file):
+            raise pickle.UnpicklingError("neither the zip nor the older layout of torch.save")
+        file.seek(0)
+        return
+    # Both readers are asked: torch.load follows its own, and a crafted file can show each another list.
+    records = torch._C.PyTorchFileReader(file).get_all_records()
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        names = [*records, *(member.filename for member in members)]
+        if any(name.split("/")[-1] == "constants.pkl" or "code" in name.split("/")[:-1] for name in names):
+            raise pickle.UnpicklingError("a TorchScript archive, which holds code")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise pickle.UnpicklingError("compressed records, which torch.save never writes")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"record {damaged} has a wrong checksum")
+    file.seek(0)
+
+
 def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, this project's or a published one, without running code from it.
 
@@ -120,10 +164,20 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
         with path.open("rb") as file:
+            _check_container(file)
             state = torch.load(file, map_location="cpu", pickle_module=_pickle_module(), weights_only=False)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: truncated, or not a checkpoint ({_first_line(error)})") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, UnicodeDecodeError, MemoryError) as error:
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+        MemoryError,
+        AssertionError,
+        ArithmeticError,
+    ) as error:
         # What a damaged or hostile pickle stream can provoke in the unpickler.
         raise CheckpointError(f"{path}: not a checkpoint ({type(error).__name__}: {_first_line(error)})") from error
     if not isinstance(state, Mapping):
