@@ -19,6 +19,7 @@ from torch import nn
 
 from lib.utils.errors import CheckpointError
 from lib.utils.files import atomic_path
+from lib.utils.text import printable
 
 
 class PickledObject:
@@ -222,10 +223,10 @@ def load_model_weights(network: nn.Module, state: Mapping[str, Any], source: Pat
 
 
 def check_weights(expected: Mapping[str, Any], weights: Mapping[str, Any], source: Path | str) -> None:
-    """Compare names and shapes of weights with what a network expects.
+    """Compare names and shapes of weights with what a network expects, and refuse weights that are not finite.
 
     Raises:
-        CheckpointError: naming the keys that are missing, unexpected, or of another shape.
+        CheckpointError: naming the keys that are missing, unexpected, of another shape, or NaN or infinite.
     """
     problems = [
         _list_keys("missing", [key for key in expected if key not in weights]),
@@ -239,6 +240,9 @@ def check_weights(expected: Mapping[str, Any], weights: Mapping[str, Any], sourc
     text = "; ".join(problem for problem in problems if problem)
     if text:
         raise CheckpointError(f"{source}: made for another network or configuration: {text}")
+    broken = [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{source}: {_list_keys('weights with NaN or infinite values', broken)}")
 
 
 def _shape(value: Any) -> Any:
@@ -253,4 +257,4 @@ def _list_keys(what: str, keys: list[str], describe: Callable[[str], str] = str)
     if not keys:
         return ""
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    return f"{what}: {', '.join(describe(key) for key in keys[:3])}{more}"
+    return f"{what}: {', '.join(printable(describe(key), 150) for key in keys[:3])}{more}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.utils.checkpoint import load_checkpoint
+from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.errors import CheckpointError
 
 BUILD_TARGETS = [
@@ -112,3 +112,11 @@ def test_a_flipped_bit_of_a_weight_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"wrong checksum|Bad CRC"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value):
+    network = torch.nn.Linear(2, 1)
+    weights = {"weight": torch.tensor([[1.0, value]]), "bias": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match=r"NaN or infinite values: weight$"):
+        load_model_weights(network, {"net": weights}, "file")
