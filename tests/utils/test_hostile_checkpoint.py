@@ -3,6 +3,7 @@
 import collections
 import io
 import pickle
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -120,3 +121,25 @@ def test_weights_that_are_not_finite_are_refused_by_name(value):
     weights = {"weight": torch.tensor([[1.0, value]]), "bias": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"NaN or infinite values: weight$"):
         load_model_weights(network, {"net": weights}, "file")
+
+
+def test_flipped_bits_are_found_or_change_no_weight(tmp_path):
+    path = tmp_path / "flipped.pth.tar"
+    torch.save({"net": {"a": torch.arange(500.0)}}, path)
+    original, generator, refused = path.read_bytes(), random.Random(0), 0
+    for _ in range(200):
+        content = bytearray(original)
+        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        path.write_bytes(content)
+        try:
+            state = load_checkpoint(path)
+        except CheckpointError:
+            refused += 1
+        else:
+            assert torch.equal(state["net"]["a"], torch.arange(500.0))
+    assert refused > 100
+
+
+def test_a_file_named_code_is_no_torchscript_archive(tmp_path):
+    torch.save({"net": {}}, tmp_path / "code.pt")  # the records lie below code/
+    assert load_checkpoint(tmp_path / "code.pt") == {"net": {}}
