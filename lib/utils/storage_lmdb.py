@@ -6,6 +6,7 @@ STARK packs them. TrackingNet is packed part by part: ``TRAIN_3/anno/a.txt`` has
 """
 
 import os
+import struct
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from weakref import WeakValueDictionary
 import lmdb
 
 from lib.utils.errors import DataError
+from lib.utils.lock import folder_lock
 from lib.utils.storage import FileReading, Storage, has_suffix, is_clutter, stat_fingerprint
 
 DATABASE_FILE = "data.mdb"
@@ -25,6 +27,32 @@ UNFINISHED = ".packing"
 BATCH_BYTES = 32 << 20
 BATCH_FILES = 2000
 FIRST_MAP_SIZE = 1 << 30
+
+
+_META = struct.Struct("=16x2I16xI92x2Q")
+"""Start of a meta page: magic number, version, size of a page, number of the last page, number of the transaction."""
+_MAGIC = 0xBEEFC0DE
+
+
+def _check_length(path: Path) -> None:
+    """Refuse a database that is shorter than its last page: reading a mapped page behind the end kills the process."""
+    file = path / DATABASE_FILE
+    again = "pack it again with tracking/make_lmdb.py, or copy it again"
+    try:
+        with file.open("rb") as handle:
+            length = os.fstat(handle.fileno()).st_size
+            first = _META.unpack(handle.read(_META.size))
+            handle.seek(first[2])
+            metas = [first, _META.unpack(handle.read(_META.size))]
+    except OSError as error:
+        raise DataError(f"{file}: cannot open the LMDB: {error.strerror}") from error
+    except struct.error as error:
+        raise DataError(f"{file}: cut short or not an LMDB; {again}") from error
+    if any(meta[0] != _MAGIC or meta[2] != first[2] for meta in metas):
+        raise DataError(f"{file}: damaged or not an LMDB; {again}")
+    _, _, page_size, last_page, _ = max(metas, key=lambda meta: meta[4])
+    if length < (last_page + 1) * page_size:
+        raise DataError(f"{file}: cut short ({length} bytes of {(last_page + 1) * page_size}); {again}")
 
 
 class _OpenDatabases:
@@ -44,6 +72,7 @@ class _OpenDatabases:
         with self.lock:
             database = self.by_path.get(key)
             if database is None:
+                _check_length(path)
                 try:
                     # No lock file: data often lies on read-only or network disks, and nothing writes while we read.
                     database = lmdb.open(key, readonly=True, lock=False, readahead=False, meminit=False)
@@ -216,23 +245,26 @@ def pack(
         progress: called with the number of files done since the last call.
 
     Raises:
-        DataError: if a file cannot be read, the disk is full, or what was read back differs.
+        DataError: if a file cannot be read, the disk is full, what was read back differs, or the database is damaged.
+        FolderInUseError: if another process packs into ``target``.
     """
     files = {name: None for name in names} | dict(extra or {})
     written = 0
+    existing = target / DATABASE_FILE
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        (target / UNFINISHED).touch()
-        existing = target / DATABASE_FILE
-        map_size = max(FIRST_MAP_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
-        with lmdb.open(str(target), map_size=map_size, readahead=False, meminit=False) as database:
-            for batch in _batches(source, files, strip, database, progress):
-                _write(database, batch)
-                _compare(database, batch, target)
-                written += len(batch)
-                progress(len(batch))
-            database.sync(True)
-        (target / UNFINISHED).unlink()
+        with folder_lock(target, "packing"):
+            if existing.exists():
+                _check_length(target)
+            (target / UNFINISHED).touch()
+            map_size = max(FIRST_MAP_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
+            with lmdb.open(str(target), map_size=map_size, readahead=False, meminit=False) as database:
+                for batch in _batches(source, files, strip, database, progress):
+                    _write(database, batch)
+                    _compare(database, batch, target)
+                    written += len(batch)
+                    progress(len(batch))
+                database.sync(True)
+            (target / UNFINISHED).unlink()
     except (lmdb.Error, OSError) as error:
         raise DataError(f"{target}: cannot write the LMDB: {error}") from error
     return PackingReport(written, kept=len(files) - written)

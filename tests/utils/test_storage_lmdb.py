@@ -139,7 +139,7 @@ def test_what_is_read_back_is_compared(
 
 def test_damaged_database(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"no database")
-    with pytest.raises(DataError, match="cannot open the LMDB"):
+    with pytest.raises(DataError, match="cut short or not an LMDB"):
         open_storage(tmp_path).exists("a")
 
 

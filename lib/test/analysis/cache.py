@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -57,7 +58,16 @@ class ScoreCache:
             return _unpack(found)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            MemoryError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             logger.warning("%s: the cached scores cannot be used (%s) and are computed again", path, error)
             return None
 

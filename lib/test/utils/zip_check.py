@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def check_zip(
             return list(_problems(archive, form, names, count, frames or {}))
     except OSError as error:
         raise InputError(f"{path}: cannot read the zip: {error.strerror}") from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise InputError(f"{path}: not a zip file, or a damaged one ({error})") from error
 
 
@@ -75,7 +76,7 @@ def _problems(
     for name in found:
         try:
             yield from _sequence_problems(archive, form, name, frames.get(name))
-        except (DataError, zipfile.BadZipFile) as error:
+        except (DataError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
             yield str(error)
 
 

@@ -216,13 +216,13 @@ def _read_arrays(path: Path, key: IndexKey | None) -> dict[str, np.ndarray] | No
         if (key is not None and header["key"] != key.text) or path.stat().st_size != start + header["bytes"]:
             return None
         content = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)[start:]
-    except (OSError, ValueError, KeyError):
-        return None
-    arrays = {}
-    for name, entry in header["arrays"].items():
-        dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
-        size = int(np.prod(shape)) * dtype.itemsize
-        arrays[name] = content[entry["offset"] : entry["offset"] + size].view(dtype).reshape(shape)
+        arrays = {}
+        for name, entry in header["arrays"].items():
+            dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+            size = int(np.prod(shape)) * dtype.itemsize
+            arrays[name] = content[entry["offset"] : entry["offset"] + size].view(dtype).reshape(shape)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, RecursionError):
+        return None  # whatever is damaged is made again
     return arrays
 
 
