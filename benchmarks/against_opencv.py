@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 
 from lib.config.paths import PROJECT_ROOT
 from lib.config.seqtrack.config import experiment_name
+from lib.data.text import parse_boxes
 from lib.synthetic import SyntheticSequence, write_got10k
 from lib.synthetic.presets import PRESETS
 from lib.test.analysis.metrics import score_sequence, summarise
 from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
-from lib.utils.box_text import parse_boxes
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomic

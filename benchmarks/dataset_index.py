@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from lib.train.dataset.trackingnet import NUM_PARTS, TrackingNet
+from lib.data.trackingnet import NUM_PARTS, TrackingNet
 from lib.utils.cli import run_script
 from lib.utils.storage import DirectoryStorage
 

@@ -28,12 +28,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.config.seqtrack.config import load_config
+from lib.data.sequence import Sequence as VideoSequence
+from lib.data.sequence import SequenceList
 from lib.synthetic import SyntheticSequence
 from lib.test.analysis.cache import ScoreCache
 from lib.test.analysis.collect import Scoring, score_results
 from lib.test.analysis.sources import OwnResults
-from lib.test.evaluation.data import Sequence as VideoSequence
-from lib.test.evaluation.data import SequenceList
 from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.running import run_benchmark
 from lib.test.parameter.seqtrack import parameters_from_config

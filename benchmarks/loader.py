@@ -38,13 +38,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 
 from benchmarks.plain_training import PlainSampler, collate_plain
 from lib.config.seqtrack.config import load_config
+from lib.data.lasot import Lasot
 from lib.synthetic import SyntheticSequence
 from lib.train.data.batch import TrainingBatch, collate
 from lib.train.data.frame_choice import FramePolicy
 from lib.train.data.processing import Augmentation
 from lib.train.data.sampler import SampleKey, TrackingSampler
 from lib.train.data.transforms import normalize_crops
-from lib.train.dataset.lasot import Lasot
 from lib.train.train_script import build_processing
 from lib.utils.cli import run_script
 from lib.utils.crop import sample_reduced, sample_target

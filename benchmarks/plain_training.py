@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import normalize
 
+from lib.data.base import SequenceInfo
+from lib.data.disk import DiskDataset
+from lib.data.lasot import Lasot
 from lib.train.data.frame_choice import FrameChoice
 from lib.train.data.processing import CropSettings
 from lib.train.data.sampler import TrackingSampler
-from lib.train.dataset.base import SequenceInfo
-from lib.train.dataset.disk import DiskDataset
-from lib.train.dataset.lasot import Lasot
 from lib.utils.seed import SampleRng
 
 Crops = tuple[Tensor, Tensor, Tensor, Tensor]

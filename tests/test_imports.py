@@ -14,8 +14,9 @@ ALLOWED = {
     "config": {"utils"},
     "models": {"utils", "config"},
     "synthetic": {"utils"},
-    "train": {"utils", "config", "models", "synthetic"},
-    "test": {"utils", "config", "models", "synthetic"},
+    "data": {"utils", "config", "synthetic"},
+    "train": {"utils", "config", "models", "synthetic", "data"},
+    "test": {"utils", "config", "models", "synthetic", "data"},
 }
 LIB_FILES = sorted(
     path for path in (PROJECT_ROOT / "lib").rglob("*.py") if path.name != "local.py" and path.parent.name != "lib"

@@ -10,9 +10,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.config.paths import load_paths
+from lib.data.packing import PACKABLE, pack_dataset
+from lib.data.packing_test import PACKABLE_BENCHMARKS, pack_benchmark
 from lib.test.evaluation import BENCHMARKS
-from lib.test.evaluation.packing import PACKABLE_BENCHMARKS, pack_benchmark
-from lib.train.dataset.packing import PACKABLE, pack_dataset
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 from lib.utils.registry import lookup

@@ -15,6 +15,7 @@ import yaml
 from easydict import EasyDict
 
 from lib.config.paths import Paths, checkpoint_dir, log_path, manifest_path, tensorboard_dir
+from lib.data.registry import build_dataset
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.seqtrack import SeqTrack
 from lib.train.actors.seqtrack import SeqTrackActor
@@ -24,7 +25,6 @@ from lib.train.data.frame_choice import FramePolicy
 from lib.train.data.loader import EpochKeys, TrainingLoader, batches_per_step
 from lib.train.data.processing import Augmentation, CropSettings, SeqTrackProcessing
 from lib.train.data.sampler import DamageBudget, TrackingSampler
-from lib.train.dataset.registry import build_dataset
 from lib.train.distributed import decide_on_main, distribute, seed_rank
 from lib.train.optimization import build_optimizer, build_scheduler
 from lib.train.trainers.base_trainer import TrainerSettings

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from lib.config.paths import bundled_checkpoint
+from lib.data.sequence import Sequence, SequenceList
 from lib.test.analysis import collect
 from lib.test.analysis.cache import ScoreCache, content_key
 from lib.test.analysis.collect import Scoring, score_results
 from lib.test.analysis.metrics import summarise
 from lib.test.analysis.sources import OwnResults, RawResults, missing_sequences, parse_raw_results
 from lib.test.analysis.tables import format_csv, format_latex, format_text, score_table
-from lib.test.evaluation.data import Sequence, SequenceList
 from lib.test.evaluation.results import ResultFolder, run_config, split_run
 from lib.utils.errors import DataError, InputError
 from tests.evaluation import fakes

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import tracking.analysis_results as script
+from lib.data.sequence import Sequence
 from lib.test.analysis import playback, plots, report
 from lib.test.evaluation import SequenceList
-from lib.test.evaluation.data import Sequence
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
 

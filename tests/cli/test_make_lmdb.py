@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib.config.paths import PROJECT_ROOT
-from lib.train.dataset.packing import PACKABLE
+from lib.data.packing import PACKABLE
 from lib.utils.errors import InputError
 from lib.utils.storage import open_storage
 from lib.utils.storage_lmdb import LmdbStorage

@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from lib.config.paths import load_paths
+from lib.data.benchmarks import get_dataset
 from lib.test.analysis.collect import Scoring, score_results
 from lib.test.analysis.sources import OwnResults
-from lib.test.evaluation.datasets import get_dataset
 from lib.test.evaluation.results import ResultFolder
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.utils.checkpoint import save_checkpoint

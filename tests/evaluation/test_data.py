@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
+from lib.data.text import load_ground_truth, parse_boxes
 from lib.test.evaluation import Sequence, get_dataset
-from lib.utils.box_text import load_ground_truth, parse_boxes
 from lib.utils.errors import ConfigError, DataError
 from tests.evaluation.fakes import GREY, write_got10k
 

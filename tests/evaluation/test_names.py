@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lib.config.paths import load_paths
+from lib.data.names import check_distinct, check_name, choose_names
+from lib.data.sequence import Entry, Sequence, SequenceList
 from lib.test.evaluation import find_benchmark
-from lib.test.evaluation.data import Entry, Sequence, SequenceList
-from lib.test.evaluation.names import check_distinct, check_name, choose_names
 from lib.utils.errors import DataError
 from tests.evaluation import fakes
 

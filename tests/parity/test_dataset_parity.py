@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.train.dataset.coco import Coco
-from lib.train.dataset.disk import DiskDataset
-from lib.train.dataset.got10k import Got10k, split_rows
-from lib.train.dataset.imagenet_vid import ImagenetVid, read_tracks
-from lib.train.dataset.lasot import Lasot, train_sequences
-from lib.train.dataset.packing import pack_dataset
-from lib.train.dataset.trackingnet import TrackingNet
+from lib.data.coco import Coco
+from lib.data.disk import DiskDataset
+from lib.data.got10k import Got10k, split_rows
+from lib.data.imagenet_vid import ImagenetVid, read_tracks
+from lib.data.lasot import Lasot, train_sequences
+from lib.data.packing import pack_dataset
+from lib.data.trackingnet import TrackingNet
 from lib.utils.storage import open_storage
 from tests.golden import load_json
 from tests.train.dataset.fabricate import write_frame

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
+from lib.data.base import SequenceInfo
 from lib.train.data.frame_choice import FramePolicy, frame_mode
-from lib.train.dataset.base import SequenceInfo
 from lib.utils.seed import SampleRng
 from tests.golden import load_json
 

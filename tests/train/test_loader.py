@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from benchmarks.plain_training import PlainSampler, collate_plain
+from lib.data.lasot import Lasot
 from lib.train.data import loader as loader_module
 from lib.train.data.batch import collate
 from lib.train.data.loader import EpochKeys, TrainingLoader
 from lib.train.data.processing import Augmentation
 from lib.train.data.sampler import DamageBudget, SampleKey
-from lib.train.dataset.lasot import Lasot
 from lib.train.train_script import build_processing
 from lib.utils.errors import DataError
 from lib.utils.image_io import write_image

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from lib.config.seqtrack.config import load_config
+from lib.data.synthetic import Synthetic
 from lib.models.seqtrack import build_seqtrack
 from lib.train.data.batch import collate
 from lib.train.data.sampler import SampleKey
-from lib.train.dataset.synthetic import Synthetic
 from lib.train.train_script import build_trainer
 from lib.train.trainers.checkpoints import CheckpointStore
 from tests.train.world import CPU, make_loader, make_sampler

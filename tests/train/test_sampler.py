@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.base import SequenceInfo
 from lib.train.data import frame_choice
 from lib.train.data.batch import TrainingBatch, collate
 from lib.train.data.frame_choice import FRAME_MODES, FramePolicy, draw_frames, frame_mode
 from lib.train.data.loader import EpochKeys, TrainingLoader
 from lib.train.data.sampler import DamageBudget, SampleKey
-from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.seed import SampleRng
 from tests.train.world import Squares, make_loader, make_sampler, tiny_config

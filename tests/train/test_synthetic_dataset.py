@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
+from lib.data.registry import build_dataset
+from lib.data.synthetic import MIN_VISIBLE_FRACTION, Synthetic
 from lib.train.data.sampler import SampleKey
-from lib.train.dataset.registry import build_dataset
-from lib.train.dataset.synthetic import MIN_VISIBLE_FRACTION, Synthetic
 from lib.utils.image_io import write_image
 from tests.train.world import make_sampler, tiny_config
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from lib.config.seqtrack.config import default_config
+from lib.data.base import SequenceInfo, TrainingDataset
 from lib.models.seqtrack import build_seqtrack
 from lib.train.data.frame_choice import FramePolicy
 from lib.train.data.loader import EpochKeys, TrainingLoader, batches_per_step
 from lib.train.data.processing import Augmentation
 from lib.train.data.sampler import TrackingSampler
-from lib.train.dataset.base import SequenceInfo, TrainingDataset
 from lib.train.train_script import build_processing, build_trainer
 from lib.train.trainers.checkpoints import CheckpointStore
 from lib.utils.errors import DataError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.utils.box_text import parse_boxes, parse_integers, read_boxes
+from lib.data.text import parse_boxes, parse_integers, read_boxes
 from lib.utils.errors import DataError
 from lib.utils.files import decode_text, read_names, require_plain_name
 

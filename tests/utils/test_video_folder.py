@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.data.video_folder import find_videos, natural_key, video_names
 from lib.utils.errors import DataError
 from lib.utils.storage import DirectoryStorage, find_storage
-from lib.utils.video_folder import find_videos, natural_key, video_names
 
 
 def make(root: Path, *names: str) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lib.data.benchmarks import BENCHMARKS
+from lib.data.sequence import Sequence, SequenceList
+from lib.data.text import parse_boxes
 from lib.test.analysis.cache import ScoreCache, content_key
 from lib.test.analysis.metrics import PROTOCOLS, SequenceScores, merge_runs, score_sequence, summarise
 from lib.test.analysis.sources import Source, count_rows, near_names, read_result, warn_once
-from lib.test.evaluation.data import Sequence, SequenceList
-from lib.test.evaluation.datasets import BENCHMARKS
 from lib.test.evaluation.results import to_integers
-from lib.utils.box_text import parse_boxes
 from lib.utils.errors import DataError
 from lib.utils.files import decode_text
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lib.data.sequence import Sequence
 from lib.test.analysis.plots import line_styles
 from lib.test.analysis.tables import shortened
-from lib.test.evaluation.data import Sequence
 from lib.test.video.outputs import VideoWriter
 from lib.utils.errors import InputError
 from lib.utils.files import atomic_path

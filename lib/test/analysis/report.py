@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.config.paths import Paths
+from lib.data.attributes import unexpected_counts
+from lib.data.benchmarks import BENCHMARKS, PACKED_SUFFIX, find_benchmark, get_dataset
+from lib.data.sequence import SequenceList
 from lib.test.analysis.cache import ScoreCache
 from lib.test.analysis.collect import (
     ScoredTracker,
@@ -16,9 +19,6 @@ from lib.test.analysis.collect import (
 )
 from lib.test.analysis.selection import Selection, choose_candidates, without_missing
 from lib.test.analysis.tables import FORMATS, Table, group_table, score_table, sequence_table
-from lib.test.evaluation.attributes import unexpected_counts
-from lib.test.evaluation.data import SequenceList
-from lib.test.evaluation.datasets import BENCHMARKS, PACKED_SUFFIX, find_benchmark, get_dataset
 from lib.utils.errors import DataError
 from lib.utils.files import write_text_atomic
 

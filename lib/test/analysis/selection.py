@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lib.config.paths import Paths
+from lib.data.benchmarks import BENCHMARKS, find_benchmark
+from lib.data.sequence import SequenceList
 from lib.test.analysis.collect import STATIC_BOX
 from lib.test.analysis.sources import OwnResults, Source, missing_sequences, near_names, parse_raw_results, warn_once
-from lib.test.evaluation.data import SequenceList
-from lib.test.evaluation.datasets import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import ResultFolder, find_results, results_root, split_run
 from lib.utils.errors import DataError, InputError
 from lib.utils.text import printable

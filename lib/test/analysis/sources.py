@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lib.config.paths import PROJECT_ROOT
-from lib.test.evaluation.data import Sequence, SequenceList
+from lib.data.sequence import Sequence, SequenceList
 from lib.test.evaluation.manifest import read_manifest
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.cli import user_path

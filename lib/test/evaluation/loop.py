@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lib.test.evaluation.data import Sequence
+from lib.data.sequence import Sequence
 from lib.test.evaluation.prefetch import FrameReader
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError, SeqTrackError

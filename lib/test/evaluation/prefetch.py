@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 
 import numpy as np
 
-from lib.test.evaluation.data import Sequence
+from lib.data.sequence import Sequence
 
 AHEAD_FRAMES = 8
 """How many frames of a sequence are decoded ahead at most."""

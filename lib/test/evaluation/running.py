@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from lib.test.evaluation.data import SequenceList
+from lib.data.names import check_distinct, check_name
+from lib.data.sequence import SequenceList
 from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, TrackerFactory
-from lib.test.evaluation.names import check_distinct, check_name
 from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.shared import (

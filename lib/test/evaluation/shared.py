@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from lib.test.evaluation.data import SequenceList
+from lib.data.sequence import SequenceList
 from lib.test.evaluation.loop import Assignment, Outcome, Report
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError, SeqTrackError

@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lib.data.video_folder import IMAGE_FOLDERS, natural_key
 from lib.utils.errors import DataError, InputError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
 from lib.utils.storage import is_clutter
 from lib.utils.text import printable
-from lib.utils.video_folder import IMAGE_FOLDERS, natural_key
 
 DEFAULT_FPS = 30.0
 

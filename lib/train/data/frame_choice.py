@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lib.train.dataset.base import SequenceInfo
+from lib.data.base import SequenceInfo
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.registry import lookup
 from lib.utils.seed import SampleRng

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lib.train.data.frame_choice import FrameChoice, FramePolicy, frame_mode
 from lib.train.data.processing import ProcessedSample, SeqTrackProcessing
-from lib.train.dataset.base import SequenceInfo, TrainingDataset
+from lib.data.base import SequenceInfo, TrainingDataset
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.seed import SampleRng, sample_rng
 

@@ -8,9 +8,9 @@ import pytest
 
 import tracking.analysis_results as analysis
 import tracking.check_data as doctor
+from lib.data.attributes import known_attributes, parse_attributes, unexpected_counts
 from lib.test.analysis import plots
 from lib.test.evaluation import SequenceList
-from lib.test.evaluation.attributes import known_attributes, parse_attributes, unexpected_counts
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError
 from tests.evaluation.datasets import fabricate

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.test.evaluation.boxes import image_size, looks_like_corners
-from lib.test.evaluation.nfs import parse_official
+from lib.data.boxes import image_size, looks_like_corners
+from lib.data.nfs import parse_official
 from lib.utils.errors import DataError
 from lib.utils.image_io import encode_image, write_image
 from tests.evaluation.datasets import fabricate

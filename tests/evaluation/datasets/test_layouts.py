@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lib.config.paths import PROJECT_ROOT
+from lib.data.layout import read_facts
 from lib.test.evaluation import BENCHMARKS, find_benchmark
-from lib.test.evaluation.layout import read_facts
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import DirectoryStorage, walk_files
 from lib.utils.storage_lmdb import pack
@@ -155,7 +155,7 @@ def test_got10k_ltrval_refuses_another_list(tmp_path: Path) -> None:
 
 
 def test_got10k_rows_are_those_that_training_leaves_out() -> None:
-    training = json.loads((PROJECT_ROOT / "lib/train/data_specs/got10k.json").read_text())
+    training = json.loads((PROJECT_ROOT / "lib/data/specs/got10k.json").read_text())
     assert read_facts("got10k_ltrval") == {"train_size": training["train_size"], "rows": training["val"]}
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
+from lib.data.folder import FolderDataset
+from lib.data.synthetic_test import FRAMES, SIZE
 from lib.test.evaluation import find_benchmark
-from lib.test.evaluation.synthetic import FRAMES, SIZE
 from lib.test.video.sources import FolderSource
-from lib.train.dataset.folder import FolderDataset
 from lib.utils.errors import ConfigError, DataError, InputError
 from lib.utils.storage import DirectoryStorage
 from tests.evaluation.datasets import fabricate

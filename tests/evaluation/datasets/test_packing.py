@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.test.evaluation import SequenceList, layout, nfs, otb, uav
-from lib.test.evaluation.packing import PACKABLE_BENCHMARKS, pack_benchmark, same_sequence
+from lib.data import layout, nfs, otb, uav
+from lib.data.packing_test import PACKABLE_BENCHMARKS, pack_benchmark, same_sequence
+from lib.data.sequence import SequenceList
 from lib.utils.errors import DataError
 from lib.utils.image_io import write_image
 from lib.utils.storage import DirectoryStorage
@@ -55,7 +56,7 @@ def few_short_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (nfs, otb, uav):
         monkeypatch.setattr(module, "read_table", lambda name: shortened(read_table(name), name))
-    monkeypatch.setattr("lib.test.evaluation.lasot.read_table", lambda name: shortened(read_table(name), name))
+    monkeypatch.setattr("lib.data.lasot_test.read_table", lambda name: shortened(read_table(name), name))
     monkeypatch.setattr(fabricate, "rows", lambda name: shortened(rows(name), name))
 
 

@@ -122,4 +122,4 @@ FABRICATE: dict[str, Callable[[Path], None]] = {
     "vid": vid,
     "folder": folder,
 }
-"""By the names of ``lib.train.dataset.packing.PACKABLE``."""
+"""By the names of ``lib.data.packing.PACKABLE``."""

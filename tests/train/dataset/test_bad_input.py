@@ -7,10 +7,10 @@ import pytest
 
 from lib.config.paths import Paths, load_paths
 from lib.config.seqtrack.config import default_config
-from lib.train.dataset.disk import DiskDataset
-from lib.train.dataset.got10k import Got10k, split_rows
-from lib.train.dataset.lasot import Lasot
-from lib.train.dataset.registry import build_dataset
+from lib.data.disk import DiskDataset
+from lib.data.got10k import Got10k, split_rows
+from lib.data.lasot import Lasot
+from lib.data.registry import build_dataset
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import open_storage
 from tests.train.dataset.fabricate import FABRICATE, write

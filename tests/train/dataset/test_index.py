@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.train.dataset.coco import Coco
-from lib.train.dataset.folder import FolderDataset
-from lib.train.dataset.got10k import Got10k
-from lib.train.dataset.imagenet_vid import ImagenetVid
-from lib.train.dataset.index import IndexKey, SequenceIndex, SequenceRecord, open_index
-from lib.train.dataset.lasot import Lasot
-from lib.train.dataset.trackingnet import TrackingNet
+from lib.data.coco import Coco
+from lib.data.folder import FolderDataset
+from lib.data.got10k import Got10k
+from lib.data.imagenet_vid import ImagenetVid
+from lib.data.index import IndexKey, SequenceIndex, SequenceRecord, open_index
+from lib.data.lasot import Lasot
+from lib.data.trackingnet import TrackingNet
 from lib.utils.errors import DataError
 from lib.utils.storage import open_storage
 from tests.train.dataset.fabricate import FABRICATE, write

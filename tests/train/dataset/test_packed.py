@@ -11,7 +11,7 @@ import torch
 
 from lib.config.paths import load_paths
 from lib.config.seqtrack.config import default_config
-from lib.train.dataset.packing import PACKABLE, pack_dataset
+from lib.data.packing import PACKABLE, pack_dataset
 from lib.train.train_script import build_loader
 from lib.utils.errors import ConfigError
 from lib.utils.storage import open_storage

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.test.evaluation.data import Sequence, SequenceList
-from lib.test.evaluation.datasets import BENCHMARKS
+from lib.data.sequence import Sequence, SequenceList
+from lib.data.benchmarks import BENCHMARKS
 from lib.utils.errors import DataError
 from lib.utils.registry import lookup
 from lib.utils.storage import Storage, open_storage

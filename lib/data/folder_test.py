@@ -1,4 +1,4 @@
-"""Your own videos as a benchmark: a folder as ``lib.utils.video_folder`` describes, or a YAML file that points to one.
+"""Your own videos as a benchmark: a folder as ``lib.data.video_folder`` describes, or a YAML file that points to one.
 
 A YAML file may hold::
 
@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lib.test.evaluation.boxes import corners_to_xywh, has_area
-from lib.test.evaluation.data import Entry, Sequence, read_truth
-from lib.utils.box_text import parse_integers
+from lib.data.boxes import corners_to_xywh, has_area
+from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.text import parse_integers
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.files import expand_home, read_text
 from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage
-from lib.utils.video_folder import TRUTH, VideoFolder, find_videos, video_names
+from lib.data.video_folder import TRUTH, VideoFolder, find_videos, video_names
 
 logger = logging.getLogger(__name__)
 

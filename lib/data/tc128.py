@@ -4,9 +4,9 @@ Official layout: ``<video>/<video>_gt.txt``, ``<video>/<video>_frames.txt`` with
 frame, ``<video>/img/0001.jpg``, ... Source: Liang et al., TIP 2015.
 """
 
-from lib.test.evaluation.data import Entry, Sequence, read_truth
-from lib.test.evaluation.layout import numbered_frames
-from lib.utils.box_text import parse_integers
+from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.layout import numbered_frames
+from lib.data.text import parse_integers
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 

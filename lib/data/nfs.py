@@ -13,10 +13,10 @@ The only attribute that is known is occlusion, from the table of sequences. Sour
 
 import numpy as np
 
-from lib.test.evaluation.boxes import corners_to_xywh, image_size, looks_like_corners
-from lib.test.evaluation.data import Entry, Sequence
-from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table
-from lib.utils.box_text import parse_boxes
+from lib.data.boxes import corners_to_xywh, image_size, looks_like_corners
+from lib.data.sequence import Entry, Sequence
+from lib.data.layout import choose_layout, numbered_frames, read_table
+from lib.data.text import parse_boxes
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage, what_lies_near
 

@@ -6,9 +6,9 @@ target is out of view. Long videos are cut into sequences that share a folder of
 Also found: in a folder ``UAV123``, and without the inner folders ``UAV123``. Source: Mueller et al., ECCV 2016.
 """
 
-from lib.test.evaluation.attributes import AttributeFiles
-from lib.test.evaluation.data import Entry, Sequence, read_truth
-from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
+from lib.data.attributes import AttributeFiles
+from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.storage import Storage
 
 TAG = "uav"

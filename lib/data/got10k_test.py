@@ -7,9 +7,9 @@ the test split, whose truth is hidden) and the frames ``00000001.jpg``, ... Sour
 import re
 from typing import Any
 
-from lib.test.evaluation.data import Entry, Sequence, read_truth
-from lib.test.evaluation.layout import frames_by_number, read_facts, require_file
-from lib.utils.box_text import parse_integers
+from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.layout import frames_by_number, read_facts, require_file
+from lib.data.text import parse_integers
 from lib.utils.errors import DataError
 from lib.utils.files import read_names
 from lib.utils.storage import Storage

@@ -7,8 +7,8 @@ map of videos to classes is not needed. Source: Mueller et al., ECCV 2018.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lib.train.dataset.disk import DiskDataset, has_area, read_boxes, require_files
-from lib.train.dataset.index import SequenceRecord
+from lib.data.disk import DiskDataset, has_area, read_boxes, require_files
+from lib.data.index import SequenceRecord
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import Storage
 

@@ -4,8 +4,8 @@ Official layout: ``TEST/anno/<video>.txt`` with the first box, ``TEST/frames/<vi
 Also found: the same without ``TEST``. Source: Mueller et al., ECCV 2018.
 """
 
-from lib.test.evaluation.data import Entry, Sequence, read_truth
-from lib.test.evaluation.layout import frames_by_number
+from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.layout import frames_by_number
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage, what_lies_near
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.synthetic import SyntheticSequence
-from lib.train.dataset.base import SequenceInfo, TrainingDataset
+from lib.data.base import SequenceInfo, TrainingDataset
 
 MIN_VISIBLE_FRACTION = 0.25
 """Part of the target that has to be in sight for its frame to be drawn."""

@@ -8,19 +8,19 @@ from typing import Any
 
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage, what_lies_near
-from lib.utils.video_folder import find_file
+from lib.data.video_folder import find_file
 
-SPECS = "lib.test.data_specs"
+SPECS = "lib.data.specs"
 
 
 def read_table(name: str) -> list[dict[str, str]]:
-    """Rows of a table of facts (``lib/test/data_specs/<name>.csv``)."""
+    """Rows of a table of facts (``lib/data/specs/<name>.csv``)."""
     text = resources.files(SPECS).joinpath(f"{name}.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
 def read_facts(name: str) -> Any:
-    """Content of ``lib/test/data_specs/<name>.json``."""
+    """Content of ``lib/data/specs/<name>.json``."""
     return json.loads(resources.files(SPECS).joinpath(f"{name}.json").read_text(encoding="utf-8"))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.train.dataset.base import SequenceInfo
+from lib.data.base import SequenceInfo
 from lib.utils.errors import DataError
 from lib.utils.files import atomic_path
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.train.dataset.disk import DiskDataset, require_files
-from lib.train.dataset.index import SequenceRecord
+from lib.data.disk import DiskDataset, require_files
+from lib.data.index import SequenceRecord
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.test.evaluation.names import check_distinct, check_name, choose_names
-from lib.utils.box_text import parse_boxes
+from lib.data.names import check_distinct, check_name, choose_names
+from lib.data.text import parse_boxes
 from lib.utils.errors import DataError
 from lib.utils.image_io import read_image
 from lib.utils.storage import Storage

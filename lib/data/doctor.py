@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.test.evaluation.attributes import unexpected_counts
-from lib.test.evaluation.boxes import has_area, image_size, looks_like_corners, outside
-from lib.test.evaluation.data import MAX_COORDINATE, Entry, Sequence
-from lib.test.evaluation.datasets import Benchmark
+from lib.data.attributes import unexpected_counts
+from lib.data.boxes import has_area, image_size, looks_like_corners, outside
+from lib.data.sequence import MAX_COORDINATE, Entry, Sequence
+from lib.data.benchmarks import Benchmark
 from lib.utils.errors import DataError
 from lib.utils.files import require_plain_name
 from lib.utils.storage import Storage

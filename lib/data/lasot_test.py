@@ -7,10 +7,10 @@ occlusion and out of view are known, from the flags of the frames.
 Sources: Fan et al., CVPR 2019; Fan et al., IJCV 2021.
 """
 
-from lib.test.evaluation.attributes import AttributeFiles
-from lib.test.evaluation.data import Entry, Sequence, read_truth
-from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
-from lib.utils.box_text import parse_integers
+from lib.data.attributes import AttributeFiles
+from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.layout import choose_layout, numbered_frames, read_table, require_file
+from lib.data.text import parse_integers
 from lib.utils.errors import DataError
 from lib.utils.files import read_names
 from lib.utils.storage import Storage

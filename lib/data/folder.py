@@ -1,17 +1,17 @@
 """Your own videos: every folder with a ``groundtruth.txt`` is a sequence.
 
 Layout: ``<anything>/groundtruth.txt`` with one box ``x, y, w, h`` per frame (commas, tabs or spaces; NaN or an empty
-box where the target is absent), the frames as ``lib.utils.video_folder`` finds them, and, if you like,
+box where the target is absent), the frames as ``lib.data.video_folder`` finds them, and, if you like,
 ``absence.label`` with one 0 or 1 per frame (1: hidden).
 """
 
 from pathlib import Path
 
-from lib.train.dataset.disk import DiskDataset, has_area, read_boxes, read_labels
-from lib.train.dataset.index import SequenceRecord
+from lib.data.disk import DiskDataset, has_area, read_boxes, read_labels
+from lib.data.index import SequenceRecord
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
-from lib.utils.video_folder import TRUTH, VideoFolder, find_videos
+from lib.data.video_folder import TRUTH, VideoFolder, find_videos
 
 
 class FolderDataset(DiskDataset):

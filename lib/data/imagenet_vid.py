@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lib.train.dataset.disk import DiskDataset, has_area, require_files
-from lib.train.dataset.index import SequenceRecord
+from lib.data.disk import DiskDataset, has_area, require_files
+from lib.data.index import SequenceRecord
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.train.dataset.coco import ANNOTATIONS as COCO_ANNOTATIONS
-from lib.train.dataset.coco import IMAGES as COCO_IMAGES
-from lib.train.dataset.coco import Coco
-from lib.train.dataset.disk import DiskDataset
-from lib.train.dataset.folder import FolderDataset
-from lib.train.dataset.got10k import Got10k
-from lib.train.dataset.imagenet_vid import CACHE, ImagenetVid, read_tracks
-from lib.train.dataset.lasot import Lasot
-from lib.train.dataset.trackingnet import TrackingNet
+from lib.data.coco import ANNOTATIONS as COCO_ANNOTATIONS
+from lib.data.coco import IMAGES as COCO_IMAGES
+from lib.data.coco import Coco
+from lib.data.disk import DiskDataset
+from lib.data.folder import FolderDataset
+from lib.data.got10k import Got10k
+from lib.data.imagenet_vid import CACHE, ImagenetVid, read_tracks
+from lib.data.lasot import Lasot
+from lib.data.trackingnet import TrackingNet
 from lib.utils.errors import DataError
 from lib.utils.files import write_text_atomic
 from lib.utils.registry import lookup

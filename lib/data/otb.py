@@ -6,11 +6,11 @@ and with a folder for each target (``Jogging-1``, ``Jogging.1`` or ``Jogging_1``
 toolkits, if they are there: ``<video>/attrs.txt`` or ``anno/att/<sequence>.txt``. Source: Wu et al., PAMI 2015.
 """
 
-from lib.test.evaluation.attributes import AttributeFiles
-from lib.test.evaluation.data import Entry, Sequence, read_truth
-from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
+from lib.data.attributes import AttributeFiles
+from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.storage import Storage
-from lib.utils.video_folder import find_file
+from lib.data.video_folder import find_file
 
 TAG = "otb"
 LAYOUTS = ("{folder}", "OTB100/{folder}", "OTB2015/{folder}", "data/{folder}")

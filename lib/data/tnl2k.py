@@ -4,12 +4,12 @@ Official layout: every folder is a sequence, with ``groundtruth.txt``, ``languag
 or PNG, with names of many kinds. Also found: one folder deeper, as the archive unpacks. Source: Wang et al., CVPR 2021.
 """
 
-from lib.test.evaluation.data import Entry, Sequence, read_truth
-from lib.test.evaluation.layout import require_file
+from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.layout import require_file
 from lib.utils.errors import DataError
 from lib.utils.image_io import IMAGE_SUFFIXES
 from lib.utils.storage import Storage
-from lib.utils.video_folder import natural_key
+from lib.data.video_folder import natural_key
 
 TAG = "tnl2k"
 ARCHIVES = ("TNL2K_test_subset", "TNL2K_test", "test")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-from lib.train.dataset.disk import DiskDataset, has_area, read_boxes, read_labels, read_split, require_files
-from lib.train.dataset.index import SequenceRecord
+from lib.data.disk import DiskDataset, has_area, read_boxes, read_labels, read_split, require_files
+from lib.data.index import SequenceRecord
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 
@@ -63,7 +63,7 @@ def _frame_path(sequence: str, frame: int) -> str:
 
 def train_sequences() -> list[str]:
     """Names of the 1120 training sequences of the published split."""
-    table = resources.files("lib.train.data_specs").joinpath("lasot_train.csv").read_text(encoding="utf-8")
+    table = resources.files("lib.data.specs").joinpath("lasot_train.csv").read_text(encoding="utf-8")
     return [f"{row['class']}-{n}" for row in csv.DictReader(table.splitlines()) for n in row["numbers"].split()]
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-from lib.train.dataset.disk import DiskDataset, has_area, read_boxes, read_labels, read_split, require_files
-from lib.train.dataset.index import SequenceRecord
+from lib.data.disk import DiskDataset, has_area, read_boxes, read_labels, read_split, require_files
+from lib.data.index import SequenceRecord
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.files import read_names
 from lib.utils.storage import Storage
@@ -72,7 +72,7 @@ def split_rows(split: str) -> list[int]:
     """
     if split not in SPLITS[:5]:
         raise ConfigError(f"unknown split {split!r} of GOT-10k; known: {', '.join(SPLITS[:5])}")
-    spec = json.loads(resources.files("lib.train.data_specs").joinpath("got10k.json").read_text(encoding="utf-8"))
+    spec = json.loads(resources.files("lib.data.specs").joinpath("got10k.json").read_text(encoding="utf-8"))
     rows = set(range(spec["train_size"]))
     if split in ("val", "votval"):
         rows = set(spec["val"])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.train.dataset.base import SequenceInfo, TrainingDataset
-from lib.train.dataset.index import IndexKey, SequenceRecord, open_index
-from lib.utils.box_text import parse_boxes, parse_integers
+from lib.data.base import SequenceInfo, TrainingDataset
+from lib.data.index import IndexKey, SequenceRecord, open_index
+from lib.data.text import parse_boxes, parse_integers
 from lib.utils.errors import DataError
 from lib.utils.files import read_names, read_text
 from lib.utils.lazy_image import EncodedImage, LazyImage

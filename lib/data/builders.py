@@ -6,13 +6,13 @@ from pathlib import Path
 from easydict import EasyDict
 
 from lib.config.paths import Paths, annotation_cache_dir
-from lib.train.dataset.base import TrainingDataset
-from lib.train.dataset.coco import Coco
-from lib.train.dataset.folder import FolderDataset
-from lib.train.dataset.got10k import Got10k
-from lib.train.dataset.imagenet_vid import ImagenetVid
-from lib.train.dataset.lasot import Lasot
-from lib.train.dataset.trackingnet import TrackingNet, parse_parts
+from lib.data.base import TrainingDataset
+from lib.data.coco import Coco
+from lib.data.folder import FolderDataset
+from lib.data.got10k import Got10k
+from lib.data.imagenet_vid import ImagenetVid
+from lib.data.lasot import Lasot
+from lib.data.trackingnet import TrackingNet, parse_parts
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.files import expand_home
 from lib.utils.storage import Storage, find_storage

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.synthetic import SyntheticSequence
-from lib.test.evaluation.data import Entry, Sequence
+from lib.data.sequence import Entry, Sequence
 from lib.utils.errors import DataError
 from lib.utils.image_io import encode_image
 from lib.utils.storage import Storage, has_suffix

@@ -7,16 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from lib.config.paths import Paths, load_paths
-from lib.test.evaluation.data import Entry, SequenceList
-from lib.test.evaluation.folder import FolderSpec, folder_entries, read_folder_spec
-from lib.test.evaluation.got10k import got10k_entries, got10k_names, has_got10k
-from lib.test.evaluation.lasot import has_test, lasot_entries
-from lib.test.evaluation.nfs import nfs_entries
-from lib.test.evaluation.otb import otb_entries
-from lib.test.evaluation.tc128 import has_extra, tc128_entries
-from lib.test.evaluation.tnl2k import tnl2k_entries
-from lib.test.evaluation.trackingnet import has_trackingnet, trackingnet_entries
-from lib.test.evaluation.uav import uav_entries
+from lib.data.sequence import Entry, SequenceList
+from lib.data.folder_test import FolderSpec, folder_entries, read_folder_spec
+from lib.data.got10k_test import got10k_entries, got10k_names, has_got10k
+from lib.data.lasot_test import has_test, lasot_entries
+from lib.data.nfs import nfs_entries
+from lib.data.otb import otb_entries
+from lib.data.tc128 import has_extra, tc128_entries
+from lib.data.tnl2k import tnl2k_entries
+from lib.data.trackingnet_test import has_trackingnet, trackingnet_entries
+from lib.data.uav import uav_entries
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.files import expand_home, require_plain_name
 from lib.utils.registry import lookup
@@ -85,7 +85,7 @@ class Benchmark:
         """Open the data set. Raises DataError if it is missing."""
         folder, _ = self.place(paths)
         if folder is None:
-            from lib.test.evaluation.synthetic import RenderedStorage  # the renderer is needed for nothing else
+            from lib.data.synthetic_test import RenderedStorage  # the renderer is needed for nothing else
 
             return RenderedStorage()
         return find_storage(folder, packed=self.packed)
@@ -111,7 +111,7 @@ class Benchmark:
 
 
 def _synthetic_entries(storage: Storage) -> list[Entry]:
-    from lib.test.evaluation.synthetic import synthetic_entries
+    from lib.data.synthetic_test import synthetic_entries
 
     return synthetic_entries(storage)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from easydict import EasyDict
 
 from lib.config.paths import Paths
-from lib.train.dataset.base import TrainingDataset
-from lib.train.dataset.builders import DISK_DATASETS, PACKED_SUFFIX, Builder
-from lib.train.dataset.synthetic import Synthetic
+from lib.data.base import TrainingDataset
+from lib.data.builders import DISK_DATASETS, PACKED_SUFFIX, Builder
+from lib.data.synthetic import Synthetic
 from lib.utils.errors import DataError
 from lib.utils.registry import lookup
 

@@ -3,14 +3,14 @@
 A data set that names them has a file for each sequence, in one of two forms: a row of zeros and ones, one column per
 attribute (the MATLAB toolkits of OTB, UAV123 and LaSOT), or abbreviations such as ``IV, OPR, SV`` (``attrs.txt`` of the
 Python toolkit of OTB). Order and names of the columns, and how many sequences of the whole benchmark show each as its
-published plots say, are in ``lib/test/data_specs/attributes.csv``.
+published plots say, are in ``lib/data/specs/attributes.csv``.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lib.test.evaluation.layout import read_table
+from lib.data.layout import read_table
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 
@@ -131,5 +131,5 @@ def unexpected_counts(benchmark: str, counts: Mapping[str, int]) -> list[str]:
     return [
         f"{len(odd)} of {len(expected)} attributes are shown by more or fewer sequences than published, such as "
         f"{first}: {counts[first]}, not {expected[first]}; are the columns in the order of "
-        "lib/test/data_specs/attributes.csv?"
+        "lib/data/specs/attributes.csv?"
     ]
