@@ -1,1 +1,1 @@
-"""Training data sets, one class per data set, and the table of their names."""
+"""Datasets for training and evaluation: one reader per dataset, the tables of their names, and packing."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.config.paths import PROJECT_ROOT, load_paths
 from lib.test.evaluation import SequenceList, get_dataset
 
-SPECS = PROJECT_ROOT / "lib" / "test" / "data_specs"
+SPECS = PROJECT_ROOT / "lib" / "data" / "specs"
 BOX = (10.0, 20.0, 30.0, 40.0)
 
 
