@@ -105,8 +105,9 @@ def train(
         device = choose_device(args.device, launch)
     with process_group(launch, device):
         setup_logging()
-        for key, value in missing.items() if is_main_process() else ():
-            logger.warning("doing without a file that is not there: %s is now %r", key, value)
+        if missing and is_main_process():
+            replaced = ", ".join(f"{key}={value!r}" for key, value in missing.items())
+            logger.warning("optional files are missing, falling back to %s", replaced)
         name = args.name or experiment_name(args.config)
         settings = RunSettings(
             name, paths, device, args.resume, launch.local_world_size, track, track_every, args.name is not None

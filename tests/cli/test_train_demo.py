@@ -18,9 +18,17 @@ from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.errors import InputError
-from tests.cli.test_readme import TINY
 
 MAX_MIB = 40
+TINY = """
+MODEL: {HIDDEN_DIM: 32, BINS: 64, ENCODER: {TYPE: vit_test_patch16, PRETRAIN_TYPE: scratch},
+        DECODER: {NHEADS: 2, DIM_FEEDFORWARD: 32, DEC_LAYERS: 1}}
+TRAIN: {EPOCH: 2, BATCH_SIZE: 4, NUM_WORKER: 0, PRINT_INTERVAL: 2}
+DATA: {TRAIN: {DATASETS_NAME: [SYNTHETIC], DATASETS_RATIO: [1], SAMPLE_PER_EPOCH: 16},
+       SYNTHETIC: {SEQUENCES: 4, FRAMES: 20, WIDTH: 160, HEIGHT: 120},
+       SEARCH: {SIZE: 64}, TEMPLATE: {SIZE: 32, NUMBER: 2}}
+TEST: {SEARCH_SIZE: 64, TEMPLATE_SIZE: 32, NUM_TEMPLATES: 2, EPOCH: 2}
+"""
 
 
 @pytest.fixture
