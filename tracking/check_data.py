@@ -10,7 +10,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.config.paths import Paths, load_paths
-from lib.data.benchmarks import Benchmark
+from lib.data.benchmark import Benchmark
 from lib.data.doctor import check_attributes, check_names, check_sequences
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.cli import run_script

@@ -11,17 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 
 from lib.config.paths import load_paths
 from lib.data.packing import PACKABLE, pack_dataset
-from lib.data.packing_test import PACKABLE_BENCHMARKS, pack_benchmark
-from lib.test.evaluation import BENCHMARKS
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 from lib.utils.registry import lookup
-from lib.utils.storage import DirectoryStorage
-from lib.utils.storage_lmdb import PART_SUFFIX
-
-SETTINGS = {name: packable.setting for name, packable in PACKABLE.items()}
-SETTINGS |= {name: BENCHMARKS[benchmark].setting for name, benchmark in PACKABLE_BENCHMARKS.items()}
-"""Path setting of every data set that can be packed; empty where there is none."""
+from lib.utils.storage import DirectoryStorage, packed_path
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Pack a data set into LMDB, in the layout that STARK and its relatives read. What was written is "
         "read back and compared. A run that was cut off goes on where it stopped; the original is never touched."
     )
-    parser.add_argument("dataset", help=f"one of {', '.join(SETTINGS)}")
+    parser.add_argument("dataset", help=f"one of {', '.join(PACKABLE)}")
     parser.add_argument("--source", type=Path, help="folder of the data set (default: as in the path settings)")
     parser.add_argument("--target", type=Path, help="folder to write (default: <source>_lmdb)")
     parser.add_argument("--data_dir", type=Path, help="folder of the data sets")
@@ -40,15 +33,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack one data set."""
     args = parse_args(argv)
-    setting = lookup(SETTINGS, args.dataset, "data set to pack")
-    if args.source is None and not setting:
+    packable = lookup(PACKABLE, args.dataset, "data set to pack")
+    if args.source is None and not packable.setting:
         raise InputError(f"{args.dataset}: say where it lies with --source")
-    kind, pack = ("train", pack_dataset) if args.dataset in PACKABLE else ("test", pack_benchmark)
-    source = args.source or load_paths(kind, data_dir=args.data_dir).dataset_dir(setting)
-    target = args.target or source.with_name(source.name + PART_SUFFIX)
+    source = args.source or load_paths(packable.kind, data_dir=args.data_dir).dataset_dir(packable.setting)
+    target = args.target or packed_path(source)
     if target.resolve() == source.resolve() or source.resolve() in target.resolve().parents:
         raise InputError(f"--target {target} lies in the data set itself")
-    report = pack(
+    report = pack_dataset(
         args.dataset,
         DirectoryStorage(source),
         target,

@@ -7,7 +7,7 @@ import numpy as np
 from easydict import EasyDict
 
 from lib.config.paths import Paths, load_paths
-from lib.data.benchmarks import find_benchmark
+from lib.data.registry import find_benchmark
 from lib.data.sequence import Sequence
 from lib.models.seqtrack import SeqTrack
 from lib.test.analysis.collect import Scoring

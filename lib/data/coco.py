@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.disk import DiskDataset, require_files
+from lib.data.disk import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
+from lib.data.layout import require_files
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 
@@ -73,3 +74,6 @@ def _parse(storage: Storage) -> Iterator[SequenceRecord]:
     valid = (boxes[..., 2:] > MIN_SIDE).all(axis=-1)
     for i, file in enumerate(files):
         yield SequenceRecord(file, boxes[i], valid[i], valid[i])
+
+
+TRAINING = {"COCO17": DiskOpener("coco", lambda storage, _, **common: Coco(storage, **common))}

@@ -1,21 +1,23 @@
-"""What all data sets on disk share: annotations in an index, frames in a storage, and checks of what lies there."""
+"""What all training datasets on disk share: annotations in an index, frames in a storage, and how they are opened."""
 
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from easydict import EasyDict
 
+from lib.config.paths import Paths, annotation_cache_dir
 from lib.data.base import SequenceInfo, TrainingDataset
 from lib.data.index import IndexKey, SequenceRecord, open_index
-from lib.data.text import parse_boxes, parse_integers
-from lib.utils.errors import DataError
-from lib.utils.files import read_names, read_text
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import expand_home
 from lib.utils.lazy_image import EncodedImage, LazyImage
-from lib.utils.storage import Storage, what_lies_near
+from lib.utils.storage import Storage, find_storage, split_packed
 
 logger = logging.getLogger(__name__)
 
@@ -97,66 +99,49 @@ class DiskDataset(TrainingDataset):
         images = {path: EncodedImage(read(path), os.path.join(root, path), first) for path in dict.fromkeys(paths)}
         return [images[path] for path in paths]
 
+    def same_as(self, other: "DiskDataset") -> bool:
+        """Whether another dataset has the same annotations, bit for bit."""
+        return self.index.same_as(other.index)
+
     def sequence_name(self, sequence: int) -> str:
         """Name of a sequence for messages."""
         return f"{self.name}/{self.index.name(sequence)}"
 
 
-def require_files(storage: Storage, names: Sequence[str], what: str) -> None:
-    """Check that files are there.
+@dataclass(frozen=True)
+class DiskOpener:
+    """How a dataset on disk is opened from its name in the configuration.
 
-    Args:
-        storage: the data set.
-        names: paths that have to exist.
-        what: what they are, for the message.
-
-    Raises:
-        DataError: if not; one line says how many are missing, what was expected and what lies there instead.
+    Attributes:
+        setting: its name among the path settings; empty if its folder follows the colon of the name.
+        open: makes the dataset from its storage, what follows the colon, ``cache_dir`` and ``name``.
+        argument: what may follow a colon in the name, for messages; empty if nothing may.
+        is_path: the argument is a path, relative to ``data_dir``.
     """
-    missing = [name for name in names if not storage.exists(name)]
-    if missing:
-        raise DataError(
-            f"{storage.root}: {len(missing)} of {len(names)} {what} are missing (half a download, or another layout?): "
-            f"expected {missing[0]}, found {what_lies_near(storage, missing[0])}"
-        )
 
+    setting: str
+    open: Callable[..., DiskDataset]
+    argument: str = ""
+    is_path: bool = False
 
-def read_boxes(storage: Storage, name: str) -> np.ndarray:
-    """Boxes of a sequence, (F, 4) float32 xywh, one line each.
+    def __call__(self, name: str, cfg: EasyDict, paths: Paths) -> DiskDataset:
+        """Open the dataset.
 
-    Raises:
-        DataError: if the file is missing, malformed or empty.
-    """
-    boxes = parse_boxes(storage.read_text(name), str(storage.root / name)).astype(np.float32)
-    if len(boxes) == 0:
-        raise DataError(f"{storage.root / name}: the sequence is empty, expected at least one box")
-    return boxes
-
-
-def read_labels(storage: Storage, name: str, count: int) -> np.ndarray:
-    """Integer labels of the frames of a sequence, (F,) int64.
-
-    Raises:
-        DataError: if the file is missing or malformed, or does not hold ``count`` labels.
-    """
-    labels = parse_integers(storage.read_text(name), str(storage.root / name))
-    if len(labels) != count:
-        raise DataError(f"{storage.root / name}: {len(labels)} labels, but the sequence has {count} boxes")
-    return labels
-
-
-def has_area(boxes_xywh: np.ndarray) -> np.ndarray:
-    """Whether boxes have a positive width and height, (F, 4) -> (F,) bool; False for NaN."""
-    return (boxes_xywh[:, 2:] > 0).all(axis=1)
-
-
-def read_split(path: Path) -> Iterator[tuple[int, str]]:
-    """Entries of a split file, one per line, with their line numbers; empty lines are left out.
-
-    Raises:
-        DataError: if the file cannot be read or has no entries.
-    """
-    entries = read_names(read_text(path), str(path))
-    if not entries:
-        raise DataError(f"{path}: the split file is empty")
-    yield from entries
+        Raises:
+            ConfigError: if what follows the colon is missing or not expected.
+            DataError: if files are missing or malformed; the message names the setting that points to them.
+        """
+        base, colon, given = name.partition(":")
+        if colon and not self.argument:
+            raise ConfigError(f"training data set {name!r}: {base} takes nothing after a colon")
+        if not given and (colon or not self.setting):
+            raise ConfigError(f"training data set {name!r}: expected {self.argument} after the colon, {base}:...")
+        if given and self.is_path:
+            given = str(paths.data_dir / expand_home(given))
+        root = paths.dataset_dir(self.setting) if self.setting else Path(given)
+        try:
+            storage = find_storage(root, packed=split_packed(base)[1])
+            return self.open(storage, given, cache_dir=annotation_cache_dir(paths.save_dir), name=name)
+        except DataError as error:
+            origin = f" ({root} is {paths.origin(self.setting)})" if self.setting else ""
+            raise DataError(f"{name}: {error}{origin}") from error

@@ -10,7 +10,7 @@ import numpy as np
 from lib.data.attributes import unexpected_counts
 from lib.data.boxes import has_area, image_size, looks_like_corners, outside
 from lib.data.sequence import MAX_COORDINATE, Entry, Sequence
-from lib.data.benchmarks import Benchmark
+from lib.data.benchmark import Benchmark
 from lib.utils.errors import DataError
 from lib.utils.files import require_plain_name
 from lib.utils.storage import Storage

@@ -1,21 +1,40 @@
-"""Your own videos: every folder with a ``groundtruth.txt`` is a sequence.
+"""Your own videos, for training and evaluation: a folder as ``lib.data.video_folder`` describes.
 
-Layout: ``<anything>/groundtruth.txt`` with one box ``x, y, w, h`` per frame (commas, tabs or spaces; NaN or an empty
-box where the target is absent), the frames as ``lib.data.video_folder`` finds them, and, if you like,
-``absence.label`` with one 0 or 1 per frame (1: hidden).
+For evaluation a YAML file may point to it::
+
+    root: videos            # folder of the sequences, relative to the file; the only line that is needed
+    name: my_videos         # how results are filed (default: name of the YAML file)
+    boxes: xywh             # or xyxy, two corners
+    first_box_only: false   # groundtruth.txt may hold just the box of the first frame
+    sequences: [a, b]       # only these, in this order (default: all, by name)
 """
 
+import logging
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from lib.data.disk import DiskDataset, has_area, read_boxes, read_labels
+import numpy as np
+import yaml
+
+from lib.data.boxes import corners_to_xywh, has_area
+from lib.data.disk import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
-from lib.utils.errors import DataError
+from lib.data.layout import GROUND_TRUTH
+from lib.data.sequence import Entry, Sequence
+from lib.data.text import read_ground_truth, read_labels
+from lib.data.video_folder import VideoFolder, find_videos, video_names
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import expand_home, read_text
+from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage
-from lib.data.video_folder import TRUTH, VideoFolder, find_videos
+
+logger = logging.getLogger(__name__)
 
 
 class FolderDataset(DiskDataset):
-    """Videos in folders; a frame is visible if its box has an area and it is not labelled as absent.
+    """Videos in folders for training; a frame is visible if its box has an area and it is not labelled as absent.
 
     Args:
         storage: a folder of sequences (nested as you like), or a single sequence.
@@ -27,32 +46,138 @@ class FolderDataset(DiskDataset):
     """
 
     def __init__(self, storage: Storage, *, cache_dir: Path | None = None, name: str = "FOLDER") -> None:
-        videos = list(find_videos(storage))
-        if not videos:
-            raise DataError(f"{storage.root}: expected folders with {TRUTH} and images, found no {TRUTH}")
+        videos = _find(storage)
         super().__init__(
             storage,
             name=name,
             options="Folder",
-            sources=[source for video in videos for source in (video.truth, video.absence, video.images)],
+            sources=[source for video in videos for source in (video.ground_truth, video.absence, video.images)],
             parse=lambda: (_parse(storage, video) for video in videos),
             cache_dir=cache_dir,
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
+        """Path of a frame, relative to the root of the dataset."""
         return self.index.frame_name(sequence, frame)
+
+
+def _find(storage: Storage) -> list[VideoFolder]:
+    videos = list(find_videos(storage))
+    if not videos:
+        raise DataError(f"{storage.root}: expected folders with {GROUND_TRUTH} and images, found no {GROUND_TRUTH}")
+    return videos
+
+
+def _absent(storage: Storage, video: VideoFolder, *counts: int) -> np.ndarray:
+    """Frames that are labelled as absent, (counts[0],) bool; there may be as many labels as any of ``counts`` says."""
+    if not storage.exists(video.absence):
+        return np.zeros(counts[0], dtype=bool)
+    return read_labels(storage, video.absence, *counts)[: counts[0]] != 0
 
 
 def _parse(storage: Storage, video: VideoFolder) -> SequenceRecord:
     frames = video.frames(storage)
-    boxes = read_boxes(storage, video.truth)
-    if len(frames) != len(boxes):
-        raise DataError(
-            f"{storage.root / video.truth}: {len(boxes)} boxes, but {len(frames)} images in {video.images or '.'}"
-        )
+    boxes = read_ground_truth(storage, video.ground_truth, len(frames), allow_nan=True)
     valid = has_area(boxes)
-    visible = valid.copy()
-    if storage.exists(video.absence):
-        visible &= read_labels(storage, video.absence, len(boxes)) == 0
+    visible = valid & ~_absent(storage, video, len(boxes))
     return SequenceRecord(video.name(storage), boxes, valid, visible, frame_names=frames)
+
+
+@dataclass(frozen=True)
+class FolderSpec:
+    """A dataset of one's own.
+
+    Attributes:
+        root: folder of the sequences.
+        name: tag of the dataset.
+        boxes: ``xywh`` or ``xyxy``.
+        first_box_only: whether only the first box of a sequence needs to be known.
+        sequences: names of the sequences, None for all.
+    """
+
+    root: Path
+    name: str
+    boxes: str = "xywh"
+    first_box_only: bool = False
+    sequences: tuple[str, ...] | None = None
+
+
+def read_folder_spec(path: Path) -> FolderSpec:
+    """Read the description of a dataset.
+
+    Raises:
+        ConfigError: if the file is missing or is not such a description; the message names the line's key.
+    """
+    try:
+        content = yaml.safe_load(read_text(path))
+    except DataError as error:
+        raise ConfigError(f"{error} (expected the description of a dataset)") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or "root" not in content:
+        raise ConfigError(f"{path}: expected the description of a dataset with at least 'root: <folder>'")
+    known = [field.name for field in fields(FolderSpec)]
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"{path}: {key}: no such option{did_you_mean(key, known)}; known: {', '.join(known)}")
+    values: dict[str, Any] = {"name": path.stem, **content}
+    for key, kind in (("root", str), ("name", str), ("first_box_only", bool), ("sequences", list)):
+        if key in values and not isinstance(values[key], kind):
+            raise ConfigError(f"{path}: {key}: expected a {kind.__name__}, got {values[key]!r}")
+    if values.get("boxes", "xywh") not in ("xywh", "xyxy"):
+        raise ConfigError(f"{path}: boxes: expected xywh or xyxy, got {values['boxes']!r}")
+    if "sequences" in values:
+        if not values["sequences"]:
+            raise ConfigError(f"{path}: sequences: the list is empty; leave it out for all sequences")
+        values["sequences"] = tuple(str(name) for name in values["sequences"])
+    values["root"] = path.parent / expand_home(values["root"])
+    return FolderSpec(**values)
+
+
+def folder_entries(storage: Storage, spec: FolderSpec) -> list[Entry]:
+    """Sequences of a dataset of one's own, by the names that ``video_names`` gives them.
+
+    Raises:
+        DataError: if there is none.
+    """
+    videos = video_names(storage, _find(storage))
+    names = list(videos) if spec.sequences is None else spec.sequences
+
+    def load(name: str) -> Sequence:
+        if name not in videos:
+            raise DataError(f"{storage.root}: no sequence {name!r}{did_you_mean(name, videos)}")
+        return _load(storage, spec, name, videos[name])
+
+    return [Entry(name, partial(load, name)) for name in names]
+
+
+def _load(storage: Storage, spec: FolderSpec, name: str, video: VideoFolder) -> Sequence:
+    frames = video.frames(storage)
+    boxes = read_ground_truth(storage, video.ground_truth, len(frames), hidden=spec.first_box_only, allow_nan=True)
+    if spec.boxes == "xyxy":
+        boxes = corners_to_xywh(boxes)
+    absent = np.isnan(boxes).any(axis=1)
+    boxes = np.where(absent[:, None], 0.0, boxes)
+    present = ~(absent | _absent(storage, video, len(boxes), len(frames)))
+    start = _first_shown(storage, video, boxes, present)
+    if start:
+        logger.warning("sequence %s: starts at frame %d, the first one with a target", name, start)
+    boxes, present = boxes[start:], present[start:]
+    return Sequence(
+        name, frames[start:], spec.name, boxes, target_visible=present, storage=storage, target_present=present
+    )
+
+
+def _first_shown(storage: Storage, video: VideoFolder, boxes: np.ndarray, present: np.ndarray) -> int:
+    """Number of the first frame that shows the target, from which it can be tracked."""
+    shown = np.flatnonzero(present & has_area(boxes))
+    if len(shown) == 0:
+        raise DataError(f"{storage.root / video.ground_truth}: no box with an area in a frame that shows the target")
+    return int(shown[0])
+
+
+TRAINING = {
+    "FOLDER": DiskOpener(
+        "", lambda storage, _, **common: FolderDataset(storage, **common), "a folder of your sequences", is_path=True
+    )
+}

@@ -1,27 +1,34 @@
-"""GOT-10k, training part and official validation part.
+"""GOT-10k: the splits of its training part, val and test.
 
-Layout: ``train/list.txt`` names the sequences, ``train/<sequence>/`` holds ``groundtruth.txt``, ``absence.label``,
-``cover.label`` and ``%08d.jpg`` from 1; ``val`` likewise. ``meta_info.ini`` is not needed.
-Source: Huang et al., PAMI 2019.
+Official layout: ``<part>/list.txt`` names the sequences; ``<part>/<sequence>/`` holds ``groundtruth.txt`` (one row in
+the test part, whose ground truth is hidden), ``absence.label``, ``cover.label``, ``meta_info.ini`` (not needed) and the
+frames ``00000001.jpg``, ... Also found: in a folder ``full_data``. Source: Huang et al., PAMI 2019.
 """
 
-import json
-from collections.abc import Iterator, Sequence
-from importlib import resources
+import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from lib.data.disk import DiskDataset, has_area, read_boxes, read_labels, read_split, require_files
+from lib.data.benchmark import Benchmark
+from lib.data.boxes import has_area
+from lib.data.disk import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
+from lib.data.layout import GROUND_TRUTH, list_frames, read_facts, require_file, require_files
+from lib.data.sequence import Entry, Sequence
+from lib.data.text import read_ground_truth, read_labels, read_list, read_split
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.files import read_names
 from lib.utils.storage import Storage
 
+TAG = "got10k"
 FIRST_FRAME = 1
+ABSENCE, COVER, META = "absence.label", "cover.label", "meta_info.ini"
 SPLITS = ("train_full", "train", "val", "vottrain", "votval", "official_val")
 
 
 class Got10k(DiskDataset):
-    """GOT-10k.
+    """GOT-10k for training.
 
     A frame is visible if its box has an area, the target is not absent and its cover label is above 0.
 
@@ -40,13 +47,9 @@ class Got10k(DiskDataset):
     def __init__(
         self, storage: Storage, split: str | Path, *, cache_dir: Path | None = None, name: str = "GOT10K"
     ) -> None:
-        self._prefix = _find_part(storage, "val" if split == "official_val" else "train")
+        self._prefix = _require_part(storage, "val" if split == "official_val" else "train")
         names = _split_names(storage, self._prefix, split)
-        files = [
-            f"{self._prefix}{sequence}/{file}"
-            for sequence in names
-            for file in ("groundtruth.txt", "absence.label", "cover.label")
-        ]
+        files = [f"{self._prefix}{name}/{file}" for name in names for file in (GROUND_TRUTH, ABSENCE, COVER)]
         super().__init__(
             storage,
             name=name,
@@ -57,7 +60,7 @@ class Got10k(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
+        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(self._prefix, self.index.name(sequence), frame)
 
 
@@ -72,64 +75,148 @@ def split_rows(split: str) -> list[int]:
     """
     if split not in SPLITS[:5]:
         raise ConfigError(f"unknown split {split!r} of GOT-10k; known: {', '.join(SPLITS[:5])}")
-    spec = json.loads(resources.files("lib.data.specs").joinpath("got10k.json").read_text(encoding="utf-8"))
-    rows = set(range(spec["train_size"]))
+    facts = read_facts("got10k")
+    rows = set(range(facts["train_size"]))
     if split in ("val", "votval"):
-        rows = set(spec["val"])
+        rows = set(facts["val"])
     elif split in ("train", "vottrain"):
-        rows -= set(spec["val"])
+        rows -= set(facts["val"])
     if split.startswith("vot"):
         # Faithful: the forbidden list holds numbers of sequences, which count from 1; the published splits take them as
         # rows, which count from 0. Each exclusion hits the next sequence; 765 forbidden ones stay in vottrain.
-        rows -= set(spec["vot_exclude"])
+        rows -= set(facts["vot_exclude"])
     return sorted(rows)
 
 
-def _find_part(storage: Storage, part: str) -> str:
-    """Start of the paths of a part: the root may be the folder of the part itself."""
-    if storage.exists(f"{part}/list.txt") or not storage.exists("list.txt"):
+def _find_part(storage: Storage, part: str) -> str | None:
+    """Start of the paths of a part, if there is one with a list."""
+    return next((place for place in (f"{part}/", f"full_data/{part}/") if storage.exists(f"{place}list.txt")), None)
+
+
+def _require_part(storage: Storage, part: str) -> str:
+    """Start of the paths of a part for training: the root may be the folder of the part itself."""
+    prefix = _find_part(storage, part)
+    if prefix is None and storage.exists("list.txt"):
+        return ""
+    if prefix is None:
         require_files(storage, [f"{part}/list.txt"], "lists of sequences")
-        return f"{part}/"
-    return ""
+    return prefix
 
 
 def _frame_path(prefix: str, sequence: str, frame: int) -> str:
     return f"{prefix}{sequence}/{frame + FIRST_FRAME:08d}.jpg"
 
 
+def _official_names(storage: Storage, prefix: str, split: str, shown: str) -> list[str]:
+    """Sequences of a split that is defined by rows of the official list."""
+    listed, official = read_list(storage, f"{prefix}list.txt"), read_facts("got10k")["train_size"]
+    if len(listed) != official:
+        raise DataError(
+            f"{storage.root / prefix / 'list.txt'}: {shown} consists of rows of the official list of {official} "
+            f"sequences, this one has {len(listed)}"
+        )
+    return [listed[row] for row in split_rows(split)]
+
+
 def _split_names(storage: Storage, prefix: str, split: str | Path) -> list[str]:
-    place = storage.root / f"{prefix}list.txt"
-    listed = [name for _, name in read_names(storage.read_text(f"{prefix}list.txt"), str(place))]
-    if not listed:
-        raise DataError(f"{place}: the list is empty")
-    if split in ("train_full", "official_val"):
-        return listed
+    if split in SPLITS[1:5]:
+        return _official_names(storage, prefix, str(split), f"split {split} (unlike train_full)")
+    listed = read_list(storage, f"{prefix}list.txt")
     if split in SPLITS:
-        official = len(split_rows("train_full"))
-        if len(listed) != official:
-            raise DataError(
-                f"{place}: split {split} holds rows of the official list of {official} sequences, found {len(listed)} "
-                "(train_full takes any list)"
-            )
-        return [listed[row] for row in split_rows(str(split))]
+        return listed
     known = set(listed)
     names = []
     for line, entry in read_split(Path(split)):
         is_row = entry.isdecimal() and len(entry) < 10 and int(entry) < len(listed)
         name = listed[int(entry)] if is_row else entry
         if name not in known:
+            place = storage.root / f"{prefix}list.txt"
             raise DataError(f"{split}: line {line}: {entry!r} is neither a sequence nor a row of {place}")
         names.append(name)
     return names
 
 
-def _parse(storage: Storage, prefix: str, names: Sequence[str]) -> Iterator[SequenceRecord]:
-    require_files(storage, [f"{prefix}{sequence}/groundtruth.txt" for sequence in names], "annotation files")
+def _parse(storage: Storage, prefix: str, names: list[str]) -> Iterator[SequenceRecord]:
+    require_files(storage, [f"{prefix}{sequence}/{GROUND_TRUTH}" for sequence in names], "annotation files")
     require_files(storage, [_frame_path(prefix, sequence, 0) for sequence in names], "first frames of sequences")
     for sequence in names:
         folder = f"{prefix}{sequence}"
-        boxes = read_boxes(storage, f"{folder}/groundtruth.txt")
+        boxes = read_ground_truth(storage, f"{folder}/{GROUND_TRUTH}", allow_nan=True)
         valid = has_area(boxes)
-        present = read_labels(storage, f"{folder}/absence.label", len(boxes)) == 0
-        covered = read_labels(storage, f"{folder}/cover.label", len(boxes)) > 0
+        present = read_labels(storage, f"{folder}/{ABSENCE}", len(boxes)) == 0
+        covered = read_labels(storage, f"{folder}/{COVER}", len(boxes)) > 0
         yield SequenceRecord(sequence, boxes, valid, valid & present & covered)
+
+
+def got10k_names(split: str) -> list[str]:
+    """Names of the official sequences of ``val`` or ``test``."""
+    return [f"GOT-10k_{split.capitalize()}_{number:06d}" for number in range(1, 181)]
+
+
+def has_got10k(storage: Storage, split: str) -> bool:
+    """Whether ``val`` or ``test`` is there, or the whole official training part for ``ltrval``."""
+    prefix = _find_part(storage, "train" if split == "ltrval" else split)
+    if prefix is None or split != "ltrval":
+        return prefix is not None
+    return len(storage.read_text(f"{prefix}list.txt").split()) == read_facts("got10k")["train_size"]
+
+
+def got10k_entries(storage: Storage, split: str) -> list[Entry]:
+    """Sequences of a split in the order of its list.
+
+    Args:
+        storage: the folder that holds ``train``, ``val`` and ``test``, possibly in ``full_data``.
+        split: ``val``, ``test``, or ``ltrval``: the split ``val`` of the training part, on which the family of
+            PyTracking validates.
+
+    Raises:
+        DataError: if the list is missing or not the one that is needed.
+    """
+    part = "train" if split == "ltrval" else split
+    prefix = _find_part(storage, part) or f"{part}/"
+    if split == "ltrval":
+        names = _official_names(storage, prefix, "val", "got10k_ltrval")
+    else:
+        names = read_list(storage, f"{prefix}list.txt")
+    return [Entry(name, partial(_load, storage, f"{prefix}{name}", name, split == "test")) for name in names]
+
+
+def _load(storage: Storage, folder: str, name: str, hidden: bool) -> Sequence:
+    frames = list_frames(storage, folder, {".jpg"}, numbered=True)
+    boxes = read_ground_truth(storage, require_file(storage, folder, GROUND_TRUTH), len(frames), hidden=hidden)
+    labels = {} if hidden else _labels(storage, folder)
+    return Sequence(name, frames, TAG, boxes, storage=storage, **labels)
+
+
+def _labels(storage: Storage, folder: str) -> dict[str, Any]:
+    """What the protocol ``got10k`` needs beside the boxes, as far as it is there: cover, resolution; and the class."""
+    labels: dict[str, Any] = {}
+    if storage.exists(f"{folder}/{COVER}"):
+        labels["target_present"] = read_labels(storage, f"{folder}/{COVER}") > 0
+    if storage.exists(f"{folder}/{META}"):
+        meta = storage.read_text(f"{folder}/{META}")
+        if size := re.search(r"^resolution:\s*\(\s*([1-9]\d{0,5})\s*,\s*([1-9]\d{0,5})\s*\)", meta, re.MULTILINE):
+            labels["resolution"] = (int(size[1]), int(size[2]))
+        if kind := re.search(r"^object_class:\s*(\S.*)$", meta, re.MULTILINE):
+            labels["object_class"] = kind[1].strip()
+    return labels
+
+
+def _benchmark(split: str, sequences: int, **facts: Any) -> Benchmark:
+    entries, has = partial(got10k_entries, split=split), partial(has_got10k, split=split)
+    return Benchmark(f"got10k_{split}", TAG, entries, "got10k", sequences=sequences, has=has, **facts)
+
+
+BENCHMARKS = (
+    _benchmark("val", 180, names=partial(got10k_names, "val")),
+    _benchmark("test", 180, names=partial(got10k_names, "test"), server="http://got-10k.aitestunion.com"),
+    _benchmark("ltrval", 1401, discover=False),
+)
+
+
+def _opener(split: str, **argument: Any) -> DiskOpener:
+    return DiskOpener("got10k", lambda storage, given, **common: Got10k(storage, given or split, **common), **argument)
+
+
+TRAINING = {f"GOT10K_{split}": _opener(split) for split in SPLITS}
+TRAINING["GOT10K"] = _opener("train_full", argument="a split file", is_path=True)

@@ -14,8 +14,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lib.data.disk import DiskDataset, has_area, require_files
+from lib.data.boxes import has_area
+from lib.data.disk import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
+from lib.data.layout import require_files
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 
@@ -176,3 +178,6 @@ def _read_cache(storage: Storage) -> Iterator[Track]:
             yield Track(video, entry["class_name"], entry["start_frame"], boxes, visible, size)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{place}: not a list of tracks: {type(error).__name__}: {error}") from error
+
+
+TRAINING = {"VID": DiskOpener("imagenet_vid", lambda storage, _, **common: ImagenetVid(storage, **common))}

@@ -1,16 +1,20 @@
-"""Finding one's way in a data set: which of the known layouts it has, where a sequence's frames and truth lie."""
+"""Layouts of datasets: telling the known ones apart, finding files and frames in them; tables of published facts."""
 
 import csv
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
 from importlib import resources
 from typing import Any
 
 from lib.utils.errors import DataError
+from lib.utils.image_io import IMAGE_SUFFIXES
 from lib.utils.storage import Storage, what_lies_near
-from lib.data.video_folder import find_file
 
 SPECS = "lib.data.specs"
+GROUND_TRUTH = "groundtruth.txt"
+"""Usual name of the box file of a sequence."""
 
 
 def read_table(name: str) -> list[dict[str, str]]:
@@ -25,10 +29,10 @@ def read_facts(name: str) -> Any:
 
 
 def choose_layout(storage: Storage, layouts: Iterable[str], probes: Callable[[str], Iterable[str]]) -> str:
-    """The first layout in which any of its probes is there, so that half a data set is still recognised.
+    """The first layout in which any of its probes is there, so that half a dataset is still recognised.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         layouts: known layouts, the official one first.
         probes: files by which a layout is recognised.
 
@@ -45,6 +49,43 @@ def choose_layout(storage: Storage, layouts: Iterable[str], probes: Callable[[st
         f"{storage.root}: not the expected layout (see docs/benchmarks.md): expected {' or '.join(expected)}, "
         f"found {what_lies_near(storage, expected[0])}"
     )
+
+
+def require_files(storage: Storage, names: Sequence[str], what: str) -> None:
+    """Check that files are there.
+
+    Args:
+        storage: the dataset.
+        names: paths that have to exist.
+        what: what they are, for the message.
+
+    Raises:
+        DataError: if not; one line says how many are missing, what was expected and what lies there instead.
+    """
+    missing = [name for name in names if not storage.exists(name)]
+    if missing:
+        raise DataError(
+            f"{storage.root}: {len(missing)} of {len(names)} {what} are missing (half a download, or another layout?): "
+            f"expected {missing[0]}, found {what_lies_near(storage, missing[0])}"
+        )
+
+
+def find_file(storage: Storage, folder: str, name: str) -> str | None:
+    """Path of a file whose name may be written in other case (``Groundtruth.txt``), or None.
+
+    Args:
+        storage: where to look.
+        folder: an existing or missing folder, ``""`` for the root.
+        name: the usual name of the file; a file with exactly this name is preferred.
+    """
+    prefix = f"{folder}/" if folder else ""
+    if storage.exists(prefix + name):
+        return prefix + name
+    try:
+        files = storage.list_files(folder, {name[name.rfind(".") :].lower()})
+    except DataError:
+        return None
+    return next((prefix + file for file in files if file.lower() == name.lower()), None)
 
 
 def require_file(storage: Storage, folder: str, *names: str) -> str:
@@ -68,7 +109,7 @@ def numbered_frames(
     """Paths of ``<folder>/<number>.jpg``, without listing the folder.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         folder: folder of the frames.
         first: number of the first frame.
         last: number of the last frame.
@@ -86,20 +127,49 @@ def numbered_frames(
                 f"{what_lies_near(storage, frame)}"
             )
     if ends and storage.exists(f"{folder}/{last + 1:0{digits}d}.jpg"):
-        raise DataError(f"{storage.root / folder}: there are more frames than truth boxes ({len(frames)})")
+        raise DataError(f"{storage.root / folder}: there are more frames than ground truth boxes ({len(frames)})")
     return frames
 
 
-def frames_by_number(storage: Storage, folder: str) -> list[str]:
-    """Paths of all ``<number>.jpg`` of a folder, in the order of the numbers.
+def list_frames(
+    storage: Storage, folder: str, suffixes: Collection[str] = IMAGE_SUFFIXES, *, numbered: bool = False
+) -> list[str]:
+    """Paths of the images of a folder, in the order of the numbers in their names (``natural_key``).
+
+    Args:
+        storage: the dataset.
+        folder: folder of the frames, ``""`` for the root.
+        suffixes: kinds of images, in lower case with the dot.
+        numbered: whether each has to be named by its number alone.
 
     Raises:
         DataError: if there are none, or one is not named by a number.
     """
+    place = storage.root / folder
     try:
-        files = sorted(storage.list_files(folder, {".jpg"}), key=lambda file: int(file[: -len(".jpg")]))
+        key = _file_number if numbered else natural_key
+        files = sorted(storage.list_files(folder, suffixes), key=key)
     except ValueError as error:
-        raise DataError(f"{storage.root / folder}: frames must be named by number: {error}") from error
+        raise DataError(f"{place}: frames must be named by number: {error}") from error
     if not files:
-        raise DataError(f"{storage.root / folder}: no .jpg frames")
-    return [f"{folder}/{file}" for file in files]
+        raise DataError(f"{place}: no {'images' if suffixes is IMAGE_SUFFIXES else '/'.join(suffixes) + ' frames'}")
+    return [f"{folder}/{file}" if folder else file for file in files]
+
+
+def _file_number(file: str) -> int:
+    return int(file.rpartition(".")[0])
+
+
+def natural_key(name: str) -> tuple[list, str]:
+    """Sorting key by which ``2.jpg`` comes before ``10.jpg``, ``1.25.jpg`` before ``1.3.jpg``, and ``a`` beside ``A``.
+
+    A number is a run of digits, with its decimals where one dot and digits follow (a time stamp) and no second dot (a
+    version, an address, a date). A ``-`` is a mark between words, never a sign. Equal numbers (``01``, ``1``) keep
+    their order by letter.
+    """
+    parts: list = _NUMBER.split(name.casefold())  # texts and numbers in turn
+    parts[1::2] = map(Decimal, parts[1::2])
+    return parts, name
+
+
+_NUMBER = re.compile(r"((?<!\d)(?<!\d\.)\d+\.\d+(?!\.?\d)|\d+)")

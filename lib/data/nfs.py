@@ -11,9 +11,12 @@ Three layouts are known, and told apart by where the annotation of a sequence li
 The only attribute that is known is occlusion, from the table of sequences. Source: Kiani Galoogahi et al., ICCV 2017.
 """
 
+from functools import partial
+
 import numpy as np
 
 from lib.data.boxes import corners_to_xywh, image_size, looks_like_corners
+from lib.data.benchmark import Benchmark
 from lib.data.sequence import Entry, Sequence
 from lib.data.layout import choose_layout, numbered_frames, read_table
 from lib.data.text import parse_boxes
@@ -42,11 +45,7 @@ def nfs_entries(storage: Storage) -> list[Entry]:
     """
     rows = read_table("nfs")
     choose_layout(storage, LAYOUTS, lambda layout: (layout.format(video=_video(row)) for row in rows))
-
-    def entry(row: dict[str, str]) -> Entry:
-        return Entry(row["name"], lambda: _load(storage, row))
-
-    return [entry(row) for row in rows]
+    return [Entry(row["name"], partial(_load, storage, row)) for row in rows]
 
 
 def _video(row: dict[str, str]) -> str:
@@ -104,3 +103,6 @@ def parse_official(text: str, name: str, frames: int) -> np.ndarray:
         corners.append((x1, y1, x2, y2))
     del corners[frames if len(corners) == frames + 1 else len(corners) :]
     return corners_to_xywh(np.array(corners, dtype=np.float64).reshape(-1, 4))
+
+
+BENCHMARKS = (Benchmark("nfs", "nfs", nfs_entries, "nfs", sequences=100),)

@@ -6,11 +6,14 @@ and with a folder for each target (``Jogging-1``, ``Jogging.1`` or ``Jogging_1``
 toolkits, if they are there: ``<video>/attrs.txt`` or ``anno/att/<sequence>.txt``. Source: Wu et al., PAMI 2015.
 """
 
+from functools import partial
+
+from lib.data.benchmark import Benchmark
 from lib.data.attributes import AttributeFiles
-from lib.data.sequence import Entry, Sequence, read_truth
-from lib.data.layout import choose_layout, numbered_frames, read_table, require_file
+from lib.data.sequence import Entry, Sequence
+from lib.data.text import read_ground_truth
+from lib.data.layout import choose_layout, find_file, numbered_frames, read_table, require_file
 from lib.utils.storage import Storage
-from lib.data.video_folder import find_file
 
 TAG = "otb"
 LAYOUTS = ("{folder}", "OTB100/{folder}", "OTB2015/{folder}", "data/{folder}")
@@ -31,11 +34,7 @@ def otb_entries(storage: Storage) -> list[Entry]:
     prefix = layout.removesuffix("{folder}")
     folders = [place + folder for place in dict.fromkeys([prefix, ""]) for folder in ATTRIBUTE_FOLDERS]
     attributes = AttributeFiles(storage, folders, TAG)
-
-    def entry(row: dict[str, str]) -> Entry:
-        return Entry(row["name"], lambda: _load(storage, layout, row, attributes))
-
-    return [entry(row) for row in rows]
+    return [Entry(row["name"], partial(_load, storage, layout, row, attributes)) for row in rows]
 
 
 def _video(row: dict[str, str]) -> str:
@@ -54,7 +53,10 @@ def _load(storage: Storage, layout: str, row: dict[str, str], attributes: Attrib
     file = row["annotation"].rpartition("/")[2]
     truth_file = require_file(storage, folder, *dict.fromkeys([file, "groundtruth_rect.txt"]))
     first, last, skip = (int(row[key]) for key in ("first_frame", "last_frame", "skip_first"))
-    truth = read_truth(storage, truth_file, last - first + 1)[skip:]
+    truth = read_ground_truth(storage, truth_file, last - first + 1)[skip:]
     frames = numbered_frames(storage, f"{folder}/img", first, last, int(row["digits"]))[skip:]
     shown, kind = attributes.read(name, find_file(storage, folder, "attrs.txt")), row["object_class"]
     return Sequence(name, frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
+
+
+BENCHMARKS = (Benchmark("otb", "otb", otb_entries, "otb", sequences=100),)

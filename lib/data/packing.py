@@ -1,10 +1,15 @@
-"""Packing training data sets, in the layouts that the family of STARK reads."""
+"""Packing datasets into LMDB, in the layouts that the family of STARK reads.
+
+Training datasets are packed as their files lie; of benchmarks, what their readers look at: frames that belong to no
+sequence and other files, such as archives or the 240 frames/s of NfS, are left out.
+"""
 
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from lib.data.coco import ANNOTATIONS as COCO_ANNOTATIONS
@@ -15,15 +20,36 @@ from lib.data.folder import FolderDataset
 from lib.data.got10k import Got10k
 from lib.data.imagenet_vid import CACHE, ImagenetVid, read_tracks
 from lib.data.lasot import Lasot
-from lib.data.trackingnet import TrackingNet
+from lib.data.registry import BENCHMARKS
+from lib.data.sequence import SequenceList
+from lib.data.trackingnet import NUM_PARTS, TrackingNet
 from lib.utils.errors import DataError
 from lib.utils.files import write_text_atomic
 from lib.utils.registry import lookup
-from lib.utils.storage import Storage, open_storage, walk_files
-from lib.utils.storage_lmdb import PART_SUFFIX, PackingReport, pack
+from lib.utils.storage import Storage, open_storage, packed_path, walk_files
+from lib.utils.storage_lmdb import PackingReport, pack
 
 ProgressBar = Callable[[str, int], contextlib.AbstractContextManager[Any]]
 """Gets a title and a number of files; the context has a method ``update(count)``."""
+
+
+class _Recorder:
+    """A storage that remembers which files were read."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.names: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def read_bytes(self, name: str) -> bytes:
+        self.names.add(name)
+        return self._storage.read_bytes(name)
+
+    def read_text(self, name: str) -> str:
+        self.names.add(name)
+        return self._storage.read_text(name)
 
 
 @dataclass(frozen=True)
@@ -31,37 +57,37 @@ class Database:
     """What goes into one database.
 
     Attributes:
-        folder: of the database below the target; empty for the target itself.
-        names: files, relative to the root of the data set.
-        strip: start of the names that the keys leave out.
+        names: files, relative to the root of the dataset.
+        part: top folder that has this database of its own; its keys leave out the folder.
         extra: contents of further files by name.
     """
 
-    folder: str
     names: Sequence[str]
-    strip: str = ""
+    part: str = ""
     extra: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Packable:
-    """How a data set is packed.
+    """How a dataset is packed.
 
     Attributes:
-        setting: its name among the path settings.
+        setting: its name among the path settings; empty if it has none.
         open: opens whatever part of it is there, which checks its annotations.
-        databases: what goes where.
+        databases: what goes where, from the storage and what was opened.
         side_files: texts that lie beside the databases, by name.
+        kind: whose path file says where it is, ``train`` or ``test``.
     """
 
     setting: str
-    open: Callable[[Storage], DiskDataset]
-    databases: Callable[[Storage], Iterator[Database]]
-    side_files: Callable[[DiskDataset], Mapping[str, str]] = lambda dataset: {}
+    open: Callable[[Storage], DiskDataset | SequenceList]
+    databases: Callable[[_Recorder, Any], Iterator[Database]]
+    side_files: Callable[[Any], Mapping[str, str]] = lambda opened: {}
+    kind: str = "train"
 
 
-def _whole_tree(storage: Storage) -> Iterator[Database]:
-    yield Database("", list(walk_files(storage)))
+def _whole_tree(storage: _Recorder, _: DiskDataset) -> Iterator[Database]:
+    yield Database(list(walk_files(storage)))
 
 
 def _got10k_splits(storage: Storage) -> list[str]:
@@ -74,32 +100,32 @@ def _open_got10k(storage: Storage) -> DiskDataset:
     return Got10k(storage, next(iter(_got10k_splits(storage)), "train_full"))
 
 
-def _got10k(storage: Storage) -> Iterator[Database]:
+def _got10k(storage: _Recorder, dataset: Got10k) -> Iterator[Database]:
     if not _got10k_splits(storage):
         raise DataError(f"{storage.root}: expected the folder that holds train/list.txt, for keys as others read them")
-    yield from _whole_tree(storage)
+    yield from _whole_tree(storage, dataset)
 
 
-def _coco(storage: Storage) -> Iterator[Database]:
-    yield Database("", [COCO_ANNOTATIONS, *walk_files(storage, COCO_IMAGES)])
+def _coco(storage: _Recorder, _: Coco) -> Iterator[Database]:
+    yield Database([COCO_ANNOTATIONS, *walk_files(storage, COCO_IMAGES)])
 
 
-def _vid(storage: Storage) -> Iterator[Database]:
+def _vid(storage: _Recorder, _: ImagenetVid) -> Iterator[Database]:
     tracks = json.dumps([track.as_cache_entry() for track in read_tracks(storage)]).encode()
-    yield Database("", list(walk_files(storage, "Data/VID/train")), extra={CACHE: tracks})
+    yield Database(list(walk_files(storage, "Data/VID/train")), extra={CACHE: tracks})
 
 
 def _trackingnet_parts(storage: Storage) -> list[int]:
     return sorted(int(name[6:]) for name in storage.list_dirs() if name.startswith("TRAIN_") and name[6:].isdecimal())
 
 
-def _trackingnet(storage: Storage) -> Iterator[Database]:
+def _trackingnet(storage: _Recorder, _: TrackingNet) -> Iterator[Database]:
     for part in (f"TRAIN_{number}" for number in _trackingnet_parts(storage)):
-        yield Database(part + PART_SUFFIX, list(walk_files(storage, part)), strip=f"{part}/")
+        yield Database(list(walk_files(storage, part)), part)
 
 
 def _open_trackingnet(storage: Storage) -> DiskDataset:
-    return TrackingNet(storage, _trackingnet_parts(storage) or range(12))
+    return TrackingNet(storage, _trackingnet_parts(storage) or range(NUM_PARTS))
 
 
 def _trackingnet_list(dataset: DiskDataset) -> dict[str, str]:
@@ -107,7 +133,20 @@ def _trackingnet_list(dataset: DiskDataset) -> dict[str, str]:
     return {"seq_list.json": json.dumps([[int(part.removeprefix("TRAIN_")), video] for part, video in videos])}
 
 
-PACKABLE: dict[str, Packable] = {
+def _benchmark(name: str, part: str = "") -> Packable:
+    benchmark = BENCHMARKS[name]
+
+    def databases(storage: _Recorder, sequences: SequenceList) -> Iterator[Database]:
+        files = sorted(storage.names.union(*(sequence.frames for sequence in sequences)))
+        yield Database(files, part if files[0].startswith(f"{part}/") else "")
+
+    def read(storage: Storage) -> SequenceList:
+        return SequenceList.from_entries(benchmark.entries(storage))
+
+    return Packable(benchmark.setting, read, databases, kind="test")
+
+
+TRAINING_PACKABLE = {
     "lasot": Packable("lasot", lambda storage: Lasot(storage, "all"), _whole_tree),
     "got10k": Packable("got10k", _open_got10k, _got10k),
     "trackingnet": Packable("trackingnet", _open_trackingnet, _trackingnet, _trackingnet_list),
@@ -115,43 +154,45 @@ PACKABLE: dict[str, Packable] = {
     "vid": Packable("imagenet_vid", ImagenetVid, _vid),
     "folder": Packable("", FolderDataset, _whole_tree),
 }
-"""Data sets that can be packed, by name."""
+"""Datasets that are packed as a whole, for training and, where they hold it, for evaluation."""
+PACKABLE: dict[str, Packable] = TRAINING_PACKABLE | {
+    **{name: _benchmark(name) for name in ("lasot_extension_subset", "got10k_val", "got10k_test")},
+    "trackingnet_test": _benchmark("trackingnet", "TEST"),
+    **{name: _benchmark(name) for name in ("tnl2k", "otb", "nfs", "uav", "tc128")},
+}
+"""Every dataset that can be packed, by the name for ``tracking/make_lmdb.py``."""
 
 
-@contextlib.contextmanager
-def _no_bar(title: str, total: int) -> Iterator[Any]:
-    class Silent:
-        def update(self, count: int) -> None:
-            pass
-
-    yield Silent()
+def _no_bar(title: str, total: int) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext(SimpleNamespace(update=lambda count: None))
 
 
-def pack_dataset(kind: str, source: Storage, target: Path, *, progress: ProgressBar = _no_bar) -> PackingReport:
-    """Pack a data set and check that it reads the same.
+def pack_dataset(name: str, source: Storage, target: Path, *, progress: ProgressBar = _no_bar) -> PackingReport:
+    """Pack a dataset and check that it reads the same.
 
     Args:
-        kind: a key of ``PACKABLE``.
-        source: the data set as files.
-        target: folder of the database, or of the databases.
+        name: a key of ``PACKABLE``.
+        source: the dataset as files.
+        target: folder of the database, or of the databases; what it holds already is kept, so that splits of a dataset
+            can share it.
         progress: makes a progress bar for each database.
 
     Raises:
-        ConfigError: if ``kind`` is unknown.
-        DataError: if the data set is missing or malformed, cannot be written, or reads differently when packed.
+        ConfigError: if ``name`` is unknown.
+        DataError: if the dataset is missing or malformed, cannot be written, or reads differently when packed.
     """
-    packable = lookup(PACKABLE, kind, "data set to pack")
-    dataset = packable.open(source)
+    packable = lookup(PACKABLE, name, "data set to pack")
+    recorder = _Recorder(source)
+    before = packable.open(recorder)
     written = kept = 0
-    for database in packable.databases(source):
-        folder = target / database.folder if database.folder else target
+    for database in packable.databases(recorder, before):
+        folder = packed_path(target / database.part) if database.part else target
+        strip = f"{database.part}/" if database.part else ""
         with progress(folder.name, len(database.names) + len(database.extra)) as bar:
-            report = pack(
-                source, database.names, folder, strip=database.strip, extra=database.extra, progress=bar.update
-            )
+            report = pack(source, database.names, folder, strip=strip, extra=database.extra, progress=bar.update)
         written, kept = written + report.written, kept + report.kept
-    for name, text in packable.side_files(dataset).items():
-        write_text_atomic(target / name, text)
-    if not packable.open(open_storage(target)).index.same_as(dataset.index):
+    for file, text in packable.side_files(before).items():
+        write_text_atomic(target / file, text)
+    if not packable.open(open_storage(target)).same_as(before):
         raise DataError(f"{target}: the packed annotations differ from those in {source.root}")
     return PackingReport(written, kept)

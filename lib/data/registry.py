@@ -1,62 +1,126 @@
-"""The names that DATA.TRAIN.DATASETS_NAME and DATA.VAL.DATASETS_NAME may hold."""
+"""Every dataset by the name it has in the configuration (training) or on the command line (evaluation).
 
+A dataset is described beside its reader: ``TRAINING`` holds how its names open it for training, ``BENCHMARKS`` what it
+offers for evaluation. To add one, write its module and list it in ``_MODULES``.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from easydict import EasyDict
 
-from lib.config.paths import Paths
+from lib.config.paths import Paths, load_paths
+from lib.data import coco, folder, got10k, imagenet_vid, lasot, nfs, otb, synthetic, tc128, tnl2k, trackingnet, uav
 from lib.data.base import TrainingDataset
-from lib.data.builders import DISK_DATASETS, PACKED_SUFFIX, Builder
-from lib.data.synthetic import Synthetic
-from lib.utils.errors import DataError
+from lib.data.benchmark import Benchmark, is_there
+from lib.data.disk import DiskOpener
+from lib.data.folder import FolderSpec, folder_entries, read_folder_spec
+from lib.data.sequence import SequenceList
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import expand_home, require_plain_name
 from lib.utils.registry import lookup
+from lib.utils.storage import split_packed
 
+FOLDER_PREFIX = "folder:"
+VOT_NAMES = ("vot20", "vot21", "vot22")
+"""Names that have an update rule but no loader: the VOT toolkit runs these."""
 
-def _folder(text: str, key: str) -> Path | None:
-    if not text:
-        return None
-    if not Path(text).is_dir():
-        raise DataError(f"{text}: no such folder (set by DATA.SYNTHETIC.{key})")
-    return Path(text)
+_MODULES = (lasot, got10k, trackingnet, tnl2k, otb, nfs, uav, tc128, synthetic, coco, imagenet_vid, folder)
 
-
-def _synthetic(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
-    options = cfg.DATA.SYNTHETIC
-    painted = name.endswith("_painted")
-    return Synthetic(
-        num_sequences=options.SEQUENCES,
-        num_frames=options.FRAMES,
-        size=(options.WIDTH, options.HEIGHT),
-        difficulty=options.DIFFICULTY,
-        split="val" if name.endswith("_val") else "train",
-        backgrounds=None if painted else _folder(options.BACKGROUNDS, "BACKGROUNDS"),
-        cutouts=None if painted else _folder(options.CUTOUTS, "CUTOUTS"),
-        cache_sequences=options.CACHE,
-        name=name,
-    )
-
-
-DATASETS: dict[str, Builder] = {
-    "SYNTHETIC": _synthetic,
-    "SYNTHETIC_painted": _synthetic,  # no photos and cut-outs even where folders of them are given
-    "SYNTHETIC_val": _synthetic,
-    **DISK_DATASETS,
-}
+TRAINING: dict[str, Callable[[str, EasyDict, Paths], TrainingDataset]] = {}
+"""Every training dataset: how it is opened from its name (with what follows a colon), the configuration and paths."""
+BENCHMARKS: dict[str, Benchmark] = {}
+"""Every benchmark that has a name of its own."""
+for _module in _MODULES:
+    TRAINING |= getattr(_module, "TRAINING", {})
+    BENCHMARKS |= {benchmark.name: benchmark for benchmark in getattr(_module, "BENCHMARKS", ())}
 
 
 def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
-    """Open a training data set.
+    """Open a training dataset.
 
     Args:
-        name: a key of ``DATASETS``; for data sets on disk with ``_lmdb`` behind it to insist on the packed form, and,
-            where the data set takes one, an argument behind a colon, as ``FOLDER:my_videos`` or ``TRACKINGNET:0-3``.
+        name: a key of ``TRAINING``; for datasets on disk with ``_lmdb`` behind it to insist on the packed form, and,
+            where the dataset takes one, an argument behind a colon, as ``FOLDER:my_videos`` or ``TRACKINGNET:0-3``.
         cfg: the configuration.
-        paths: where data sets lie.
+        paths: where datasets lie.
 
     Raises:
         ConfigError: if the name is unknown; the message lists the known ones.
         DataError: if its files are missing or malformed.
     """
     key = name.partition(":")[0]
-    plain = key.removesuffix(PACKED_SUFFIX)
-    return lookup(DATASETS, plain if plain in DISK_DATASETS else key, "training data set")(name, cfg, paths)
+    plain, _ = split_packed(key)
+    on_disk = isinstance(TRAINING.get(plain), DiskOpener)
+    return lookup(TRAINING, plain if on_disk else key, "training data set")(name, cfg, paths)
+
+
+def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
+    """Benchmark of a name that a user wrote.
+
+    Args:
+        name: a key of ``BENCHMARKS``, possibly with ``_lmdb`` behind it to insist on the packed form; ``folder:<path>``
+            for a folder of one's own videos, relative to the current folder or else to ``data_dir``; or a YAML
+            file that describes one.
+        paths: path settings; by default those of the environment and the path file.
+
+    Raises:
+        ConfigError: if there is no such benchmark; the message lists the known ones.
+    """
+    if name.startswith(FOLDER_PREFIX):
+        return _own_folder(name, (load_paths("test") if paths is None else paths).data_dir)
+    if name.lower().endswith((".yaml", ".yml")):
+        return _own(read_folder_spec(expand_home(name)))
+    if name in VOT_NAMES:
+        raise ConfigError(f"data set {name!r} is run by the VOT toolkit, not by this script; see external/vot20")
+    plain, packed = split_packed(name)
+    return replace(lookup(BENCHMARKS, plain, "data set"), packed=packed)
+
+
+def _own_folder(name: str, data_dir: Path) -> Benchmark:
+    """A folder of one's own videos: below the current folder, or, if it is not there, below ``data_dir``."""
+    given = expand_home(name.removeprefix(FOLDER_PREFIX))
+    if name == FOLDER_PREFIX:
+        raise ConfigError(f"data set {name!r}: expected the path of a folder after the colon")
+    places = list(dict.fromkeys(Path(os.path.abspath(base / given)) for base in (Path(), data_dir)))
+    root = next(filter(is_there, places), places[-1])
+    origin = "as given" if root == places[0] else f"where {name} was looked for after {places[0]}"
+    # Results on a folder called lasot are filed apart from those on LaSOT.
+    tag = f"folder_{root.name}" if root.name in _tags() else root.name
+    return _own(FolderSpec(root, tag), origin)
+
+
+def _tags() -> set[str]:
+    return {benchmark.tag for benchmark in BENCHMARKS.values()}
+
+
+def _own(spec: FolderSpec, origin: str = "as given") -> Benchmark:
+    try:
+        require_plain_name(spec.name, "data set")
+    except DataError as error:
+        raise ConfigError(f"{error} (its name becomes that of a folder)") from error
+    if spec.name in _tags():
+        raise ConfigError(f"data set {spec.name!r}: that is the name of a benchmark; give yours another one")
+    count = None if spec.sequences is None else len(spec.sequences)
+    return Benchmark(
+        spec.name, spec.name, partial(folder_entries, spec=spec), root=spec.root, sequences=count, origin=origin
+    )
+
+
+def get_dataset(*names: str, paths: Paths | None = None) -> SequenceList:
+    """Load benchmarks.
+
+    Args:
+        names: as for ``find_benchmark``.
+        paths: path settings; by default those of the environment and the path file.
+
+    Raises:
+        ConfigError: for an unknown name; the message lists the known ones.
+        DataError: if the data is missing or malformed; the message names the file and the setting that points there.
+    """
+    paths = load_paths("test") if paths is None else paths
+    benchmarks = [find_benchmark(name, paths) for name in names]
+    return SequenceList(sequence for benchmark in benchmarks for sequence in benchmark.load(paths, strict=True))

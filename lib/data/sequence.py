@@ -76,10 +76,21 @@ class Sequence:
         """Whether every frame has a truth box; if not, only the benchmark's server can score results."""
         return len(self.ground_truth_rect) == len(self.frames)
 
+    def same_as(self, other: "Sequence") -> bool:
+        """Whether another sequence has the same name, frames and annotations, wherever their bytes lie."""
+        mine, others = vars(self), vars(other)
+        return all(_equal(mine[name], others[name]) for name in mine if name != "storage")
+
     def read_frame(self, index: int) -> np.ndarray:
         """Decode a frame, (H, W, 3) uint8 RGB. Raises DataError naming the file."""
         name, first = self.frames[index], self.frames[0]
         return read_image(name, first) if self.storage is None else self.storage.read_image(str(name), str(first))
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    return type(one) is type(other) and one == other
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,10 @@ class SequenceList(list[Sequence]):
             raise DataError(counted * (total > 1) + error)
         return self
 
+    def same_as(self, other: "SequenceList") -> bool:
+        """Whether another list holds the same sequences in the same order; see ``Sequence.same_as``."""
+        return len(self) == len(other) and all(map(Sequence.same_as, self, other))
+
     @property
     def names(self) -> list[str]:
         """Names in order."""
@@ -166,30 +181,3 @@ class SequenceList(list[Sequence]):
         """
         by_name = {sequence.name: sequence for sequence in self}
         return SequenceList(by_name[name] for name in choose_names(self.names, wanted))
-
-
-def read_truth(
-    storage: Storage, name: str, frames: int | None = None, *, hidden: bool = False, allow_nan: bool = False
-) -> np.ndarray:
-    """Read and check the annotation file of a sequence.
-
-    Args:
-        storage: the data set.
-        name: the annotation file.
-        frames: number of frames of the sequence; None if this file decides it.
-        hidden: whether the file may hold the first box only.
-        allow_nan: whether the data set marks absent targets with NaN.
-
-    Returns:
-        (frames, 4) float64 xywh, or (1, 4) where only the first box is public.
-
-    Raises:
-        DataError: if the file is missing or malformed, or its length does not fit the frames.
-    """
-    path = storage.root / name
-    boxes = parse_boxes(storage.read_text(name), str(path), allow_nan=allow_nan)
-    if frames is None and len(boxes) == 0:
-        raise DataError(f"{path}: the file is empty")
-    if frames is not None and len(boxes) != frames and not (hidden and len(boxes) == 1):
-        raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames")
-    return boxes

@@ -4,9 +4,12 @@ Official layout: ``<video>/<video>_gt.txt``, ``<video>/<video>_frames.txt`` with
 frame, ``<video>/img/0001.jpg``, ... Source: Liang et al., TIP 2015.
 """
 
-from lib.data.sequence import Entry, Sequence, read_truth
+from functools import partial
+
+from lib.data.benchmark import Benchmark
+from lib.data.sequence import Entry, Sequence
+from lib.data.text import read_ground_truth, read_labels
 from lib.data.layout import numbered_frames
-from lib.data.text import parse_integers
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage
 
@@ -32,11 +35,7 @@ def tc128_entries(storage: Storage, *, extra_only: bool = False) -> list[Entry]:
     names = [name for name in storage.list_dirs() if "_ce" in name or not extra_only]
     if not names:
         raise DataError(f"{storage.root}: expected folders <video> with <video>{TRUTH_SUFFIX}, found none")
-
-    def entry(name: str) -> Entry:
-        return Entry(name, lambda: _load(storage, name))
-
-    return [entry(name) for name in names]
+    return [Entry(name, partial(_load, storage, name)) for name in names]
 
 
 def _only_file(storage: Storage, name: str, suffix: str) -> str:
@@ -48,9 +47,23 @@ def _only_file(storage: Storage, name: str, suffix: str) -> str:
 
 def _load(storage: Storage, name: str) -> Sequence:
     path = _only_file(storage, name, RANGE_SUFFIX)
-    numbers = parse_integers(storage.read_text(path), str(storage.root / path)).tolist()
+    numbers = read_labels(storage, path).tolist()
     if len(numbers) != 2 or numbers[0] > numbers[1]:
         raise DataError(f"{storage.root / path}: expected the numbers of the first and the last frame, got {numbers}")
     first, last = numbers
-    truth = read_truth(storage, _only_file(storage, name, TRUTH_SUFFIX), last - first + 1)
+    truth = read_ground_truth(storage, _only_file(storage, name, TRUTH_SUFFIX), last - first + 1)
     return Sequence(name, numbered_frames(storage, f"{name}/img", first, last, 4), TAG, truth, storage=storage)
+
+
+BENCHMARKS = (
+    Benchmark("tc128", "tc128", tc128_entries, "tc128"),
+    Benchmark(
+        "tc128ce",
+        "tc128",
+        partial(tc128_entries, extra_only=True),
+        "tc128",
+        sequences=78,
+        discover=False,
+        has=has_extra,
+    ),
+)

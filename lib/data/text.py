@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from lib.utils.errors import DataError
-from lib.utils.files import read_text
+from lib.utils.files import read_names, read_text
+from lib.utils.storage import Storage
 from lib.utils.text import printable
 
 
@@ -89,10 +90,61 @@ def read_boxes(path: Path | str, *, allow_nan: bool = True) -> np.ndarray:
     return parse_boxes(read_text(path), str(path), allow_nan=allow_nan)
 
 
-def load_ground_truth(path: Path | str) -> np.ndarray:
-    """Read an annotation file, (N, 4) float64 xywh; a line that says ``NaN`` stays NaN (the target is absent).
+def read_ground_truth(
+    storage: Storage, name: str, frames: int | None = None, *, hidden: bool = False, allow_nan: bool = False
+) -> np.ndarray:
+    """Read and check the box file of a sequence.
+
+    Args:
+        storage: the dataset.
+        name: the box file.
+        frames: number of frames of the sequence; None if this file decides it.
+        hidden: whether the file may hold the first box only.
+        allow_nan: whether the dataset marks absent targets with NaN.
+
+    Returns:
+        (frames, 4) float64 xywh, or (1, 4) where only the first box is public.
 
     Raises:
-        DataError: if a line does not hold four numbers; the message names the file and the line.
+        DataError: if the file is missing, malformed or empty, or its length does not fit the frames.
     """
-    return read_boxes(path)
+    path = storage.root / name
+    boxes = parse_boxes(storage.read_text(name), str(path), allow_nan=allow_nan)
+    if frames is None and len(boxes) == 0:
+        raise DataError(f"{path}: the file is empty, expected at least one box")
+    if frames is not None and len(boxes) != frames and not (hidden and len(boxes) == 1):
+        raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames")
+    return boxes
+
+
+def read_labels(storage: Storage, name: str, *counts: int) -> np.ndarray:
+    """Read the integer labels of a sequence, (F,) int64; ``counts`` are the numbers of labels that are allowed, if any.
+
+    Raises:
+        DataError: if the file is missing or malformed, or holds another number of labels.
+    """
+    labels = parse_integers(storage.read_text(name), str(storage.root / name))
+    if counts and len(labels) not in counts:
+        raise DataError(f"{storage.root / name}: {len(labels)} labels for {counts[0]} boxes")
+    return labels
+
+
+def read_list(storage: Storage, name: str) -> list[str]:
+    """Sequence names of a list of the dataset. Raises DataError if it is missing, malformed or empty."""
+    path = storage.root / name
+    names = [name for _, name in read_names(storage.read_text(name), str(path))]
+    if not names:
+        raise DataError(f"{path}: the list is empty")
+    return names
+
+
+def read_split(path: Path) -> list[tuple[int, str]]:
+    """Entries of a split file of the user, one per line, with their line numbers; empty lines are left out.
+
+    Raises:
+        DataError: if the file cannot be read or has no entries.
+    """
+    entries = read_names(read_text(path), str(path))
+    if not entries:
+        raise DataError(f"{path}: the split file is empty")
+    return entries

@@ -4,12 +4,14 @@ Official layout: every folder is a sequence, with ``groundtruth.txt``, ``languag
 or PNG, with names of many kinds. Also found: one folder deeper, as the archive unpacks. Source: Wang et al., CVPR 2021.
 """
 
-from lib.data.sequence import Entry, Sequence, read_truth
-from lib.data.layout import require_file
+from functools import partial
+
+from lib.data.benchmark import Benchmark
+from lib.data.sequence import Entry, Sequence
+from lib.data.text import read_ground_truth
+from lib.data.layout import list_frames, require_file
 from lib.utils.errors import DataError
-from lib.utils.image_io import IMAGE_SUFFIXES
 from lib.utils.storage import Storage
-from lib.data.video_folder import natural_key
 
 TAG = "tnl2k"
 ARCHIVES = ("TNL2K_test_subset", "TNL2K_test", "test")
@@ -26,15 +28,14 @@ def tnl2k_entries(storage: Storage) -> list[Entry]:
     names = storage.list_dirs(prefix.rstrip("/"))
     if not names:
         raise DataError(f"{storage.root}: expected folders <sequence>/imgs, found no folder")
-
-    def entry(name: str) -> Entry:
-        return Entry(name, lambda: _load(storage, f"{prefix}{name}", name))
-
-    return [entry(name) for name in names]
+    return [Entry(name, partial(_load, storage, f"{prefix}{name}", name)) for name in names]
 
 
 def _load(storage: Storage, folder: str, name: str) -> Sequence:
     # By number, not by letter as published: in a folder whose numbers are not filled with zeros, 10 came before 2.
-    files = sorted(storage.list_files(f"{folder}/imgs", IMAGE_SUFFIXES), key=natural_key)
-    truth = read_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(files))
-    return Sequence(name, [f"{folder}/imgs/{file}" for file in files], TAG, truth, storage=storage)
+    frames = list_frames(storage, f"{folder}/imgs")
+    truth = read_ground_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(frames))
+    return Sequence(name, frames, TAG, truth, storage=storage)
+
+
+BENCHMARKS = (Benchmark("tnl2k", "tnl2k", tnl2k_entries, "tnl2k", sequences=700),)

@@ -1,22 +1,30 @@
-"""TrackingNet, training part.
+"""TrackingNet: twelve parts for training, and the test part (511 videos, hidden ground truth).
 
-Layout: ``TRAIN_<k>/{anno/<video>.txt, frames/<video>/<frame>.jpg}`` for k = 0 .. 11, frames from 0 without padding. The
-map of videos to classes is not needed. Source: Mueller et al., ECCV 2018.
+Official layout: ``<part>/anno/<video>.txt``, ``<part>/frames/<video>/<frame>.jpg`` for the parts ``TRAIN_0`` to
+``TRAIN_11`` and ``TEST``, whose annotation is the first box; frames from 0 without padding. For evaluation also: the
+test part without its folder. The map of videos to classes is not needed. Source: Mueller et al., ECCV 2018.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
-from lib.data.disk import DiskDataset, has_area, read_boxes, require_files
+from lib.data.benchmark import Benchmark
+from lib.data.boxes import has_area
+from lib.data.disk import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
+from lib.data.layout import list_frames, require_files
+from lib.data.sequence import Entry, Sequence
+from lib.data.text import read_ground_truth
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.storage import Storage
+from lib.utils.storage import Storage, what_lies_near
 
+TAG = "trackingnet"
 NUM_PARTS = 12
 
 
 class TrackingNet(DiskDataset):
-    """TrackingNet; a frame is visible if its box has an area.
+    """TrackingNet for training; a frame is visible if its box has an area.
 
     Args:
         storage: the folder that holds ``TRAIN_0`` to ``TRAIN_11``.
@@ -31,7 +39,7 @@ class TrackingNet(DiskDataset):
     def __init__(
         self,
         storage: Storage,
-        parts: Sequence[int] = tuple(range(NUM_PARTS)),
+        parts: Collection[int] = tuple(range(NUM_PARTS)),
         *,
         cache_dir: Path | None = None,
         name: str = "TRACKINGNET",
@@ -41,14 +49,14 @@ class TrackingNet(DiskDataset):
             storage,
             name=name,
             options=f"TrackingNet {','.join(map(str, parts))}",
-            sources=[_annotation(video) for video in videos],
+            sources=[_annotation(*video.split("/")) for video in videos],
             parse=lambda: _parse(storage, videos),
             cache_dir=cache_dir,
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
-        return _frame_path(self.index.name(sequence), frame)
+        """Path of a frame, relative to the root of the dataset."""
+        return f"{_frames(*self.index.name(sequence).split('/'))}/{frame}.jpg"
 
 
 def parse_parts(text: str) -> tuple[int, ...]:
@@ -70,17 +78,15 @@ def parse_parts(text: str) -> tuple[int, ...]:
     return tuple(sorted(parts))
 
 
-def _annotation(video: str) -> str:
-    part, _, name = video.partition("/")
-    return f"{part}/anno/{name}.txt"
+def _annotation(part: str, video: str) -> str:
+    return f"{part}/anno/{video}.txt".lstrip("/")
 
 
-def _frame_path(video: str, frame: int) -> str:
-    part, _, name = video.partition("/")
-    return f"{part}/frames/{name}/{frame}.jpg"
+def _frames(part: str, video: str) -> str:
+    return f"{part}/frames/{video}".lstrip("/")
 
 
-def _list_videos(storage: Storage, parts: Sequence[int]) -> list[str]:
+def _list_videos(storage: Storage, parts: Collection[int]) -> list[str]:
     """Videos as ``TRAIN_<k>/<name>``, by part and name."""
     present = set(storage.list_dirs())
     missing = [f"TRAIN_{part}" for part in parts if f"TRAIN_{part}" not in present]
@@ -99,9 +105,59 @@ def _list_videos(storage: Storage, parts: Sequence[int]) -> list[str]:
     return videos
 
 
-def _parse(storage: Storage, videos: Sequence[str]) -> Iterator[SequenceRecord]:
-    require_files(storage, [_frame_path(video, 0) for video in videos], "first frames of videos")
+def _parse(storage: Storage, videos: list[str]) -> Iterator[SequenceRecord]:
+    first_frames = [f"{_frames(*video.split('/'))}/0.jpg" for video in videos]
+    require_files(storage, first_frames, "first frames of videos")
     for video in videos:
-        boxes = read_boxes(storage, _annotation(video))
+        boxes = read_ground_truth(storage, _annotation(*video.split("/")), allow_nan=True)
         valid = has_area(boxes)
         yield SequenceRecord(video, boxes, valid, valid)
+
+
+def has_trackingnet(storage: Storage) -> bool:
+    """Whether the test part is there, and not just parts of the training split."""
+    top = storage.list_dirs()
+    return bool({"TEST", "test", "anno"}.intersection(top)) or not any(name.startswith("TRAIN_") for name in top)
+
+
+def trackingnet_entries(storage: Storage) -> list[Entry]:
+    """Test videos by name: all that have an annotation or a folder of frames.
+
+    Raises:
+        DataError: if there is no folder ``anno``, or nothing in it.
+    """
+    top = storage.list_dirs()
+    part = next((name for name in ("TEST", "test") if name in top), "")
+    if not part and "anno" not in top:
+        raise DataError(f"{storage.root}: expected TEST/anno/, found {what_lies_near(storage, 'TEST')}")
+    annotated = [file.removesuffix(".txt") for file in storage.list_files(f"{part}/anno".lstrip("/"), {".txt"})]
+    names = sorted({*annotated, *storage.list_dirs(f"{part}/frames".lstrip("/"))})
+    if not names:
+        raise DataError(f"{storage.root / part / 'anno'}: no annotations")
+    return [Entry(name, partial(_load, storage, part, name)) for name in names]
+
+
+def _load(storage: Storage, part: str, name: str) -> Sequence:
+    frames = list_frames(storage, _frames(part, name), {".jpg"}, numbered=True)
+    boxes = read_ground_truth(storage, _annotation(part, name), len(frames), hidden=True)
+    return Sequence(name, frames, TAG, boxes, storage=storage)
+
+
+BENCHMARKS = (
+    Benchmark(
+        TAG,
+        TAG,
+        trackingnet_entries,
+        "trackingnet",
+        server="https://eval.ai/web/challenges/challenge-page/1805",
+        sequences=511,
+        has=has_trackingnet,
+    ),
+)
+TRAINING = {
+    "TRACKINGNET": DiskOpener(
+        "trackingnet",
+        lambda storage, parts, **common: TrackingNet(storage, parse_parts(parts), **common),
+        "numbers of parts such as 0-3,7",
+    )
+}

@@ -6,8 +6,12 @@ target is out of view. Long videos are cut into sequences that share a folder of
 Also found: in a folder ``UAV123``, and without the inner folders ``UAV123``. Source: Mueller et al., ECCV 2016.
 """
 
+from functools import partial
+
+from lib.data.benchmark import Benchmark
 from lib.data.attributes import AttributeFiles
-from lib.data.sequence import Entry, Sequence, read_truth
+from lib.data.sequence import Entry, Sequence
+from lib.data.text import read_ground_truth
 from lib.data.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.storage import Storage
 
@@ -35,11 +39,7 @@ def uav_entries(storage: Storage) -> list[Entry]:
     )
 
     attributes = AttributeFiles(storage, [f"{layout.format(part='anno')}/att"], TAG)
-
-    def entry(row: dict[str, str]) -> Entry:
-        return Entry(row["name"], lambda: _load(storage, layout, row, attributes))
-
-    return [entry(row) for row in rows]
+    return [Entry(row["name"], partial(_load, storage, layout, row, attributes)) for row in rows]
 
 
 def _video(row: dict[str, str]) -> str:
@@ -50,8 +50,11 @@ def _load(storage: Storage, layout: str, row: dict[str, str], attributes: Attrib
     first, last = int(row["first_frame"]), int(row["last_frame"])
     file = row["annotation"].rpartition("/")[2]
     truth_file = require_file(storage, layout.format(part="anno"), file)
-    truth = read_truth(storage, truth_file, last - first + 1, allow_nan=True)
+    truth = read_ground_truth(storage, truth_file, last - first + 1, allow_nan=True)
     folder = f"{layout.format(part='data_seq')}/{_video(row)}"
     frames = numbered_frames(storage, folder, first, last, int(row["digits"]))
     shown, kind = attributes.read(file.removesuffix(".txt")), row["object_class"]
     return Sequence(row["name"], frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
+
+
+BENCHMARKS = (Benchmark("uav", "uav", uav_entries, "uav", sequences=123),)

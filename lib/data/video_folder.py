@@ -5,17 +5,15 @@ folder of a usual name (``IMAGE_FOLDERS``, in any case), beside it, or in its on
 order of the numbers in their names. An optional ``absence.label`` holds one 0 or 1 per frame (1: hidden).
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 
+from lib.data.layout import GROUND_TRUTH, find_file, list_frames
 from lib.utils.errors import DataError
 from lib.utils.image_io import IMAGE_SUFFIXES
 from lib.utils.storage import Storage
 
-TRUTH = "groundtruth.txt"
 ABSENCE = "absence.label"
 IMAGE_FOLDERS = frozenset({"img", "imgs", "img1", "image", "images", "frames", "color", "rgb", "jpegimages"})
 
@@ -26,13 +24,13 @@ class VideoFolder:
 
     Attributes:
         folder: its folder, with a trailing slash; ``""`` for the root itself.
-        truth: its file of boxes.
+        ground_truth: its file of boxes.
         images: folder of its frames, without a trailing slash.
         error: why its frames or its boxes cannot be told, if so.
     """
 
     folder: str
-    truth: str
+    ground_truth: str
     images: str
     error: str = ""
 
@@ -49,11 +47,7 @@ class VideoFolder:
         """Paths of the frames in order, at least one. Raises DataError if there is none, or it is unclear which."""
         if self.error:
             raise DataError(self.error)
-        prefix = f"{self.images}/" if self.images else ""
-        files = sorted(storage.list_files(self.images, IMAGE_SUFFIXES), key=natural_key)
-        if not files:
-            raise DataError(f"{storage.root / (self.images or self.folder)}: no images")
-        return [prefix + file for file in files]
+        return list_frames(storage, self.images)
 
 
 def find_videos(storage: Storage, folder: str = "") -> Iterator[VideoFolder]:
@@ -70,7 +64,7 @@ def find_videos(storage: Storage, folder: str = "") -> Iterator[VideoFolder]:
         plain, truth = folder.rstrip("/"), ""
         try:
             children = storage.list_dirs(plain)
-            truth = find_file(storage, plain, TRUTH) or ""
+            truth = find_file(storage, plain, GROUND_TRUTH) or ""
             if truth:
                 yield VideoFolder(folder, truth, _find_images(storage, folder, children))
             else:
@@ -111,36 +105,3 @@ def video_names(storage: Storage, videos: Iterable[VideoFolder]) -> dict[str, Vi
             raise DataError(f"{storage.root}: two sequences would be called {name}: rename {video.folder}")
         named[name] = video
     return named
-
-
-def find_file(storage: Storage, folder: str, name: str) -> str | None:
-    """Path of a file whose name may be written in other case (``Groundtruth.txt``), or None.
-
-    Args:
-        storage: where to look.
-        folder: an existing or missing folder, ``""`` for the root.
-        name: the usual name of the file; a file with exactly this name is preferred.
-    """
-    prefix = f"{folder}/" if folder else ""
-    if storage.exists(prefix + name):
-        return prefix + name
-    try:
-        files = storage.list_files(folder, {name[name.rfind(".") :].lower()})
-    except DataError:
-        return None
-    return next((prefix + file for file in files if file.lower() == name.lower()), None)
-
-
-def natural_key(name: str) -> tuple[list, str]:
-    """Sorting key by which ``2.jpg`` comes before ``10.jpg``, ``1.25.jpg`` before ``1.3.jpg``, and ``a`` beside ``A``.
-
-    A number is a run of digits, with its decimals where one dot and digits follow (a time stamp) and no second dot (a
-    version, an address, a date). A ``-`` is a mark between words, never a sign. Equal numbers (``01``, ``1``) keep
-    their order by letter.
-    """
-    parts: list = _NUMBER.split(name.casefold())  # texts and numbers in turn
-    parts[1::2] = map(Decimal, parts[1::2])
-    return parts, name
-
-
-_NUMBER = re.compile(r"((?<!\d)(?<!\d\.)\d+\.\d+(?!\.?\d)|\d+)")

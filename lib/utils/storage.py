@@ -14,6 +14,19 @@ from lib.utils.errors import DataError
 from lib.utils.files import decode_text, require_folder
 from lib.utils.image_io import decode_image
 
+PACKED_SUFFIX = "_lmdb"
+
+
+def split_packed(name: str) -> tuple[str, bool]:
+    """Name of a dataset without ``_lmdb`` behind it, and whether that was there: the packed form is insisted on."""
+    plain = name.removesuffix(PACKED_SUFFIX)
+    return plain, plain != name
+
+
+def packed_path(root: Path) -> Path:
+    """Folder of the packed form of a dataset, or of a part of one: beside the original."""
+    return root.parent / f"{root.name}{PACKED_SUFFIX}"
+
 
 class Storage(Protocol):
     """Read access to the files of one data set; every ``name`` is a ``/``-separated path relative to the root."""
@@ -215,10 +228,10 @@ def find_storage(root: Path | str, *, packed: bool = False) -> Storage:
     Raises:
         DataError: if there is nothing at either place.
     """
-    from lib.utils.storage_lmdb import PART_SUFFIX, LmdbStorage
+    from lib.utils.storage_lmdb import LmdbStorage
 
     root = Path(root)
-    beside = root.parent / f"{root.name}{PART_SUFFIX}"
+    beside = packed_path(root)
     if packed:
         return LmdbStorage(beside if LmdbStorage.is_at(beside) else root)
     try:

@@ -18,10 +18,16 @@ import lmdb
 
 from lib.utils.errors import DataError
 from lib.utils.lock import folder_lock
-from lib.utils.storage import FileReading, Storage, has_suffix, is_clutter, stat_fingerprint
+from lib.utils.storage import (
+    PACKED_SUFFIX,
+    FileReading,
+    Storage,
+    has_suffix,
+    is_clutter,
+    stat_fingerprint,
+)
 
 DATABASE_FILE = "data.mdb"
-PART_SUFFIX = "_lmdb"
 UNFINISHED = ".packing"
 """Empty file that lies in a database while it is being written."""
 BATCH_BYTES = 32 << 20
@@ -210,7 +216,9 @@ def _find_parts(root: Path) -> dict[str, Path]:
         return {"": root}
     if not os.path.isdir(root):
         return {}
-    parts = {path.parent.name.removesuffix(PART_SUFFIX): path.parent for path in root.glob(f"*{PART_SUFFIX}/data.mdb")}
+    parts = {
+        path.parent.name.removesuffix(PACKED_SUFFIX): path.parent for path in root.glob(f"*{PACKED_SUFFIX}/data.mdb")
+    }
     return dict(sorted(parts.items()))
 
 

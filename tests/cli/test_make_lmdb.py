@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib.config.paths import PROJECT_ROOT
-from lib.data.packing import PACKABLE
+from lib.data.packing import TRAINING_PACKABLE
 from lib.utils.errors import InputError
 from lib.utils.storage import open_storage
 from lib.utils.storage_lmdb import LmdbStorage
@@ -15,7 +15,7 @@ from tests.train.dataset.fabricate import FABRICATE
 from tracking import make_lmdb
 
 
-@pytest.mark.parametrize("kind", PACKABLE)
+@pytest.mark.parametrize("kind", TRAINING_PACKABLE)
 def test_packs_and_goes_on(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     FABRICATE[kind](tmp_path / kind)
     before = sorted(tmp_path.rglob("*"))

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from lib.config.paths import load_paths
-from lib.data.benchmarks import get_dataset
+from lib.data.registry import get_dataset
 from lib.test.analysis.collect import Scoring, score_results
 from lib.test.analysis.sources import OwnResults
 from lib.test.evaluation.results import ResultFolder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
-from lib.data.text import load_ground_truth, parse_boxes
+from lib.data.text import parse_boxes, read_boxes
 from lib.test.evaluation import Sequence, get_dataset
 from lib.utils.errors import ConfigError, DataError
 from tests.evaluation.fakes import GREY, write_got10k
@@ -119,9 +119,9 @@ def test_separators(separator: str) -> None:
     np.testing.assert_array_equal(parse_boxes(text, "x"), [[1, 2.5, -3, 40]])
 
 
-def test_load_ground_truth_keeps_nan(tmp_path: Path) -> None:
+def test_read_boxes_keeps_nan(tmp_path: Path) -> None:
     (tmp_path / "uav.txt").write_text("1,2,3,4\nNaN,NaN,NaN,NaN\n")
-    boxes = load_ground_truth(tmp_path / "uav.txt")
+    boxes = read_boxes(tmp_path / "uav.txt")
     assert np.isnan(boxes[1]).all()
     assert np.isfinite(boxes[0]).all()
 

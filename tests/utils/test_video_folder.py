@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.data.video_folder import find_videos, natural_key, video_names
+from lib.data.layout import natural_key
+from lib.data.video_folder import find_videos, video_names
 from lib.utils.errors import DataError
 from lib.utils.storage import DirectoryStorage, find_storage
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.data.benchmarks import BENCHMARKS
+from lib.data.registry import BENCHMARKS
 from lib.data.sequence import Sequence, SequenceList
 from lib.data.text import parse_boxes
 from lib.test.analysis.cache import ScoreCache, content_key

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib.config.paths import Paths
 from lib.data.attributes import unexpected_counts
-from lib.data.benchmarks import BENCHMARKS, PACKED_SUFFIX, find_benchmark, get_dataset
+from lib.data.registry import BENCHMARKS, find_benchmark, get_dataset
 from lib.data.sequence import SequenceList
 from lib.test.analysis.cache import ScoreCache
 from lib.test.analysis.collect import (
@@ -21,6 +21,7 @@ from lib.test.analysis.selection import Selection, choose_candidates, without_mi
 from lib.test.analysis.tables import FORMATS, Table, group_table, score_table, sequence_table
 from lib.utils.errors import DataError
 from lib.utils.files import write_text_atomic
+from lib.utils.storage import split_packed
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Report:
     def per_attribute(self) -> Table:
         """The headline score by attribute."""
         groups = self.attributes()
-        benchmark = BENCHMARKS.get(self.benchmark.removesuffix(PACKED_SUFFIX))
+        benchmark = BENCHMARKS.get(split_packed(self.benchmark)[0])
         if benchmark is not None and benchmark.sequences == len(self.sequences):
             for line in unexpected_counts(benchmark.tag, {name: len(indices) for name, indices in groups.items()}):
                 logger.warning("%s: %s", self.benchmark, line)

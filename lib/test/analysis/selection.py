@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lib.config.paths import Paths
-from lib.data.benchmarks import BENCHMARKS, find_benchmark
+from lib.data.registry import BENCHMARKS, find_benchmark
 from lib.data.sequence import SequenceList
 from lib.test.analysis.collect import STATIC_BOX
 from lib.test.analysis.sources import OwnResults, Source, missing_sequences, near_names, parse_raw_results, warn_once

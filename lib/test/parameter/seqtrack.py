@@ -12,10 +12,9 @@ from lib.config.paths import find_checkpoint, load_paths
 from lib.config.seqtrack.config import experiment_name, load_config
 from lib.utils.errors import ConfigError
 from lib.utils.registry import lookup
+from lib.utils.storage import split_packed
 
 T = TypeVar("T")
-
-STORAGE_SUFFIX = "_LMDB"
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def benchmark_value(table: Mapping[str, T], dataset: str) -> T:
     """
     by_upper = {str(key).upper(): value for key, value in table.items()}
     # Faithful: other names must match as a whole, so got10k_val is not GOT10K_TEST.
-    return by_upper.get(dataset.upper().removesuffix(STORAGE_SUFFIX), by_upper["DEFAULT"])
+    return by_upper.get(split_packed(dataset.lower())[0].upper(), by_upper["DEFAULT"])
 
 
 def _checked(params: TrackerParams) -> TrackerParams:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.config.paths import Paths, load_paths
-from lib.data.benchmarks import BENCHMARKS
+from lib.data.registry import BENCHMARKS
 from lib.test.evaluation.results import ResultFolder
 from lib.test.utils.packing import Submission, find_submission, pack, pack_raw
 from lib.test.utils.zip_check import check_zip

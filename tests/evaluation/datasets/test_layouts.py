@@ -1,14 +1,12 @@
 """Every benchmark loads from its official layout and from the variants that people have on disk."""
 
-import json
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lib.config.paths import PROJECT_ROOT
-from lib.data.layout import read_facts
+from lib.data.got10k import split_rows
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import DirectoryStorage, walk_files
@@ -140,8 +138,7 @@ def test_got10k_val_and_test(tmp_path: Path) -> None:
 
 def test_got10k_ltrval_takes_rows_of_the_training_list(tmp_path: Path) -> None:
     listed = [f"GOT-10k_Train_{number:06d}" for number in range(1, 9336)]
-    facts = read_facts("got10k_ltrval")
-    fabricate.write_got10k(tmp_path / "got10k", "train", [listed[row] for row in facts["rows"]], listed)
+    fabricate.write_got10k(tmp_path / "got10k", "train", [listed[row] for row in split_rows("val")], listed)
     sequences = load(tmp_path, "got10k_ltrval")
     assert len(sequences) == 1401
     assert (sequences.names[0], sequences.names[-1]) == ("GOT-10k_Train_000002", "GOT-10k_Train_009334")
@@ -152,11 +149,6 @@ def test_got10k_ltrval_refuses_another_list(tmp_path: Path) -> None:
     fabricate.write_got10k(tmp_path / "got10k", "train", ["GOT-10k_Train_000001"])
     with pytest.raises(DataError, match="official list of 9335 sequences, this one has 1"):
         load(tmp_path, "got10k_ltrval")
-
-
-def test_got10k_rows_are_those_that_training_leaves_out() -> None:
-    training = json.loads((PROJECT_ROOT / "lib/data/specs/got10k.json").read_text())
-    assert read_facts("got10k_ltrval") == {"train_size": training["train_size"], "rows": training["val"]}
 
 
 @pytest.mark.parametrize("prefix", ["TEST/", ""])

@@ -9,7 +9,7 @@ import pytest
 
 from lib.config.paths import load_paths
 from lib.data.folder import FolderDataset
-from lib.data.synthetic_test import FRAMES, SIZE
+from lib.data.synthetic import FRAMES, SIZE
 from lib.test.evaluation import find_benchmark
 from lib.test.video.sources import FolderSource
 from lib.utils.errors import ConfigError, DataError, InputError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.data import layout, nfs, otb, uav
-from lib.data.packing_test import PACKABLE_BENCHMARKS, pack_benchmark, same_sequence
+from lib.data.packing import PACKABLE, TRAINING_PACKABLE, pack_dataset
 from lib.data.sequence import SequenceList
 from lib.utils.errors import DataError
 from lib.utils.image_io import write_image
@@ -38,6 +38,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "tc128": lambda root: fabricate.write_tc128(root, ["Ball_ce1", "Basketball"]),
 }
 FOLDERS = {"got10k_val": "got10k", "got10k_test": "got10k", "trackingnet_test": "trackingnet"}
+BENCHMARK = {"trackingnet_test": "trackingnet"}
 SHORT = {"otb": ["Board", "Football1", "Jogging_2"], "uav": ["uav_bird1_1", "uav_car1_2"], "nfs": ["nfs_car_jumping"]}
 
 
@@ -56,7 +57,7 @@ def few_short_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (nfs, otb, uav):
         monkeypatch.setattr(module, "read_table", lambda name: shortened(read_table(name), name))
-    monkeypatch.setattr("lib.data.lasot_test.read_table", lambda name: shortened(read_table(name), name))
+    monkeypatch.setattr("lib.data.lasot.read_table", lambda name: shortened(read_table(name), name))
     monkeypatch.setattr(fabricate, "rows", lambda name: shortened(rows(name), name))
 
 
@@ -65,7 +66,7 @@ def write_benchmark(name: str, data_dir: Path) -> Path:
     root = data_dir / FOLDERS.get(name, name)
     WRITERS[name](root)
     rng = np.random.default_rng(0)
-    for sequence in load(data_dir, PACKABLE_BENCHMARKS[name]):
+    for sequence in load(data_dir, BENCHMARK.get(name, name)):
         for frame in sequence.frames:
             write_image(root / frame, rng.integers(0, 256, (8, 12, 3), dtype=np.uint8))
     write(root / "archive.zip", "not part of any sequence")
@@ -75,16 +76,16 @@ def write_benchmark(name: str, data_dir: Path) -> Path:
 def assert_same(before: SequenceList, after: SequenceList) -> None:
     assert before.names == after.names
     for one, other in zip(before, after, strict=True):
-        assert same_sequence(one, other)
+        assert one.same_as(other)
         assert isinstance(other.storage, LmdbStorage)
         for index in range(len(one.frames)):
             np.testing.assert_array_equal(one.read_frame(index), other.read_frame(index))
 
 
-@pytest.mark.parametrize("name", PACKABLE_BENCHMARKS)
+@pytest.mark.parametrize("name", [name for name in PACKABLE if name not in TRAINING_PACKABLE])
 def test_folder_and_lmdb_give_the_same(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_benchmark(name, tmp_path)
-    benchmark = PACKABLE_BENCHMARKS[name]
+    benchmark = BENCHMARK.get(name, name)
     before = load(tmp_path, benchmark)
     files = sorted(tmp_path.rglob("*"))
     assert make_lmdb.main([name, "--data_dir", str(tmp_path)]) == 0
@@ -141,11 +142,11 @@ def test_a_database_that_reads_differently_is_refused(tmp_path: Path) -> None:
     make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
     truth = root / "Ball_ce1" / "Ball_ce1_gt.txt"
     truth.write_text(truth.read_text().replace("20", "21"))  # of the same length, so it counts as written already
-    with pytest.raises(DataError, match="the packed sequences differ from those in"):
+    with pytest.raises(DataError, match="the packed annotations differ from those in"):
         make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
 
 
 def test_only_known_benchmarks_are_packed(tmp_path: Path) -> None:
     write_benchmark("tc128", tmp_path)
-    with pytest.raises(Exception, match="unknown benchmark to pack 'vot20'"):
-        pack_benchmark("vot20", DirectoryStorage(tmp_path / "tc128"), tmp_path / "x", progress=lambda *_: None)
+    with pytest.raises(Exception, match="unknown data set to pack 'vot20'"):
+        pack_dataset("vot20", DirectoryStorage(tmp_path / "tc128"), tmp_path / "x", progress=lambda *_: None)

@@ -37,12 +37,12 @@ CASES = {  # data set, file to replace (None: to remove), its text, message
     ),
     "infinite": ("lasot", LASOT_TRUTH, "1,2,inf,4\n", r"groundtruth\.txt: line 1: expected 4 finite numbers"),
     "ragged": ("lasot", LASOT_TRUTH, "1,2,3\n1,2,3,4,5\n", r"groundtruth\.txt: line 1: expected 4 numbers"),
-    "empty": ("lasot", LASOT_TRUTH, "\n", r"groundtruth\.txt: the sequence is empty"),
+    "empty": ("lasot", LASOT_TRUTH, "\n", r"groundtruth\.txt: the file is empty"),
     "few flags": (
         "lasot",
         "bird/bird-1/out_of_view.txt",
         "0,1",
-        r"out_of_view\.txt: 2 labels, but the sequence has 4 boxes",
+        r"out_of_view\.txt: 2 labels for 4 boxes",
     ),
     "bad flag": (
         "lasot",
@@ -77,7 +77,7 @@ CASES = {  # data set, file to replace (None: to remove), its text, message
     "no json": ("coco", COCO_JSON, None, r"1 of 1 annotation files .*found nothing in annotations/"),
     "broken xml": ("vid", VID, "<annotation>\n<size>", r"000001\.xml: line 2: no valid XML"),
     "xml without box": ("vid", VID, "<annotation><object/></annotation>", r"000001\.xml: a size or box is missing"),
-    "too few images": ("folder", "two/1.jpg", None, r"two/groundtruth\.txt: 3 boxes, but 2 images in two"),
+    "too few images": ("folder", "two/1.jpg", None, r"two/groundtruth\.txt: 3 boxes for 2 frames"),
     "two image folders": ("folder", "cats/one/img/a.jpg", "", r"cats/one: frames in images or in img\?"),
 }
 
@@ -173,7 +173,9 @@ def test_split_files_of_got10k(tmp_path: Path) -> None:
     write(tmp_path / "split.txt", "0\n3\n")
     with pytest.raises(DataError, match=r"split\.txt: line 2: '3' is neither a sequence nor a row of .*list\.txt"):
         Got10k(open_storage(tmp_path / "data"), tmp_path / "split.txt")
-    with pytest.raises(DataError, match=r"list\.txt: split vottrain .* official list of 9335 sequences, found 3"):
+    with pytest.raises(
+        DataError, match=r"list\.txt: split vottrain .* official list of 9335 sequences, this one has 3"
+    ):
         Got10k(open_storage(tmp_path / "data"), "vottrain")
     with pytest.raises(ConfigError, match="unknown split 'test' of GOT-10k; known: train_full, train"):
         split_rows("test")
@@ -206,7 +208,7 @@ def test_names(tmp_path: Path) -> None:
         ("LASSOT", "unknown training data set 'LASSOT'; known: COCO17, FOLDER, .*did you mean LASOT"),
         ("LASOTS_lmdb", "unknown training data set 'LASOTS_lmdb'"),
         ("COCO17:x", "COCO17 takes nothing after a colon"),
-        ("FOLDER", "write FOLDER:<folder of your sequences>"),
+        ("FOLDER", "expected a folder of your sequences after the colon, FOLDER:"),
         ("TRACKINGNET:", "expected numbers of parts such as 0-3,7 after the colon"),
         ("TRACKINGNET:0-12", "expected numbers from 0 to 11, got '0-12'"),
         ("TRACKINGNET:a", "expected numbers such as 0-3,7, got 'a'"),

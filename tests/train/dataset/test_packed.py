@@ -11,7 +11,7 @@ import torch
 
 from lib.config.paths import load_paths
 from lib.config.seqtrack.config import default_config
-from lib.data.packing import PACKABLE, pack_dataset
+from lib.data.packing import TRAINING_PACKABLE, pack_dataset
 from lib.train.train_script import build_loader
 from lib.utils.errors import ConfigError
 from lib.utils.storage import open_storage
@@ -20,12 +20,12 @@ from tests.train.dataset.fabricate import FABRICATE
 from tests.train.dataset.reading import assert_same, read_all
 
 
-@pytest.mark.parametrize("kind", PACKABLE)
+@pytest.mark.parametrize("kind", TRAINING_PACKABLE)
 def test_directory_equals_lmdb(kind: str, tmp_path: Path) -> None:
     FABRICATE[kind](tmp_path / kind)
-    files = PACKABLE[kind].open(open_storage(tmp_path / kind))
+    files = TRAINING_PACKABLE[kind].open(open_storage(tmp_path / kind))
     pack_dataset(kind, open_storage(tmp_path / kind), tmp_path / "packed")
-    packed = PACKABLE[kind].open(open_storage(tmp_path / "packed"))
+    packed = TRAINING_PACKABLE[kind].open(open_storage(tmp_path / "packed"))
     assert type(packed.storage) is not type(files.storage)
     assert_same(read_all(files), read_all(packed))
 
@@ -60,7 +60,7 @@ def test_workers_read_the_same(method: str, tmp_path: Path) -> None:
     """Handles that are open in the parent are not used after a fork, and nothing that is open is pickled."""
     FABRICATE["lasot"](tmp_path / "lasot")
     pack_dataset("lasot", open_storage(tmp_path / "lasot"), tmp_path / "packed")
-    dataset = PACKABLE["lasot"].open(open_storage(tmp_path / "packed"))
+    dataset = TRAINING_PACKABLE["lasot"].open(open_storage(tmp_path / "packed"))
     here = read_all(dataset)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
         for rows in pool.map(read_all, [dataset, dataset], timeout=60):
@@ -70,7 +70,7 @@ def test_workers_read_the_same(method: str, tmp_path: Path) -> None:
 def test_two_data_sets_share_one_database(tmp_path: Path) -> None:
     FABRICATE["lasot"](tmp_path / "lasot")
     pack_dataset("lasot", open_storage(tmp_path / "lasot"), tmp_path / "packed")
-    first, second = (PACKABLE["lasot"].open(open_storage(tmp_path / "packed")) for _ in range(2))
+    first, second = (TRAINING_PACKABLE["lasot"].open(open_storage(tmp_path / "packed")) for _ in range(2))
     assert_same(read_all(first), read_all(second))
     assert_same(read_all(first), read_all(pickle.loads(pickle.dumps(second))))
 
