@@ -110,7 +110,7 @@ def draw_model() -> Figure:
 
 def draw_house() -> Figure:
     """The packages and who imports whom."""
-    figure = Figure(980, 300)
+    figure = Figure(980, 405)
     figure.box(
         20,
         20,
@@ -120,20 +120,23 @@ def draw_house() -> Figure:
         GREY,
     )
     figure.box(40, 115, 270, 62, ["lib/train", "sampler, processing, actor, trainer"], ORANGE)
-    figure.box(355, 115, 270, 62, ["lib/test  (evaluation)", "tracker, runs, results, analysis"], GREEN)
-    figure.box(670, 115, 270, 62, ["lib/synthetic", "renders annotated videos"], BLUE)
+    figure.box(670, 115, 270, 62, ["lib/test  (evaluation)", "tracker, runs, results, analysis"], GREEN)
     figure.box(40, 222, 270, 62, ["lib/models", "vocabulary, encoder, decoder"], VIOLET)
-    figure.box(355, 222, 270, 62, ["lib/config", "options and paths"], GREY)
-    figure.box(670, 222, 270, 62, ["lib/utils", "boxes, crop, images, checkpoints"], GREY)
-    for x in (175, 490, 805):
+    figure.box(355, 222, 270, 62, ["lib/data", "datasets, registry, index, packing"], ORANGE)
+    figure.box(670, 222, 270, 62, ["lib/synthetic", "renders annotated videos"], BLUE)
+    figure.box(40, 329, 270, 62, ["lib/config", "options and paths"], GREY)
+    figure.box(670, 329, 270, 62, ["lib/utils", "boxes, crop, images, checkpoints"], GREY)
+    for x in (175, 805):
         figure.arrow((x, 70), (x, 112))
     figure.arrow((175, 177), (175, 219))
-    figure.arrow((420, 177), (310, 235))
-    figure.arrow((310, 253), (352, 253))
+    figure.arrow((175, 284), (175, 326))
+    figure.arrow((805, 284), (805, 326))
+    figure.arrow((310, 146), (460, 146), (460, 219))
+    figure.arrow((670, 146), (520, 146), (520, 219))
+    figure.arrow((670, 165), (330, 165), (330, 253), (313, 253))
     figure.arrow((625, 253), (667, 253))
-    figure.arrow((805, 177), (805, 219))
-    figure.arrow((625, 146), (667, 146))
-    figure.arrow((230, 177), (230, 197), (640, 197), (640, 160), (667, 160))
+    figure.arrow((440, 284), (440, 345), (313, 345))
+    figure.arrow((310, 372), (667, 372))
     return figure
 
 

@@ -8,7 +8,7 @@ from lib.utils.cli import run_script
 from lib.utils.errors import DataError
 from lib.utils.image_io import write_image
 from lib.utils.storage import DirectoryStorage
-from tests.evaluation.datasets import fabricate
+from tests.data import fabricate
 
 WIDTH, HEIGHT = 100, 80
 

@@ -11,7 +11,7 @@ from lib.data.packing import TRAINING_PACKABLE
 from lib.utils.errors import InputError
 from lib.utils.storage import open_storage
 from lib.utils.storage_lmdb import LmdbStorage
-from tests.train.dataset.fabricate import FABRICATE
+from tests.data.fabricate import FABRICATE
 from tracking import make_lmdb
 
 

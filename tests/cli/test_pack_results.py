@@ -11,7 +11,7 @@ from lib.test.utils import transform_got10k, transform_trackingnet
 from lib.test.utils.packing import SUBMISSIONS, write_zip
 from lib.test.utils.zip_check import check_zip
 from lib.utils.cli import run_script
-from tests.evaluation.datasets import fabricate
+from tests.data import fabricate
 from tests.golden import load_json
 
 GOLDEN = load_json("results_format.json")

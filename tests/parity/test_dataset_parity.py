@@ -15,8 +15,8 @@ from lib.data.lasot import Lasot, train_sequences
 from lib.data.packing import pack_dataset
 from lib.data.trackingnet import TrackingNet
 from lib.utils.storage import open_storage
+from tests.data.fabricate import write_frame
 from tests.golden import load_json
-from tests.train.dataset.fabricate import write_frame
 
 GOLDEN = load_json("dataset_parity.json")
 OPEN = {

@@ -11,8 +11,8 @@ from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import DirectoryStorage, walk_files
 from lib.utils.storage_lmdb import pack
-from tests.evaluation.datasets import fabricate
-from tests.evaluation.datasets.fabricate import load
+from tests.data import fabricate
+from tests.data.fabricate import load
 
 
 def pack_beside(root: Path) -> None:

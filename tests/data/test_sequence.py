@@ -113,19 +113,6 @@ def test_empty_sequence_and_odd_frame_names_are_named(data_dir: Path) -> None:
         load(data_dir)
 
 
-@pytest.mark.parametrize("separator", [",", "\t", " ", ", ", "  "])
-def test_separators(separator: str) -> None:
-    text = separator.join(["1", "2.5", "-3", "4e1"]) + "\r\n\n"
-    np.testing.assert_array_equal(parse_boxes(text, "x"), [[1, 2.5, -3, 40]])
-
-
-def test_read_boxes_keeps_nan(tmp_path: Path) -> None:
-    (tmp_path / "uav.txt").write_text("1,2,3,4\nNaN,NaN,NaN,NaN\n")
-    boxes = read_boxes(tmp_path / "uav.txt")
-    assert np.isnan(boxes[1]).all()
-    assert np.isfinite(boxes[0]).all()
-
-
 def test_sequence_checks_itself() -> None:
     with pytest.raises(DataError, match="no frames"):
         Sequence("a", [], "x", np.zeros((0, 4)))

@@ -18,8 +18,8 @@ from lib.data.lasot import Lasot
 from lib.data.trackingnet import TrackingNet
 from lib.utils.errors import DataError
 from lib.utils.storage import open_storage
-from tests.train.dataset.fabricate import FABRICATE, write
-from tests.train.dataset.reading import assert_same, read_all
+from tests.data.fabricate import FABRICATE, write
+from tests.data.reading import assert_same, read_all
 
 OPEN = {
     "lasot": lambda root, cache: Lasot(open_storage(root), "all", cache_dir=cache),

@@ -1,20 +1,19 @@
-"""What is wrong with a data set is said in one line that names the file, at the start."""
+"""Wrong roots, half a dataset and malformed annotations: one line that names the file, at the start."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lib.config.paths import Paths, load_paths
-from lib.config.seqtrack.config import default_config
-from lib.data.disk import DiskDataset
 from lib.data.got10k import Got10k, split_rows
 from lib.data.lasot import Lasot
-from lib.data.registry import build_dataset
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import open_storage
-from tests.train.dataset.fabricate import FABRICATE, write
-from tests.train.dataset.test_index import OPEN
+from tests.data import fabricate
+from tests.data.fabricate import FABRICATE, load, write
+from tests.data.test_index import OPEN
 
 LASOT_TRUTH = "bird/bird-1/groundtruth.txt"
 GOT = "train/GOT-10k_Train_000002"
@@ -181,54 +180,129 @@ def test_split_files_of_got10k(tmp_path: Path) -> None:
         split_rows("test")
 
 
-def open_by_name(name: str, root: Path) -> DiskDataset:
-    paths: Paths = load_paths("train", data_dir=root, save_dir=root / "save")
-    return build_dataset(name, default_config(), paths)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("lasot", r"airplane/airplane-1/img/00000001\.jpg"),
+        ("lasot_extension_subset", r"atv/atv-1/img/00000001\.jpg"),
+        ("otb", r"Basketball/img/0001\.jpg"),
+        ("uav", r"data_seq/UAV123/bike1/000001\.jpg"),
+        ("nfs", r"Gymnastics/30/Gymnastics_pytracking\.txt"),
+        ("got10k_val", r"val/list\.txt"),
+        ("got10k_ltrval", r"train/list\.txt"),
+        ("trackingnet", "TEST/anno"),
+        ("tnl2k", "groundtruth.txt"),
+        ("tc128", "photos_frames.txt"),
+    ],
+)
+def test_another_folder_is_named_with_what_was_expected_and_its_setting(
+    tmp_path: Path, name: str, expected: str
+) -> None:
+    setting = {"got10k_val": "got10k", "got10k_ltrval": "got10k"}.get(name, name)
+    fabricate.write(tmp_path / setting / "photos" / "imgs" / "holiday.jpg")
+    with pytest.raises(DataError, match=expected) as caught:
+        load(tmp_path, name)
+    assert str(caught.value).startswith(f"{name}: ")
+    assert str(tmp_path / setting) in str(caught.value)
+    assert "--data_dir" in str(caught.value)
 
 
-def test_names(tmp_path: Path) -> None:
-    """Names, packed names and arguments resolve through one table."""
-    for kind in ("got10k", "trackingnet", "coco", "vid", "lasot"):
-        FABRICATE[kind](tmp_path / kind)
-    FABRICATE["folder"](tmp_path / "mine")
-    write(tmp_path / "birds.txt", "bird-4\n")
-    for name, count in {
-        "GOT10K_train_full": 3, "TRACKINGNET": 18, "TRACKINGNET:0-1,5": 5, "COCO17": 3, "VID": 2, "FOLDER:mine": 2,
-        f"FOLDER:{tmp_path / 'mine'}": 2, "LASOT:birds.txt": 1, "FOLDER:mine/two": 1,
-    }.items():  # fmt: skip
-        dataset = open_by_name(name, tmp_path)
-        assert len(dataset) == count and dataset.name == name
-        assert dataset.sequence_name(0).startswith(f"{name}/")
-    assert list((tmp_path / "save" / "cache" / "annotations").iterdir())
+def drop_folder(root: Path) -> None:
+    (root / "airplane").rename(root.parent / "elsewhere")
+
+
+def drop_last_frame(root: Path) -> None:
+    (root / "bear/bear-2/img/00000003.jpg").unlink()
+
+
+def add_frame(root: Path) -> None:
+    (root / "bear/bear-2/img/00000004.jpg").touch()
+
+
+def short_truth(root: Path) -> None:
+    (root / "bear/bear-2/groundtruth.txt").write_text(fabricate.box_lines(2))
+
+
+def long_truth(root: Path) -> None:
+    (root / "bear/bear-2/groundtruth.txt").write_text(fabricate.box_lines(4))
+
+
+def short_flags(root: Path) -> None:
+    (root / "bear/bear-2/out_of_view.txt").write_text("0,0")
+
+
+def no_flags(root: Path) -> None:
+    (root / "bear/bear-2/full_occlusion.txt").unlink()
+
+
+def nan_truth(root: Path) -> None:
+    (root / "bear/bear-2/groundtruth.txt").write_text("1,2,3,4\nNaN,NaN,NaN,NaN\n1,2,3,4\n")
+
+
+def no_truth(root: Path) -> None:
+    (root / "bear/bear-2/groundtruth.txt").write_text("\n")
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("damage", "message"),
     [
-        ("LASSOT", "unknown training data set 'LASSOT'; known: COCO17, FOLDER, .*did you mean LASOT"),
-        ("LASOTS_lmdb", "unknown training data set 'LASOTS_lmdb'"),
-        ("COCO17:x", "COCO17 takes nothing after a colon"),
-        ("FOLDER", "expected a folder of your sequences after the colon, FOLDER:"),
-        ("TRACKINGNET:", "expected numbers of parts such as 0-3,7 after the colon"),
-        ("TRACKINGNET:0-12", "expected numbers from 0 to 11, got '0-12'"),
-        ("TRACKINGNET:a", "expected numbers such as 0-3,7, got 'a'"),
+        (
+            drop_folder,
+            r"4 of 280 sequences cannot be read \(half a download\?\): .*airplane-1/groundtruth.txt: no such",
+        ),
+        (drop_last_frame, r"1 of 280 .*bear-2/img/00000003.jpg: no such frame"),
+        (add_frame, r"bear-2/img: there are more frames than ground truth boxes \(3\)"),
+        (short_truth, r"bear-2/img: there are more frames than ground truth boxes \(2\)"),
+        (long_truth, r"bear-2/img/00000004.jpg: no such frame \(expected 1 to 4\)"),
+        (short_flags, r"out_of_view.txt: 2 labels for 3 boxes"),
+        (no_flags, r"full_occlusion.txt: no such file"),
+        (nan_truth, r"groundtruth.txt: line 2: expected 4 finite numbers"),
+        (no_truth, r"groundtruth.txt: the file is empty"),
     ],
 )
-def test_bad_names(name: str, message: str, tmp_path: Path) -> None:
-    FABRICATE["trackingnet"](tmp_path / "trackingnet", parts=(0,))
-    with pytest.raises(ConfigError, match=message):
-        open_by_name(name, tmp_path)
+def test_damaged_lasot(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    fabricate.write_lasot(tmp_path / "lasot")
+    damage(tmp_path / "lasot")
+    with pytest.raises(DataError, match=message):
+        load(tmp_path, "lasot")
 
 
-def test_missing_data_names_the_setting(tmp_path: Path) -> None:
-    (tmp_path / "coco").mkdir()
-    with pytest.raises(
-        DataError, match=r"LASOT: .*lasot: no such data folder.*below data_dir, which is set by the flag"
-    ):
-        open_by_name("LASOT", tmp_path)
-    with pytest.raises(DataError, match=r"COCO17: .*coco: the data folder is empty"):
-        open_by_name("COCO17", tmp_path)
-    with pytest.raises(DataError, match=r"COCO17_lmdb: .*coco: no LMDB here \(no data\.mdb\)"):
-        open_by_name("COCO17_lmdb", tmp_path)
-    with pytest.raises(DataError, match=r"FOLDER:nowhere: .*nowhere: no such data folder"):
-        open_by_name("FOLDER:nowhere", tmp_path)
+@pytest.mark.parametrize("rows", [724, 726])
+def test_otb_truth_must_fit_the_range_of_frames(tmp_path: Path, rows: int) -> None:
+    fabricate.write_otb(tmp_path / "otb")
+    (tmp_path / "otb/Basketball/groundtruth_rect.txt").write_text(fabricate.box_lines(rows))
+    with pytest.raises(DataError, match=f"groundtruth_rect.txt: {rows} boxes for 725 frames"):
+        load(tmp_path, "otb")
+
+
+def test_mixed_delimiters_and_zero_boxes_are_read(tmp_path: Path) -> None:
+    fabricate.write_tc128(tmp_path / "tc128", ["a"])
+    (tmp_path / "tc128/a/a_gt.txt").write_text("1,2,3,4\n1\t2\t3\t4\n0 0 0 0\n1, 2, 3, 4\n")
+    (sequence,) = load(tmp_path, "tc128")
+    np.testing.assert_array_equal(sequence.ground_truth_rect[2], np.zeros(4))
+    np.testing.assert_array_equal(sequence.ground_truth_rect[[0, 1, 3]], [[1, 2, 3, 4]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("a_frames.txt", "7", r"a_frames.txt: expected the numbers of the first and the last frame"),
+        ("a_frames.txt", "10,7", r"a_frames.txt: expected the numbers of the first and the last frame"),
+        ("a_frames.txt", "7,11", r"a_gt.txt: 4 boxes for 5 frames"),
+        ("b_gt.txt", "", r"expected one file a_gt.txt, found a_gt.txt, b_gt.txt"),
+    ],
+)
+def test_damaged_tc128(tmp_path: Path, file: str, text: str, message: str) -> None:
+    fabricate.write_tc128(tmp_path / "tc128", ["a"])
+    (tmp_path / "tc128/a" / file).write_text(text)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path, "tc128")
+
+
+def test_trackingnet_annotation_without_frames(tmp_path: Path) -> None:
+    fabricate.write_trackingnet(tmp_path / "trackingnet", ["a", "b"])
+    fabricate.write(tmp_path / "trackingnet/TEST/anno/c.txt", fabricate.box_lines(1))
+    with pytest.raises(DataError, match=r"1 of 3 sequences cannot be read.*frames/c"):
+        load(tmp_path, "trackingnet")
+
+

@@ -13,8 +13,8 @@ from lib.test.analysis import plots
 from lib.test.evaluation import SequenceList
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError
-from tests.evaluation.datasets import fabricate
-from tests.evaluation.datasets.fabricate import load, write
+from tests.data import fabricate
+from tests.data.fabricate import load, write
 
 
 def shown(sequences: SequenceList) -> dict[str, tuple[str, ...] | None]:

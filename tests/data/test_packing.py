@@ -1,20 +1,30 @@
-"""Benchmarks packed by tracking/make_lmdb.py have the same frames and boxes as their folders."""
+"""Every dataset gives the same frames and boxes from files and packed, in this process and in workers."""
 
+import multiprocessing
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
+import torch
 
+from lib.config.paths import load_paths
+from lib.config.seqtrack.config import default_config
 from lib.data import layout, nfs, otb, uav
 from lib.data.packing import PACKABLE, TRAINING_PACKABLE, pack_dataset
 from lib.data.sequence import SequenceList
-from lib.utils.errors import DataError
+from lib.train.train_script import build_loader
+from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import write_image
-from lib.utils.storage import DirectoryStorage
+from lib.utils.storage import DirectoryStorage, open_storage
 from lib.utils.storage_lmdb import LmdbStorage
-from tests.evaluation.datasets import fabricate
-from tests.evaluation.datasets.fabricate import load, write
+from tests.data import fabricate
+from tests.data.fabricate import FABRICATE, load, write
+from tests.data.reading import assert_same as assert_same_rows
+from tests.data.reading import read_all
 from tracking import make_lmdb
 
 GOT10K = {split: [f"GOT-10k_{split.capitalize()}_{number:06d}" for number in (1, 2)] for split in ("val", "test")}
@@ -146,7 +156,89 @@ def test_a_database_that_reads_differently_is_refused(tmp_path: Path) -> None:
         make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
 
 
-def test_only_known_benchmarks_are_packed(tmp_path: Path) -> None:
-    write_benchmark("tc128", tmp_path)
-    with pytest.raises(Exception, match="unknown data set to pack 'vot20'"):
-        pack_dataset("vot20", DirectoryStorage(tmp_path / "tc128"), tmp_path / "x", progress=lambda *_: None)
+@pytest.mark.parametrize("kind", TRAINING_PACKABLE)
+def test_directory_equals_lmdb(kind: str, tmp_path: Path) -> None:
+    FABRICATE[kind](tmp_path / kind)
+    files = TRAINING_PACKABLE[kind].open(open_storage(tmp_path / kind))
+    pack_dataset(kind, open_storage(tmp_path / kind), tmp_path / "packed")
+    packed = TRAINING_PACKABLE[kind].open(open_storage(tmp_path / "packed"))
+    assert type(packed.storage) is not type(files.storage)
+    assert_same_rows(read_all(files), read_all(packed))
+
+
+EXPECTED_KEYS = {
+    "lasot": ("", {"bird/bird-1/groundtruth.txt", "car/car-1/img/00000004.jpg"}),
+    "got10k": ("", {"train/list.txt", "train/GOT-10k_Train_000001/absence.label"}),
+    "trackingnet": ("TRAIN_3_lmdb", {"anno/vid3_0.txt", "frames/vid3_1/1.jpg"}),
+    "coco": ("", {"annotations/instances_train2017.json", "images/train2017/000000000002.jpg"}),
+    "vid": ("", {"cache.json", "Data/VID/train/ILSVRC2015_VID_train_0001/ILSVRC2015_train_00000007/000000.JPEG"}),
+}
+
+
+@pytest.mark.parametrize("kind", EXPECTED_KEYS)
+def test_keys_are_the_published_ones(kind: str, tmp_path: Path) -> None:
+    FABRICATE[kind](tmp_path / kind)
+    pack_dataset(kind, open_storage(tmp_path / kind), tmp_path / "packed")
+    folder, expected = EXPECTED_KEYS[kind]
+    with lmdb.open(str(tmp_path / "packed" / folder), readonly=True, lock=False) as database, database.begin() as txn:
+        keys = {key.decode() for key, _ in txn.cursor()}
+    assert expected <= keys
+    if kind == "trackingnet":
+        assert (
+            (tmp_path / "packed" / "seq_list.json")
+            .read_text()
+            .startswith('[[0, "vid0_0"], [1, "vid1_0"], [1, "vid1_1"]')
+        )
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_read_the_same(method: str, tmp_path: Path) -> None:
+    """Handles that are open in the parent are not used after a fork, and nothing that is open is pickled."""
+    FABRICATE["lasot"](tmp_path / "lasot")
+    pack_dataset("lasot", open_storage(tmp_path / "lasot"), tmp_path / "packed")
+    dataset = TRAINING_PACKABLE["lasot"].open(open_storage(tmp_path / "packed"))
+    here = read_all(dataset)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+        for rows in pool.map(read_all, [dataset, dataset], timeout=60):
+            assert_same_rows(here, rows)
+
+
+def test_two_datasets_share_one_database(tmp_path: Path) -> None:
+    FABRICATE["lasot"](tmp_path / "lasot")
+    pack_dataset("lasot", open_storage(tmp_path / "lasot"), tmp_path / "packed")
+    first, second = (TRAINING_PACKABLE["lasot"].open(open_storage(tmp_path / "packed")) for _ in range(2))
+    assert_same_rows(read_all(first), read_all(second))
+    assert_same_rows(read_all(first), read_all(pickle.loads(pickle.dumps(second))))
+
+
+def test_training_batches_are_the_same(tmp_path: Path) -> None:
+    """From the name in the configuration to the batch, with workers: files and packed give the same bytes."""
+    fabricate.lasot(tmp_path / "lasot", ("bird-1",), frames=24)
+    fabricate.coco(tmp_path / "coco")
+    (tmp_path / "split.txt").write_text("bird-1\n")
+    for kind in ("lasot", "coco"):
+        pack_dataset(kind, open_storage(tmp_path / kind), tmp_path / f"{kind}_lmdb")
+    batches = {}
+    for suffix in ("", "_lmdb"):
+        for workers in (0, 2):
+            overrides = {
+                "DATA.TRAIN.DATASETS_NAME": [f"LASOT{suffix}:split.txt", f"COCO17{suffix}"],
+                "DATA.TRAIN.SAMPLE_PER_EPOCH": 8,
+                "TRAIN.BATCH_SIZE": 4,
+                "TRAIN.NUM_WORKER": workers,
+            }
+            overrides |= {f"DATA.{part}.SIZE": 64 for part in ("SEARCH", "TEMPLATE")}
+            overrides |= {f"TEST.{part}_SIZE": 64 for part in ("SEARCH", "TEMPLATE")}
+            paths = load_paths("train", data_dir=tmp_path, save_dir=tmp_path / "save")
+            loader = build_loader(default_config(overrides), paths, "TRAIN", torch.device("cpu"))
+            batches[suffix, workers] = list(loader.epoch(3))
+    first, *others = batches.values()
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            assert torch.equal(a.search, b.search) and torch.equal(a.search_boxes_xywh, b.search_boxes_xywh)
+
+
+@pytest.mark.parametrize("name", ["lasott", "vot20"])
+def test_unknown_names_list_the_known(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"unknown data set to pack '{name}'; known: coco, .*lasot, .*uav, vid"):
+        pack_dataset(name, open_storage(tmp_path), tmp_path / "packed")

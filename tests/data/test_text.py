@@ -91,3 +91,10 @@ def test_what_cannot_name_a_sequence(name: str) -> None:
     with pytest.raises(DataError, match=r"list\.txt: line 3: .* cannot name a sequence"):
         require_plain_name(name, "list.txt: line 3")
     assert read_names("a b\n\ncaf\xe9-1\n", "list.txt") == [(1, "a b"), (3, "caf\xe9-1")]
+
+
+def test_read_boxes_keeps_nan(tmp_path: Path) -> None:
+    (tmp_path / "uav.txt").write_text("1,2,3,4\nNaN,NaN,NaN,NaN\n")
+    boxes = read_boxes(tmp_path / "uav.txt")
+    assert np.isnan(boxes[1]).all()
+    assert np.isfinite(boxes[0]).all()

@@ -14,8 +14,8 @@ from lib.test.evaluation import find_benchmark
 from lib.test.video.sources import FolderSource
 from lib.utils.errors import ConfigError, DataError, InputError
 from lib.utils.storage import DirectoryStorage
-from tests.evaluation.datasets import fabricate
-from tests.evaluation.datasets.fabricate import load
+from tests.data import fabricate
+from tests.data.fabricate import load
 
 
 @pytest.fixture
