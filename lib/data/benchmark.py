@@ -1,4 +1,4 @@
-"""A benchmark: where it lies, which sequences it has and how they are read."""
+"""A benchmark: where it is, which sequences it has and how they are read."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -13,21 +13,21 @@ from lib.utils.storage import Storage, find_storage, packed_path
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark lies and how it is read.
+    """Where a benchmark is and how it is read.
 
     Attributes:
         name: by which it is chosen, and by which the update rule of the tracker is looked up.
         tag: name of its result folder, and of its conventions in scoring.
-        entries: lists its sequences in an opened data set without reading them.
+        entries: lists its sequences in an opened dataset without reading them.
         setting: its name among the path settings (``lib.config.paths.DATASET_DIRS``), if it has one.
         root: its folder, if it has no setting; None if it is rendered.
         render: makes the storage of its frames, if it is rendered.
-        server: where results are scored if the ground truth is hidden, else None.
+        server: where results are scored if the ground ground_truth is hidden, else None.
         sequences: how many there should be, if that is known.
-        names: the official names, where the data set lists its sequences itself.
-        packed: whether it has to lie in LMDB.
+        names: the official names, where the dataset lists its sequences itself.
+        packed: whether it has to be in LMDB.
         origin: where ``root`` is from, for messages.
-        has: whether an opened data set holds this part of it, if its parts come apart.
+        has: whether an opened dataset holds this part of it, if its parts come apart.
         discover: whether results in its folder are taken for results on it, if several benchmarks share the tag.
     """
 
@@ -47,11 +47,11 @@ class Benchmark:
 
     @property
     def split(self) -> str:
-        """Which part of a data set it is, if the parts have sequences of their own and share a result folder."""
+        """Which part of a dataset it is, if the parts have sequences of their own and share a result folder."""
         return self.name.removeprefix(f"{self.tag}_") if self.name.startswith(f"{self.tag}_") else ""
 
     def place(self, paths: Paths) -> tuple[Path | None, str]:
-        """Folder of the data set, and where that is set, for messages; None if it is rendered."""
+        """Folder of the dataset, and where that is set, for messages; None if it is rendered."""
         if self.setting is None:
             return self.root, self.origin
         return paths.dataset_dir(self.setting), paths.origin(self.setting)
@@ -67,7 +67,7 @@ class Benchmark:
             return True  # there is something, and it is unsound
 
     def open(self, paths: Paths) -> Storage:
-        """Open the data set. Raises DataError if it is missing."""
+        """Open the dataset. Raises DataError if it is missing."""
         folder, _ = self.place(paths)
         return self.render() if folder is None else find_storage(folder, packed=self.packed)
 
@@ -80,7 +80,7 @@ class Benchmark:
             strict: whether all have to be sound.
 
         Raises:
-            DataError: if the data set is missing, a wanted sequence is not part of it, or none can be read; the message
+            DataError: if the dataset is missing, a wanted sequence is not part of it, or none can be read; the message
                 names the file, and the setting that points there.
         """
         try:

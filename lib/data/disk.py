@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 class DiskDataset(TrainingDataset):
-    """Sequences whose annotations stand in an index and whose frames lie in a storage.
+    """Sequences whose annotations stand in an index and whose frames are in a storage.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         name: as in the configuration.
-        options: class and options of the data set, as far as they decide what is parsed.
+        options: class and options of the dataset, as far as they decide what is parsed.
         sources: annotation files (or folders); when one changes, they are parsed again.
         parse: reads the annotations.
         cache_dir: where the index is kept; None parses at each start and keeps it in memory.
@@ -68,7 +68,7 @@ class DiskDataset(TrainingDataset):
 
     @abstractmethod
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
+        """Path of a frame, relative to the root of the dataset."""
 
     def __len__(self) -> int:
         """Number of sequences."""
@@ -133,9 +133,9 @@ class DiskOpener:
         """
         base, colon, given = name.partition(":")
         if colon and not self.argument:
-            raise ConfigError(f"training data set {name!r}: {base} takes nothing after a colon")
+            raise ConfigError(f"training dataset {name!r}: {base} takes nothing after a colon")
         if not given and (colon or not self.setting):
-            raise ConfigError(f"training data set {name!r}: expected {self.argument} after the colon, {base}:...")
+            raise ConfigError(f"training dataset {name!r}: expected {self.argument} after the colon, {base}:...")
         if given and self.is_path:
             given = str(paths.data_dir / expand_home(given))
         root = paths.dataset_dir(self.setting) if self.setting else Path(given)

@@ -29,15 +29,15 @@ def read_facts(name: str) -> Any:
 
 
 def choose_layout(storage: Storage, layouts: Iterable[str], probes: Callable[[str], Iterable[str]]) -> str:
-    """The first layout in which any of its probes is there, so that half a dataset is still recognised.
+    """The first layout in which any of its probes is there, so that half a dataset is still recognized.
 
     Args:
         storage: the dataset.
         layouts: known layouts, the official one first.
-        probes: files by which a layout is recognised.
+        probes: files by which a layout is recognized.
 
     Raises:
-        DataError: if it is none of them; the message says what was expected and what lies there.
+        DataError: if it is none of them; the message says what was expected and what is there.
     """
     expected = []
     for layout in layouts:
@@ -60,7 +60,7 @@ def require_files(storage: Storage, names: Sequence[str], what: str) -> None:
         what: what they are, for the message.
 
     Raises:
-        DataError: if not; one line says how many are missing, what was expected and what lies there instead.
+        DataError: if not; one line says how many are missing, what was expected and what is there instead.
     """
     missing = [name for name in names if not storage.exists(name)]
     if missing:
@@ -89,7 +89,7 @@ def find_file(storage: Storage, folder: str, name: str) -> str | None:
 
 
 def require_file(storage: Storage, folder: str, *names: str) -> str:
-    """Path of the first of ``names`` that lies in ``folder``, in whatever case it is written.
+    """Path of the first of ``names`` in ``folder``, in whatever case it is written.
 
     Raises:
         DataError: if there is none; the message names the usual one.

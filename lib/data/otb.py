@@ -53,10 +53,10 @@ def _load(storage: Storage, layout: str, row: dict[str, str], attributes: Attrib
     file = row["annotation"].rpartition("/")[2]
     truth_file = require_file(storage, folder, *dict.fromkeys([file, "groundtruth_rect.txt"]))
     first, last, skip = (int(row[key]) for key in ("first_frame", "last_frame", "skip_first"))
-    truth = read_ground_truth(storage, truth_file, last - first + 1)[skip:]
+    ground_truth = read_ground_truth(storage, truth_file, last - first + 1)[skip:]
     frames = numbered_frames(storage, f"{folder}/img", first, last, int(row["digits"]))[skip:]
     shown, kind = attributes.read(name, find_file(storage, folder, "attrs.txt")), row["object_class"]
-    return Sequence(name, frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
+    return Sequence(name, frames, TAG, ground_truth, object_class=kind, storage=storage, attributes=shown)
 
 
 BENCHMARKS = (Benchmark("otb", "otb", otb_entries, "otb", sequences=100),)

@@ -1,6 +1,6 @@
 """Packing datasets into LMDB, in the layouts that the family of STARK reads.
 
-Training datasets are packed as their files lie; of benchmarks, what their readers look at: frames that belong to no
+Training datasets are packed as their files are; of benchmarks, what their readers look at: frames that belong to no
 sequence and other files, such as archives or the 240 frames/s of NfS, are left out.
 """
 
@@ -75,7 +75,7 @@ class Packable:
         setting: its name among the path settings; empty if it has none.
         open: opens whatever part of it is there, which checks its annotations.
         databases: what goes where, from the storage and what was opened.
-        side_files: texts that lie beside the databases, by name.
+        side_files: texts beside the databases, by name.
         kind: whose path file says where it is, ``train`` or ``test``.
     """
 
@@ -181,7 +181,7 @@ def pack_dataset(name: str, source: Storage, target: Path, *, progress: Progress
         ConfigError: if ``name`` is unknown.
         DataError: if the dataset is missing or malformed, cannot be written, or reads differently when packed.
     """
-    packable = lookup(PACKABLE, name, "data set to pack")
+    packable = lookup(PACKABLE, name, "dataset to pack")
     recorder = _Recorder(source)
     before = packable.open(recorder)
     written = kept = 0

@@ -46,7 +46,7 @@ def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
         name: a key of ``TRAINING``; for datasets on disk with ``_lmdb`` behind it to insist on the packed form, and,
             where the dataset takes one, an argument behind a colon, as ``FOLDER:my_videos`` or ``TRACKINGNET:0-3``.
         cfg: the configuration.
-        paths: where datasets lie.
+        paths: where datasets are.
 
     Raises:
         ConfigError: if the name is unknown; the message lists the known ones.
@@ -55,7 +55,7 @@ def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
     key = name.partition(":")[0]
     plain, _ = split_packed(key)
     on_disk = isinstance(TRAINING.get(plain), DiskOpener)
-    return lookup(TRAINING, plain if on_disk else key, "training data set")(name, cfg, paths)
+    return lookup(TRAINING, plain if on_disk else key, "training dataset")(name, cfg, paths)
 
 
 def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
@@ -75,16 +75,16 @@ def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
     if name.lower().endswith((".yaml", ".yml")):
         return _own(read_folder_spec(expand_home(name)))
     if name in VOT_NAMES:
-        raise ConfigError(f"data set {name!r} is run by the VOT toolkit, not by this script; see external/vot20")
+        raise ConfigError(f"dataset {name!r} is run by the VOT toolkit, not by this script; see external/vot20")
     plain, packed = split_packed(name)
-    return replace(lookup(BENCHMARKS, plain, "data set"), packed=packed)
+    return replace(lookup(BENCHMARKS, plain, "dataset"), packed=packed)
 
 
 def _own_folder(name: str, data_dir: Path) -> Benchmark:
     """A folder of one's own videos: below the current folder, or, if it is not there, below ``data_dir``."""
     given = expand_home(name.removeprefix(FOLDER_PREFIX))
     if name == FOLDER_PREFIX:
-        raise ConfigError(f"data set {name!r}: expected the path of a folder after the colon")
+        raise ConfigError(f"dataset {name!r}: expected the path of a folder after the colon")
     places = list(dict.fromkeys(Path(os.path.abspath(base / given)) for base in (Path(), data_dir)))
     root = next(filter(is_there, places), places[-1])
     origin = "as given" if root == places[0] else f"where {name} was looked for after {places[0]}"
@@ -99,11 +99,11 @@ def _tags() -> set[str]:
 
 def _own(spec: FolderSpec, origin: str = "as given") -> Benchmark:
     try:
-        require_plain_name(spec.name, "data set")
+        require_plain_name(spec.name, "dataset")
     except DataError as error:
         raise ConfigError(f"{error} (its name becomes that of a folder)") from error
     if spec.name in _tags():
-        raise ConfigError(f"data set {spec.name!r}: that is the name of a benchmark; give yours another one")
+        raise ConfigError(f"dataset {spec.name!r}: that is the name of a benchmark; give yours another one")
     count = None if spec.sequences is None else len(spec.sequences)
     return Benchmark(
         spec.name, spec.name, partial(folder_entries, spec=spec), root=spec.root, sequences=count, origin=origin

@@ -26,7 +26,7 @@ def tc128_entries(storage: Storage, *, extra_only: bool = False) -> list[Entry]:
     """Sequences by name.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         extra_only: only those whose name holds ``_ce``.
 
     Raises:
@@ -51,8 +51,8 @@ def _load(storage: Storage, name: str) -> Sequence:
     if len(numbers) != 2 or numbers[0] > numbers[1]:
         raise DataError(f"{storage.root / path}: expected the numbers of the first and the last frame, got {numbers}")
     first, last = numbers
-    truth = read_ground_truth(storage, _only_file(storage, name, TRUTH_SUFFIX), last - first + 1)
-    return Sequence(name, numbered_frames(storage, f"{name}/img", first, last, 4), TAG, truth, storage=storage)
+    ground_truth = read_ground_truth(storage, _only_file(storage, name, TRUTH_SUFFIX), last - first + 1)
+    return Sequence(name, numbered_frames(storage, f"{name}/img", first, last, 4), TAG, ground_truth, storage=storage)
 
 
 BENCHMARKS = (

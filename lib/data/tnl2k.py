@@ -34,8 +34,8 @@ def tnl2k_entries(storage: Storage) -> list[Entry]:
 def _load(storage: Storage, folder: str, name: str) -> Sequence:
     # By number, not by letter as published: in a folder whose numbers are not filled with zeros, 10 came before 2.
     frames = list_frames(storage, f"{folder}/imgs")
-    truth = read_ground_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(frames))
-    return Sequence(name, frames, TAG, truth, storage=storage)
+    ground_truth = read_ground_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(frames))
+    return Sequence(name, frames, TAG, ground_truth, storage=storage)
 
 
 BENCHMARKS = (Benchmark("tnl2k", "tnl2k", tnl2k_entries, "tnl2k", sequences=700),)

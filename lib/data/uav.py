@@ -50,11 +50,11 @@ def _load(storage: Storage, layout: str, row: dict[str, str], attributes: Attrib
     first, last = int(row["first_frame"]), int(row["last_frame"])
     file = row["annotation"].rpartition("/")[2]
     truth_file = require_file(storage, layout.format(part="anno"), file)
-    truth = read_ground_truth(storage, truth_file, last - first + 1, allow_nan=True)
+    ground_truth = read_ground_truth(storage, truth_file, last - first + 1, allow_nan=True)
     folder = f"{layout.format(part='data_seq')}/{_video(row)}"
     frames = numbered_frames(storage, folder, first, last, int(row["digits"]))
     shown, kind = attributes.read(file.removesuffix(".txt")), row["object_class"]
-    return Sequence(row["name"], frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
+    return Sequence(row["name"], frames, TAG, ground_truth, object_class=kind, storage=storage, attributes=shown)
 
 
 BENCHMARKS = (Benchmark("uav", "uav", uav_entries, "uav", sequences=123),)

@@ -21,7 +21,7 @@ VID = "Annotations/VID/train/ILSVRC2015_VID_train_0001/ILSVRC2015_train_00000007
 
 COCO_JSON = "annotations/instances_train2017.json"
 
-CASES = {  # data set, file to replace (None: to remove), its text, message
+CASES = {  # dataset, file to replace (None: to remove), its text, message
     "three numbers": (
         "lasot",
         LASOT_TRUTH,
@@ -219,11 +219,11 @@ def add_frame(root: Path) -> None:
     (root / "bear/bear-2/img/00000004.jpg").touch()
 
 
-def short_truth(root: Path) -> None:
+def short_ground_truth(root: Path) -> None:
     (root / "bear/bear-2/groundtruth.txt").write_text(fabricate.box_lines(2))
 
 
-def long_truth(root: Path) -> None:
+def long_ground_truth(root: Path) -> None:
     (root / "bear/bear-2/groundtruth.txt").write_text(fabricate.box_lines(4))
 
 
@@ -235,11 +235,11 @@ def no_flags(root: Path) -> None:
     (root / "bear/bear-2/full_occlusion.txt").unlink()
 
 
-def nan_truth(root: Path) -> None:
+def nan_ground_truth(root: Path) -> None:
     (root / "bear/bear-2/groundtruth.txt").write_text("1,2,3,4\nNaN,NaN,NaN,NaN\n1,2,3,4\n")
 
 
-def no_truth(root: Path) -> None:
+def no_ground_truth(root: Path) -> None:
     (root / "bear/bear-2/groundtruth.txt").write_text("\n")
 
 
@@ -252,12 +252,12 @@ def no_truth(root: Path) -> None:
         ),
         (drop_last_frame, r"1 of 280 .*bear-2/img/00000003.jpg: no such frame"),
         (add_frame, r"bear-2/img: there are more frames than ground truth boxes \(3\)"),
-        (short_truth, r"bear-2/img: there are more frames than ground truth boxes \(2\)"),
-        (long_truth, r"bear-2/img/00000004.jpg: no such frame \(expected 1 to 4\)"),
+        (short_ground_truth, r"bear-2/img: there are more frames than ground truth boxes \(2\)"),
+        (long_ground_truth, r"bear-2/img/00000004.jpg: no such frame \(expected 1 to 4\)"),
         (short_flags, r"out_of_view.txt: 2 labels for 3 boxes"),
         (no_flags, r"full_occlusion.txt: no such file"),
-        (nan_truth, r"groundtruth.txt: line 2: expected 4 finite numbers"),
-        (no_truth, r"groundtruth.txt: the file is empty"),
+        (nan_ground_truth, r"groundtruth.txt: line 2: expected 4 finite numbers"),
+        (no_ground_truth, r"groundtruth.txt: the file is empty"),
     ],
 )
 def test_damaged_lasot(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:

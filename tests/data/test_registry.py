@@ -36,8 +36,8 @@ def test_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("LASSOT", "unknown training data set 'LASSOT'; known: COCO17, FOLDER, .*did you mean LASOT"),
-        ("LASOTS_lmdb", "unknown training data set 'LASOTS_lmdb'"),
+        ("LASSOT", "unknown training dataset 'LASSOT'; known: COCO17, FOLDER, .*did you mean LASOT"),
+        ("LASOTS_lmdb", "unknown training dataset 'LASOTS_lmdb'"),
         ("COCO17:x", "COCO17 takes nothing after a colon"),
         ("FOLDER", "expected a folder of your sequences after the colon, FOLDER:"),
         ("TRACKINGNET:", "expected numbers of parts such as 0-3,7 after the colon"),

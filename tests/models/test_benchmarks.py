@@ -13,12 +13,12 @@ def keep_threads():
     torch.set_num_threads(before)
 
 
-def test_words_are_compared_with_the_plain_version(monkeypatch, capsys):
+def test_tokens_are_compared_with_the_plain_version(monkeypatch, capsys):
     flags = ["--configs", "seqtrack_demo", "--batch_sizes", "1", "--versions", "float32", "bfloat16"]
     flags += ["--repeats", "1", "--warm_up", "0", "--threads", "1", "--decoder"]
     assert inference.main(flags) == 0
     printed = capsys.readouterr().out
-    assert "words of all float32 versions equal" in printed
+    assert "tokens of all float32 versions equal" in printed
     assert [line.split(" | ")[2] for line in printed.splitlines() if "| seqtrack_demo | 1" in line] == [
         *("plain", "float32", "bfloat16"),  # whole frames
         *("plain", "float32", "bfloat16"),  # the decoder alone
@@ -27,7 +27,7 @@ def test_words_are_compared_with_the_plain_version(monkeypatch, capsys):
     read = inference.read_plainly
     monkeypatch.setattr(inference, "read_plainly", lambda *args: (read(*args)[0] + 1, read(*args)[1]))
     assert inference.main(flags) == 1
-    assert "WORDS DIFFER: seqtrack_demo, batch 1, float32" in capsys.readouterr().out
+    assert "TOKENS DIFFER: seqtrack_demo, batch 1, float32" in capsys.readouterr().out
 
 
 def test_products_are_timed_one_by_one(capsys):

@@ -1,4 +1,4 @@
-"""Benchmark data sets, result files, and running a tracker over many sequences."""
+"""Benchmark datasets, result files, and running a tracker over many sequences."""
 
 from lib.data.registry import BENCHMARKS, find_benchmark, get_dataset
 from lib.data.sequence import Sequence, SequenceList
