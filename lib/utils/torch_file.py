@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 
 logger = logging.getLogger(__name__)
@@ -307,11 +308,11 @@ def _read_older(file: BinaryIO, path: Path) -> Any:
             raise pickle.UnpicklingError("its numbers are not little endian")
         for key in map(str, keys):
             storage = storages.pop(key)
-            content.seek(8, io.SEEK_CUR)  # number of elements, which the object has too
-            if content.tell() + len(storage) > len(content):
+            start = content.tell() + 8  # behind the number of elements, which the object has too
+            if start + len(storage) > len(content):
                 raise EOFError(f"storage {key} is cut short")
-            if len(storage):
-                storage.copy_(torch.frombuffer(bytearray(content.read(len(storage))), dtype=torch.uint8))
+            storage.numpy()[:] = np.frombuffer(content, np.uint8, len(storage), min(start, len(content) - 1))
+            content.seek(start + len(storage))
     if storages:
         raise EOFError(f"{len(storages)} storages are missing")
     return result

@@ -1,5 +1,6 @@
 """A database that was copied in part is refused before a page behind its end is read."""
 
+import lmdb
 import pytest
 
 from lib.utils.errors import DataError
@@ -34,3 +35,29 @@ def test_a_whole_database_is_read(packed):
 def test_a_second_packer_is_told_that_one_is_at_work(packed):
     with folder_lock(packed, "packing"), pytest.raises(FolderInUseError, match="packing is going on there already"):
         pack(DirectoryStorage(packed.parent / "source"), ["0.txt"], packed)
+
+
+@pytest.mark.parametrize(
+    "options", [{"map_size": 1 << 24}, {"map_size": 1 << 40}, {"map_size": 1 << 25, "writemap": True}]
+)
+@pytest.mark.parametrize("copy", [None, False, True])
+def test_valid_databases_are_never_refused(tmp_path, options, copy):
+    with lmdb.open(str(tmp_path / "made"), **options) as database:
+        for last in (300, 10):  # the second round leaves free pages at the end
+            with database.begin(write=True) as transaction:
+                for number in range(300):
+                    if number < last:
+                        transaction.put(b"%d" % number, bytes([number % 256]) * 9000)
+                    else:
+                        transaction.delete(b"%d" % number)
+        if copy is not None:
+            (tmp_path / "copy").mkdir()
+            database.copy(str(tmp_path / "copy"), compact=copy)
+    storage = LmdbStorage(tmp_path / ("made" if copy is None else "copy"))
+    assert storage.read_bytes("3") == b"\x03" * 9000
+    assert not storage.exists("299")
+
+
+def test_an_empty_database_is_not_refused(tmp_path):
+    lmdb.open(str(tmp_path), map_size=1 << 20).close()
+    assert not LmdbStorage(tmp_path).exists("a")
