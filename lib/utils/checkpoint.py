@@ -136,7 +136,11 @@ def check_weights(expected: Mapping[str, Any], weights: Mapping[str, Any], sourc
     text = "; ".join(problem for problem in problems if problem)
     if text:
         raise CheckpointError(f"{source}: made for another network or configuration: {text}")
-    broken = [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    broken = [
+        key
+        for key, value in weights.items()
+        if value.is_floating_point() and not value.is_meta and not value.isfinite().all()
+    ]
     if broken:
         raise CheckpointError(f"{source}: {_list_keys('weights with NaN or infinite values', broken)}")
 

@@ -1,12 +1,17 @@
 """A database that was copied in part is refused before a page behind its end is read."""
 
+import shutil
+
 import lmdb
 import pytest
 
+from lib.utils.cli import run_script
 from lib.utils.errors import DataError
 from lib.utils.lock import FolderInUseError, folder_lock
 from lib.utils.storage import DirectoryStorage
 from lib.utils.storage_lmdb import LmdbStorage, pack
+from tests.train.dataset.fabricate import FABRICATE
+from tracking import check_data, make_lmdb, test
 
 
 @pytest.fixture
@@ -61,3 +66,32 @@ def test_valid_databases_are_never_refused(tmp_path, options, copy):
 def test_an_empty_database_is_not_refused(tmp_path):
     lmdb.open(str(tmp_path), map_size=1 << 20).close()
     assert not LmdbStorage(tmp_path).exists("a")
+
+
+def run(main, *arguments: object) -> int:
+    return run_script(lambda: main([str(argument) for argument in arguments]))
+
+
+@pytest.mark.slow
+def test_scripts_refuse_a_truncated_database_with_one_line(tmp_path, capsys):
+    FABRICATE["lasot"](tmp_path / "lasot")
+    assert run(make_lmdb.main, "lasot", "--data_dir", tmp_path) == 0
+    shutil.rmtree(tmp_path / "lasot")
+    file = tmp_path / "lasot_lmdb" / "data.mdb"
+    file.write_bytes(file.read_bytes()[:20_000])
+    capsys.readouterr()
+    places = ["--data_dir", tmp_path, "--save_dir", tmp_path / "save"]
+    assert run(test.main, "seqtrack", "seqtrack_demo", "--dataset", "lasot", *places) == 2
+    assert capsys.readouterr().err.count("data.mdb: cut short") == 1
+    assert run(check_data.main, "lasot", "--data_dir", tmp_path) != 0
+    captured = capsys.readouterr()
+    assert "data.mdb: cut short" in captured.out + captured.err
+    assert "Traceback" not in captured.out + captured.err
+
+
+def test_make_lmdb_beside_another_one_ends_with_one_line(tmp_path, capsys):
+    FABRICATE["lasot"](tmp_path / "lasot")
+    with folder_lock(tmp_path / "lasot_lmdb", "packing"):
+        assert run(make_lmdb.main, "lasot", "--data_dir", tmp_path) == 2
+    assert "packing is going on there already" in capsys.readouterr().err
+    assert run(make_lmdb.main, "lasot", "--data_dir", tmp_path) == 0
