@@ -5,6 +5,7 @@ them; these are read as inert ``PickledObject``.
 """
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -55,6 +56,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
         MemoryError,
         AssertionError,
         ArithmeticError,
+        struct.error,
     ) as error:
         # What a damaged or hostile pickle stream can provoke in the unpickler.
         raise CheckpointError(f"{path}: not a checkpoint ({type(error).__name__}: {_first_line(error)})") from error

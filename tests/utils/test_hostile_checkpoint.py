@@ -313,3 +313,21 @@ def test_weights_in_safetensors(tmp_path):
 def test_weights_under_two_keys_are_refused():
     with pytest.raises(CheckpointError, match=r"several keys \(net, model\)"):
         find_weights({"net": WEIGHTS, "model": WEIGHTS}, "a.pth")
+
+
+def test_older_layout_with_flipped_or_missing_bytes_ends_in_one_error(tmp_path, capsys):
+    path = tmp_path / "older.pth.tar"
+    torch.save({"net": {"a": torch.arange(5.0)}, "lr": 0.5}, path, _use_new_zipfile_serialization=False)
+    original, generator, refused = path.read_bytes(), random.Random(0), 0
+    cuts = [original[:length] for length in range(len(original))]
+    for content in map(bytearray, cuts + [original] * 500):
+        if len(content) == len(original):
+            content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        path.write_bytes(content)
+        try:
+            load_checkpoint(path)
+        except CheckpointError:
+            refused += 1
+    with capsys.disabled():
+        print(f"\nolder checkpoints, cut or flipped: {len(cuts) + 500}, {refused} refused")
+    assert refused > len(cuts)
