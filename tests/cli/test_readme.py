@@ -1,6 +1,6 @@
 """Every command of the README, in its order and unchanged, in a copy of the project.
 
-The copy differs in one thing: its demo experiment trains for two short epochs instead of hours. What needs data sets,
+The copy differs in one thing: its demo experiment trains for two short epochs instead of hours. What needs datasets,
 downloaded weights or eight GPUs must fail at once with the reason that the user has to see.
 """
 
@@ -35,7 +35,7 @@ ELSEWHERE = {
     "python tracking/prepare_demo_data.py",  # see tests/cli/test_demo_media.py
     "python -m venv .venv-opencv",
     ".venv-opencv/bin/pip install opencv-contrib-python",
-    "python benchmarks/against_opencv.py --opencv_python .venv-opencv/bin/python --dtype float32 bfloat16",  # likewise
+    "python benchmarks/against_opencv.py --opencv_python .venv-opencv/bin/python --dtype float32 bfloat16",  # as above
     "conda create -n seqtrack python=3.12",
     "conda activate seqtrack",
     'pip install -e ".[vot]"',
