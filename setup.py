@@ -37,6 +37,7 @@ setup(
         "torch>=2.4",
         "torchvision>=0.19",
         "timm>=1.0",
+        "safetensors>=0.4",
         "opencv-python>=4.8",
         "simplejpeg>=1.7",
         "numpy>=1.26",

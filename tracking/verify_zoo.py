@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,9 +13,8 @@ from lib.config.paths import find_checkpoint, load_paths
 from lib.config.seqtrack.config import experiment_name, load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.test.evaluation.manifest import file_hash
-from lib.utils.checkpoint import check_weights, load_checkpoint
+from lib.utils.checkpoint import check_weights, find_weights, load_checkpoint
 from lib.utils.cli import run_script
-from lib.utils.errors import CheckpointError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     save_dir = load_paths("test", save_dir=args.save_dir).save_dir
     path = args.checkpoint or find_checkpoint(save_dir, experiment_name(args.config), cfg.TEST.EPOCH)
     state = load_checkpoint(path)
-    weights = state.get("net")
-    if not isinstance(weights, Mapping):
-        raise CheckpointError(f"{path}: no weights under the key 'net' (found: {', '.join(map(str, state))})")
+    weights = find_weights(state, path)
     with torch.device("meta"):  # names and shapes are all that is needed
         expected = build_seqtrack(cfg).state_dict()
     check_weights(expected, weights, path)
@@ -46,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{path}: fits {args.config}")
     print(f"  keys        {len(weights)}")
     print(f"  parameters  {total:,}")
-    print(f"  epoch       {state.get('epoch', 'not recorded')}")
+    epoch = state.get("epoch")
+    print(f"  epoch       {epoch if isinstance(epoch, int) else 'not recorded'}")
     print(f"  size        {path.stat().st_size:,} bytes")
     print(f"  sha256      {file_hash(path)}")
     return 0

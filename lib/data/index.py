@@ -8,7 +8,9 @@ are read, and all processes of a machine share them.
 import hashlib
 import json
 import logging
+import struct
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +23,12 @@ from lib.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: to be raised when the arrays, or what is parsed into them, change their meaning."""
 MAGIC = b"SEQTRACK-INDEX\0\0"
 ALIGNMENT = 64
+_START = struct.Struct("<QQ")
+"""Behind the magic bytes: length and CRC-32 of the header."""
 VALID, VISIBLE = 1, 2
 
 
@@ -187,13 +191,15 @@ class SequenceIndex:
 
     def save(self, path: Path, key: IndexKey) -> None:
         """Write the index, whole or not at all."""
-        table, offset = {}, 0
+        table, offset, checksum = {}, 0, 0
         for name, array in self._arrays.items():
             table[name] = {"dtype": array.dtype.str, "shape": array.shape, "offset": offset}
-            offset += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-        header = json.dumps({"key": key.text, "arrays": table, "bytes": offset}).encode()
+            padding = -array.nbytes % ALIGNMENT
+            offset += array.nbytes + padding
+            checksum = zlib.crc32(bytes(padding), zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, checksum))
+        header = json.dumps({"key": key.text, "arrays": table, "bytes": offset, "checksum": checksum}).encode()
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            file.write(MAGIC + len(header).to_bytes(8, "little") + header)
+            file.write(MAGIC + _START.pack(len(header), zlib.crc32(header)) + header)
             file.write(b"\0" * (-file.tell() % ALIGNMENT))
             for array in self._arrays.values():
                 file.write(np.ascontiguousarray(array).data)
@@ -202,26 +208,35 @@ class SequenceIndex:
     @classmethod
     def load(cls, path: Path, key: IndexKey) -> "SequenceIndex | None":
         """Map an index into memory; None if there is none, it is damaged, or it was made from something else."""
-        arrays = _read_arrays(path, key)
+        arrays = _read_arrays(path, key, verify=True)
         return None if arrays is None else cls(arrays, path, key)
 
 
-def _read_arrays(path: Path, key: IndexKey | None) -> dict[str, np.ndarray] | None:
+def _read_arrays(path: Path, key: IndexKey | None, *, verify: bool = False) -> dict[str, np.ndarray] | None:
+    """The arrays in a file; ``verify`` reads all of it (0.1 s for the 240 MB of 14 million boxes in the page cache)."""
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 return None
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            length, checksum = _START.unpack(file.read(_START.size))
+            if length > path.stat().st_size:
+                return None
+            content = file.read(length)
+            if zlib.crc32(content) != checksum:
+                return None
+            header = json.loads(content)
             start = -(-file.tell() // ALIGNMENT) * ALIGNMENT
         if (key is not None and header["key"] != key.text) or path.stat().st_size != start + header["bytes"]:
             return None
         content = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)[start:]
+        if verify and zlib.crc32(content) != header["checksum"]:
+            return None
         arrays = {}
         for name, entry in header["arrays"].items():
             dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
             size = int(np.prod(shape)) * dtype.itemsize
             arrays[name] = content[entry["offset"] : entry["offset"] + size].view(dtype).reshape(shape)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
         return None  # whatever is damaged is made again
     return arrays
 

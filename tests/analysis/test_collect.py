@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -238,3 +239,22 @@ def test_old_cache_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_keys_do_not_run_together() -> None:
     assert content_key([b"ab", b"c"]) != content_key([b"a", b"bc"])
+
+
+def test_a_flipped_bit_in_the_cache_changes_no_score(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source, cache = write(tmp_path, "cfg", 2), ScoreCache(tmp_path / "cache")
+    first = score_results([source], SEQUENCES, Scoring(), label="x", cache=cache).scores
+    (path,) = (tmp_path / "cache").iterdir()
+    original, generator, unusable = path.read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        content = bytearray(original)
+        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        path.write_bytes(content)
+        scores = cache.get(path.stem)
+        unusable += scores is None
+        for old, new in zip(first, scores or first, strict=True):
+            np.testing.assert_array_equal(new.overlap, old.overlap)
+            assert new.average_overlap == old.average_overlap
+    with capsys.disabled():
+        print(f"\nscore caches with a flipped bit: 300, {unusable} computed again")
+    assert unusable > 200

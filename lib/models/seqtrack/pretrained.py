@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.models.seqtrack.vit import JointViT, ViTVariant
-from lib.utils.checkpoint import check_weights, load_checkpoint
+from lib.utils.checkpoint import check_weights, find_weights, load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 
 SCRATCH = "scratch"
@@ -46,7 +46,7 @@ def load_pretrained(body: JointViT, variant: ViTVariant, source: str, *, encoder
         weights = _from_timm(variant, source, encoder_name)
         origin = f"{variant.timm_weights[source]} of timm"
     elif Path(source).is_file():
-        weights = _unwrap(load_checkpoint(source))
+        weights = find_weights(load_checkpoint(source), source)
         origin = source
     else:
         known = ", ".join((*NAMED, SCRATCH, SINCOS))
@@ -155,11 +155,3 @@ def _from_timm(variant: ViTVariant, kind: str, encoder_name: str) -> dict[str, T
             f"{name}: the weights could not be fetched through timm ({reason}); "
             "download them elsewhere and set MODEL.ENCODER.PRETRAIN_TYPE to the file"
         ) from error
-
-
-def _unwrap(checkpoint: Mapping) -> Mapping[str, Tensor]:
-    """Find the weights in a file: bare, or under the key that MAE and timm use."""
-    for key in ("model", "state_dict"):
-        if isinstance(checkpoint.get(key), Mapping):
-            return checkpoint[key]
-    return checkpoint

@@ -61,7 +61,8 @@ class ScoreCache:
         except (
             OSError,
             ValueError,
-            KeyError,
+            LookupError,
+            TypeError,
             EOFError,
             MemoryError,
             RuntimeError,

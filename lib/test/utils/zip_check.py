@@ -1,6 +1,8 @@
 """Looking at a submission as the server will, before one of the few submissions of the week is spent on it."""
 
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,9 +12,14 @@ import numpy as np
 
 from lib.test.utils.packing import Submission
 from lib.utils.errors import DataError, InputError
+from lib.utils.text import printable
 
 MAX_TEXT = 64 << 20
 """Bytes to which one file may unpack; no result comes near it."""
+MAX_PROBLEM = 300
+"""Characters of a problem that are told."""
+MAX_TOTAL = 1 << 30
+"""Bytes to which all files may unpack."""
 
 
 def check_zip(
@@ -40,10 +47,13 @@ def check_zip(
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return list(_problems(archive, form, names, count, frames or {}))
+            problems = _problems(archive, form, names, count, frames or {})
+            return [printable(problem, MAX_PROBLEM) for problem in problems]
     except OSError as error:
         raise InputError(f"{path}: cannot read the zip: {error.strerror}") from error
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (NotImplementedError, UnicodeDecodeError) as error:  # a version or names that no reader knows
+        return [printable(f"unreadable: {error}", MAX_PROBLEM)]
+    except (zipfile.BadZipFile, ValueError, LookupError, struct.error, MemoryError) as error:
         raise InputError(f"{path}: not a zip file, or a damaged one ({error})") from error
 
 
@@ -54,6 +64,9 @@ def _problems(
     count: int | None,
     frames: Mapping[str, int],
 ) -> Iterator[str]:
+    if sum(info.file_size for info in archive.infolist()) > MAX_TOTAL:
+        yield f"it unpacks to more than {MAX_TOTAL >> 20} MiB"
+        return
     files = [info.filename for info in archive.infolist() if not info.is_dir()]
     found = sorted(name for name in (_sequence(file, form.boxes) for file in files) if name is not None)
     if not found and (shifted := _shifted(files, form)):
@@ -76,8 +89,17 @@ def _problems(
     for name in found:
         try:
             yield from _sequence_problems(archive, form, name, frames.get(name))
-        except (DataError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
-            yield str(error)
+        except (
+            DataError,
+            zipfile.BadZipFile,
+            zlib.error,
+            RuntimeError,
+            EOFError,
+            OSError,
+            ValueError,
+            lzma.LZMAError,
+        ) as error:
+            yield f"{name}: {error}"
 
 
 def _sequence(file: str, pattern: str) -> str | None:
@@ -125,7 +147,7 @@ def _sequence_problems(archive: zipfile.ZipFile, form: Submission, name: str, fr
     if not form.times:
         return
     file = form.times.format(name=name)
-    if file not in archive.namelist():
+    if file not in archive.NameToInfo:
         yield f"{file}: the time file is missing"
         return
     times = _read(archive, file)
