@@ -10,7 +10,7 @@ from lib.utils.errors import DataError
 from lib.utils.lock import FolderInUseError, folder_lock
 from lib.utils.storage import DirectoryStorage
 from lib.utils.storage_lmdb import LmdbStorage, pack
-from tests.train.dataset.fabricate import FABRICATE
+from tests.data.fabricate import FABRICATE
 from tracking import check_data, make_lmdb, test
 
 
