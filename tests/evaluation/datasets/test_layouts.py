@@ -25,7 +25,7 @@ def pack_beside(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "truth"),
+    ("layout", "ground_truth"),
     [
         ("{kind}/{name}", "groundtruth.txt"),
         ("{name}", "Groundtruth.txt"),
