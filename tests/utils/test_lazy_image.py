@@ -140,7 +140,7 @@ def test_headers():
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("reduction", [2, 4])
-@pytest.mark.parametrize("centre", [(160, 100), (20, 15), (320, 190)], ids=["inside", "top left", "bottom right"])
+@pytest.mark.parametrize("center", [(160, 100), (20, 15), (320, 190)], ids=["inside", "top left", "bottom right"])
 def test_reduced_crops_lie_where_full_crops_lie(mirrored, reduction, center):
     """On a smooth image the crops are the same, to a fraction of what a shift by half a pixel would change."""
     x, y = np.meshgrid(np.arange(333), np.arange(205))
