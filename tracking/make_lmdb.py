@@ -35,11 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     packable = lookup(PACKABLE, args.dataset, "dataset to pack")
     if args.source is None and not packable.setting:
-        raise InputError(f"{args.dataset}: say where it lies with --source")
+        raise InputError(f"{args.dataset}: say where it is with --source")
     source = args.source or load_paths(packable.kind, data_dir=args.data_dir).dataset_dir(packable.setting)
     target = args.target or packed_path(source)
     if target.resolve() == source.resolve() or source.resolve() in target.resolve().parents:
-        raise InputError(f"--target {target} lies in the dataset itself")
+        raise InputError(f"--target {target} is in the dataset itself")
     report = pack_dataset(
         args.dataset,
         DirectoryStorage(source),

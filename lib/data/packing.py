@@ -74,19 +74,19 @@ class Packable:
     Attributes:
         setting: its name among the path settings; empty if it has none.
         open: opens whatever part of it is there, which checks its annotations.
-        databases: what goes where, from the storage and what was opened.
+        databases: what goes where.
         side_files: texts beside the databases, by name.
         kind: whose path file says where it is, ``train`` or ``test``.
     """
 
     setting: str
     open: Callable[[Storage], DiskDataset | SequenceList]
-    databases: Callable[[_Recorder, Any], Iterator[Database]]
+    databases: Callable[[Storage], Iterator[Database]]
     side_files: Callable[[Any], Mapping[str, str]] = lambda opened: {}
     kind: str = "train"
 
 
-def _whole_tree(storage: _Recorder, _: DiskDataset) -> Iterator[Database]:
+def _whole_tree(storage: Storage) -> Iterator[Database]:
     yield Database(list(walk_files(storage)))
 
 
@@ -100,17 +100,17 @@ def _open_got10k(storage: Storage) -> DiskDataset:
     return Got10k(storage, next(iter(_got10k_splits(storage)), "train_full"))
 
 
-def _got10k(storage: _Recorder, dataset: Got10k) -> Iterator[Database]:
+def _got10k(storage: Storage) -> Iterator[Database]:
     if not _got10k_splits(storage):
         raise DataError(f"{storage.root}: expected the folder that holds train/list.txt, for keys as others read them")
-    yield from _whole_tree(storage, dataset)
+    yield from _whole_tree(storage)
 
 
-def _coco(storage: _Recorder, _: Coco) -> Iterator[Database]:
+def _coco(storage: Storage) -> Iterator[Database]:
     yield Database([COCO_ANNOTATIONS, *walk_files(storage, COCO_IMAGES)])
 
 
-def _vid(storage: _Recorder, _: ImagenetVid) -> Iterator[Database]:
+def _vid(storage: Storage) -> Iterator[Database]:
     tracks = json.dumps([track.as_cache_entry() for track in read_tracks(storage)]).encode()
     yield Database(list(walk_files(storage, "Data/VID/train")), extra={CACHE: tracks})
 
@@ -119,7 +119,7 @@ def _trackingnet_parts(storage: Storage) -> list[int]:
     return sorted(int(name[6:]) for name in storage.list_dirs() if name.startswith("TRAIN_") and name[6:].isdecimal())
 
 
-def _trackingnet(storage: _Recorder, _: TrackingNet) -> Iterator[Database]:
+def _trackingnet(storage: Storage) -> Iterator[Database]:
     for part in (f"TRAIN_{number}" for number in _trackingnet_parts(storage)):
         yield Database(list(walk_files(storage, part)), part)
 
@@ -136,12 +136,14 @@ def _trackingnet_list(dataset: DiskDataset) -> dict[str, str]:
 def _benchmark(name: str, part: str = "") -> Packable:
     benchmark = BENCHMARKS[name]
 
-    def databases(storage: _Recorder, sequences: SequenceList) -> Iterator[Database]:
-        files = sorted(storage.names.union(*(sequence.frames for sequence in sequences)))
-        yield Database(files, part if files[0].startswith(f"{part}/") else "")
-
     def read(storage: Storage) -> SequenceList:
         return SequenceList.from_entries(benchmark.entries(storage))
+
+    def databases(storage: Storage) -> Iterator[Database]:
+        recorder = _Recorder(storage)
+        sequences = read(recorder)
+        files = sorted(recorder.names.union(*(sequence.frames for sequence in sequences)))
+        yield Database(files, part if files[0].startswith(f"{part}/") else "")
 
     return Packable(benchmark.setting, read, databases, kind="test")
 
@@ -182,10 +184,9 @@ def pack_dataset(name: str, source: Storage, target: Path, *, progress: Progress
         DataError: if the dataset is missing or malformed, cannot be written, or reads differently when packed.
     """
     packable = lookup(PACKABLE, name, "dataset to pack")
-    recorder = _Recorder(source)
-    before = packable.open(recorder)
+    before = packable.open(source)
     written = kept = 0
-    for database in packable.databases(recorder, before):
+    for database in packable.databases(source):
         folder = packed_path(target / database.part) if database.part else target
         strip = f"{database.part}/" if database.part else ""
         with progress(folder.name, len(database.names) + len(database.extra)) as bar:
