@@ -10,7 +10,7 @@ from lib.test.analysis.cache import ScoreCache
 from lib.test.analysis.collect import (
     ScoredTracker,
     Scoring,
-    require_public_truth,
+    require_public_ground_truth,
     score_results,
     score_static_box,
 )
@@ -47,7 +47,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        """Data set, size and protocol in one line."""
+        """Dataset, size and protocol in one line."""
         count = f"{len(self.sequences)} of {self.total}" if len(self.sequences) < self.total else str(self.total)
         size = f"{count} sequence{'s' * (self.total != 1)}, {self.sequences.num_frames} frames"
         lacking = "".join(f"; {label} lacks {number}" for label, number in self.missing.items())
@@ -120,12 +120,12 @@ def analyse(
 
     Raises:
         ConfigError: if the benchmark is unknown.
-        DataError: if the truth is hidden, missing or malformed, or a result is missing or incomplete.
+        DataError: if the ground truth is hidden, missing or malformed, or a result is missing or incomplete.
         InputError: if there is nothing to score.
     """
     server = find_benchmark(benchmark, paths).server
     sequences = get_dataset(benchmark, paths=paths)
-    require_public_truth(benchmark, sequences, server)
+    require_public_ground_truth(benchmark, sequences, server)
     candidates, missing, total = choose_candidates(benchmark, sequences, paths, selection), {}, len(sequences)
     if selection.allow_missing and candidates:
         sequences, missing = without_missing(sequences, candidates)
