@@ -28,7 +28,7 @@ from easydict import EasyDict
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from lib.config.paths import Paths, checkpoint_path, load_paths, manifest_path
-from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
+from lib.config.seqtrack.config import experiment_name, known_experiments, load_config, parse_overrides
 from lib.config.seqtrack.fallback import overrides_without_files
 from lib.train.distributed import choose_device, first_rank_speaks, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
@@ -136,6 +136,8 @@ def read_run(args: argparse.Namespace) -> tuple[Callable[..., int], EasyDict, Pa
     name = args.name or experiment_name(args.config)
     if args.name is not None and not re.fullmatch(r"\w[\w.+-]*", args.name):
         raise InputError(f"--name {args.name!r}: expected letters, digits and . _ + -, since it names folders")
+    if name in known_experiments() and name != experiment_name(args.config):
+        raise InputError(f"--name {name}: an experiment of its own, whose name would then stand for other options")
     check_writable(checkpoint_path(paths.save_dir, name, 1))
     check_writable(manifest_path(paths.save_dir, name, datetime.now(timezone.utc)))
     if args.resume != "auto" and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0:
