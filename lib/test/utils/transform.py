@@ -10,6 +10,7 @@ from lib.test.evaluation.datasets import BENCHMARKS
 from lib.test.evaluation.results import ResultFolder
 from lib.test.utils.packing import Submission, find_submission, pack, pack_raw
 from lib.test.utils.zip_check import check_zip
+from lib.utils.cli import ScriptParser
 from lib.utils.errors import DataError, InputError
 
 SHOWN = 20
@@ -56,7 +57,7 @@ def transform(server: str, description: str | None, argv: Sequence[str] | None) 
     Returns:
         The answer, and the exit code: 1 if ``--check`` was given and there are problems, else 0.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = ScriptParser(description=description)
     add_arguments(parser)
     args = parser.parse_args(argv)
     outcome = pack_and_check(server, args, raw=True)
