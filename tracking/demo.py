@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ()
         if pictures
         else (
-            "DATA.SYNTHETIC.BACKGROUNDS=''",
-            "DATA.SYNTHETIC.CUTOUTS=''",
+            "DATA.SYNTHETIC.BACKGROUNDS=",
+            "DATA.SYNTHETIC.CUTOUTS=",
             "MODEL.ENCODER.PRETRAIN_TYPE=sincos",
             "TRAIN.ENCODER_MULTIPLIER=1.0",
         )
