@@ -21,7 +21,7 @@ from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import analyse, write_table
 from lib.test.analysis.selection import Selection, choose_candidates, found_benchmarks
 from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text
-from lib.test.evaluation import BENCHMARKS, find_benchmark, get_dataset
+from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import plots_dir
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import DataError, InputError, SeqTrackError
@@ -123,7 +123,7 @@ def terminal_width() -> int:
 
 def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
     """Write videos of sequences with the ground truth and the boxes of the trackers; a bad one is left out."""
-    sequences = get_dataset(name, paths=paths).select(args.playback)
+    sequences = find_benchmark(name, paths).load(paths, args.playback, strict=True)
     candidates, errors = choose_candidates(name, sequences, paths, chosen(args)), []
     for sequence in sequences:
         path = folder / f"{sequence.name}.mp4"
