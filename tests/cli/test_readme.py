@@ -21,7 +21,7 @@ from lib.config.paths import PROJECT_ROOT
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
     line
-    for block in re.findall(r"^```\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    for block in re.findall(r"^```\w*\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
     if re.match(r"(python|torchrun|bash|make|conda|source|pip|cd|export|vot|\.venv\S*) ", line)
 ]
@@ -112,9 +112,9 @@ def test_every_command_in_order(checkout: Path) -> None:
         "lib/test/evaluation/local.py",
         "data/got10k/val/*/groundtruth.txt",
         "data/got10k_lmdb/*",
-        "checkpoints/train/seqtrack/seqtrack_demo/SEQTRACK_ep0002.pth.tar",
-        "tensorboard/train/seqtrack/seqtrack_demo/*",
-        "logs/seqtrack-seqtrack_demo.log",
+        "checkpoints/train/seqtrack/*/SEQTRACK_ep*.pth.tar",
+        "tensorboard/train/seqtrack/*/*",
+        "logs/seqtrack-*.log",
         "compare.png",
         "test/tracking_results/seqtrack/seqtrack_demo/got10k/*_time.txt",
         "test/result_plots/got10k_val/*.png",
