@@ -73,12 +73,10 @@ def test_longest_first_and_resume(tmp_path: Path, folder: ResultFolder) -> None:
 
 def test_results_of_another_data_set_are_not_taken_for_these(tmp_path: Path, folder: ResultFolder) -> None:
     sequences = benchmark(tmp_path)
-    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
-    path = folder.boxes_path("middle")
-    first, _, rest = path.read_text().partition("\n")
-    path.write_text(f"1{first}\n{rest}")
-    with pytest.raises(InputError, match=r"middle.txt: starts with another box .* --overwrite"):
-        run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    for frames in (LENGTHS["middle"], 9):
+        folder.write("middle", np.full((frames, 4), 7.0), np.ones(frames))
+        with pytest.raises(InputError, match=r"middle.txt: starts with another box .* --overwrite"):
+            run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
     assert not run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], overwrite=True).failed
     assert not run_benchmark(sequences, fakes.make_broken, folder, devices=["cpu"]).outcomes
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from lib.test.evaluation.data import SequenceList
+from lib.test.evaluation.data import Sequence, SequenceList
 from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, TrackerFactory
 from lib.test.evaluation.names import check_distinct, check_name
 from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores
@@ -116,16 +116,24 @@ def find_pending(sequences: SequenceList, folder: ResultFolder, overwrite: bool)
     """
     wanted = []
     for sequence in sequences:
+        if not overwrite and _is_of_other_data(sequence, folder):
+            raise InputError(
+                f"{folder.boxes_path(sequence.name)}: starts with another box than sequence {sequence.name}: a result "
+                "of another data set of this name? Use --overwrite to replace the results, or another --save_dir"
+            )
         if overwrite or not folder.is_complete(sequence.name, len(sequence.frames)):
             wanted.append(sequence)
-            continue
-        first, path = to_integers(sequence.ground_truth_rect[:1]), folder.boxes_path(sequence.name)
-        if (read_boxes(path)[:1] != first).any():
-            raise InputError(
-                f"{path}: starts with another box than sequence {sequence.name}: a result of another data set of this "
-                "name? Use --overwrite to replace the results, or another --save_dir"
-            )
     return [sequence.name for sequence in sorted(wanted, key=lambda sequence: -len(sequence.frames))]
+
+
+def _is_of_other_data(sequence: Sequence, folder: ResultFolder) -> bool:
+    """Whether there is a whole result (damaged ones are made again) that starts with another box than the sequence."""
+    try:
+        boxes = read_boxes(folder.boxes_path(sequence.name), allow_nan=False)
+    except DataError:
+        return False
+    other = (boxes[:1] != to_integers(sequence.ground_truth_rect[:1])).any()
+    return bool(other) and folder.is_complete(sequence.name, len(boxes))
 
 
 def run_benchmark(
