@@ -108,8 +108,9 @@ def train(
         device = choose_device(args.device, launch)
     with process_group(launch, device):
         setup_logging()
-        for key, value in missing.items() if is_main_process() else ():
-            logger.warning("doing without a file that is not there: %s is now %r", key, value)
+        if missing and is_main_process():
+            changed = " ".join(f"{key}={value}" for key, value in missing.items())
+            logger.warning("doing without files that are not there, as with --override %s", changed)
         name = args.name or experiment_name(args.config)
         settings = RunSettings(
             name, paths, device, args.resume, launch.local_world_size, track, track_every, args.name is not None
