@@ -12,6 +12,7 @@ from lib.test.utils.packing import Submission, find_submission, pack, pack_raw
 from lib.test.utils.zip_check import check_zip
 from lib.utils.cli import ScriptParser
 from lib.utils.errors import DataError, InputError
+from lib.utils.text import printable
 
 SHOWN = 20
 """Problems that are listed at most."""
@@ -91,7 +92,7 @@ def pack_and_check(server: str, args: argparse.Namespace, *, raw: bool = False) 
     if not problems:
         return Outcome([*lines, f"{path}: the server should take it ({basis})"], [])
     lines.append(f"{path}: {len(problems)} problem(s), the server would refuse it or score it wrongly ({basis})")
-    lines += [f"  {problem}" for problem in problems[:SHOWN]]
+    lines += [f"  {printable(problem, 1000)}" for problem in problems[:SHOWN]]
     lines += [f"  ... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     return Outcome(lines, problems)
 
