@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", default="seqtrack_demo", help="our experiment (default: seqtrack_demo)")
     parser.add_argument("--checkpoint", type=Path, default=None, help="our weights (default: the bundled ones)")
     parser.add_argument("--dtype", nargs="+", default=["float32"], help="of ours; several are several rows")
-    parser.add_argument("--media", type=Path, default=Path("data/demo_media/val"), help="folder of held-out pictures")
+    parser.add_argument("--media", type=Path, default=Path("data/demo_media/val"), help="folder of held-out images")
     parser.add_argument("--sequences", type=int, default=15, help="videos of each difficulty (default: 15)")
     parser.add_argument("--frames", type=int, default=120, help="of each video (default: 120)")
     parser.add_argument(
@@ -79,7 +79,7 @@ def render(args: argparse.Namespace, difficulty: str) -> list[Path]:
     return sorted(path.parent for path in (root / SPLIT).glob("*/groundtruth.txt"))[: args.sequences]
 
 
-def read_truth(folder: Path) -> np.ndarray:
+def read_ground_truth(folder: Path) -> np.ndarray:
     """True boxes (F, 4) of a video."""
     path = folder / "groundtruth.txt"
     return parse_boxes(path.read_text(), str(path))
@@ -93,7 +93,7 @@ def track_ours(args: argparse.Namespace, dtype: str, folders: list[Path]) -> dic
     result = {}
     for number, folder in enumerate([folders[0], *folders]):  # the first one warms up
         frames = [read_image(path) for path in sorted(folder.glob("*.jpg"))]
-        boxes = [read_truth(folder)[0].tolist()]
+        boxes = [read_ground_truth(folder)[0].tolist()]
         start = time.perf_counter()
         state = engine.start(frames[0], boxes[0])
         boxes += [list(engine.step([state], [frame])[0].box_xywh) for frame in frames[1:]]
@@ -124,9 +124,9 @@ def score(tracked: dict[str, dict]) -> dict[str, float]:
     """AUC, OP50, OP75, P, NP in percent, and frames per second."""
     scores, frames, seconds = [], 0, 0.0
     for folder, result in tracked.items():
-        truth = read_truth(Path(folder))
-        scores.append(score_sequence(np.array(result["boxes"]), truth, protocol="seqtrack"))
-        frames += len(truth) - 1
+        ground_truth = read_ground_truth(Path(folder))
+        scores.append(score_sequence(np.array(result["boxes"]), ground_truth, protocol="seqtrack"))
+        frames += len(ground_truth) - 1
         seconds += result["seconds"]
     return {**summarise(scores), "frames/s": frames / seconds}
 

@@ -62,16 +62,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def made_up_results(root: Path, count: int, frames: int) -> tuple[SequenceList, OwnResults]:
-    """Results that follow a wandering truth with some error."""
+    """Results that follow a wandering ground truth with some error."""
     rng = np.random.RandomState(0)
     folder = ResultFolder(root, "seqtrack", "made_up", "otb")
     folder.path.mkdir(parents=True)
     sequences = SequenceList()
     for index in range(count):
-        truth = np.array([300.0, 200, 80, 60]) + rng.uniform(-2, 2, (frames, 4)).cumsum(axis=0).clip(-50, 200)
+        ground_truth = np.array([300.0, 200, 80, 60]) + rng.uniform(-2, 2, (frames, 4)).cumsum(axis=0).clip(-50, 200)
         name = f"sequence_{index:03d}"
-        sequences.append(VideoSequence(name, ["none"] * frames, "otb", truth))
-        boxes = to_integers(truth + rng.uniform(-12, 12, truth.shape)).clip(1)
+        sequences.append(VideoSequence(name, ["none"] * frames, "otb", ground_truth))
+        boxes = to_integers(ground_truth + rng.uniform(-12, 12, ground_truth.shape)).clip(1)
         lines = "\n".join("\t".join(map(str, row)) for row in boxes.tolist())
         folder.boxes_path(name).write_text(lines + "\n")
     return sequences, OwnResults(folder)

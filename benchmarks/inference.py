@@ -1,4 +1,4 @@
-"""Speed of tracking against the plain version (benchmarks/plain.py), in one run, with a check that the words are equal.
+"""Speed of tracking against the plain version (benchmarks/plain.py), in one run, checked for equal tokens.
 
 Whole frames of 1280 x 720 are timed: crop, upload, network, box. All versions take turns on every input, so that a busy
 machine slows all of them; the ratio is the median over inputs. Weights are seeded, so nothing is downloaded.
@@ -10,7 +10,7 @@ machine slows all of them; the ratio is the median over inputs. Weights are seed
     python benchmarks/inference.py --decoder --batch_sizes 1              # the decoder alone, too
     python benchmarks/inference.py --device cuda --batch_sizes 1 16 64 --versions float32 bfloat16 bfloat16+graphs
 
-Exit code 1 if a word of the float32 version differs from the plain one.
+Exit code 1 if a token of the float32 version differs from the plain one.
 """
 
 import argparse
@@ -51,16 +51,16 @@ from lib.utils.errors import InputError
 BOX = [600.0, 320.0, 90.0, 70.0]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Read = Callable[[SeqTrack, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
-"""Network, template images (B, T, 3, H, W), search crop, window -> words and likelihoods."""
+"""Network, template images (B, T, 3, H, W), search crop, window -> tokens and likelihoods."""
 
 
 class PlainEngine(SeqTrackEngine):
-    """The tracker around the plain network: what it keeps of a template is the normalised image.
+    """The tracker around the plain network: what it keeps of a template is the normalized image.
 
     Args:
         params: settings.
         network: the network, in float32.
-        read: reads words off images; by default as benchmarks/plain.py does.
+        read: reads tokens off images; by default as benchmarks/plain.py does.
     """
 
     def __init__(self, params: TrackerParams, network: SeqTrack, read: Read | None = None) -> None:
@@ -88,13 +88,13 @@ def read_fused(network: SeqTrack, template: Tensor, search: Tensor, window: Tens
 
 
 def read_trimmed(network: SeqTrack, template: Tensor, search: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Likewise, with the templates left out of the last block."""
+    """As above, with the templates left out of the last block."""
     tokens = network.encode_embedded(network.embed_template(template), search, search_only=True)
     return plain.generate(network, tokens, window)
 
 
 def read_cached(network: SeqTrack, template: Tensor, search: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Likewise, with our decoder: all that is left is that template images are embedded again."""
+    """As above, with our decoder: all that is left is that template images are embedded again."""
     features = network.encode_embedded(network.embed_template(template), search, search_only=True)
     return network.generate(features, window)
 
@@ -114,7 +114,7 @@ class Version:
         name: for the table.
         engine: the tracker.
         seconds: one entry per input.
-        tokens: (inputs * B, 4) words.
+        tokens: (inputs * B, 4) tokens.
         boxes: (inputs * B, 4) xywh in pixels.
     """
 
@@ -185,7 +185,7 @@ def measure(versions: Sequence[Version], batch: int, args: argparse.Namespace) -
         for version in versions:
             states = [dataclasses.replace(state) for state in starts[version.name]]
             begin = clock()
-            results = version.engine.step(states, images)  # ends with a transfer, so it is synchronised
+            results = version.engine.step(states, images)  # ends with a transfer, so it is synchronized
             seconds = clock() - begin
             if repeat >= 0:
                 version.seconds.append(seconds)
@@ -218,23 +218,23 @@ def measure_decoder(versions: Sequence[Version], batch: int, args: argparse.Name
     for repeat in range(-args.warm_up, args.repeats):
         for work, times in zip(works, seconds, strict=True):
             network.encode_embedded(templates, search, search_only=True)
-            synchronise(device)
+            synchronize(device)
             begin = clock()
             work()
-            synchronise(device)
+            synchronize(device)
             if repeat >= 0:
                 times.append(clock() - begin)
     return seconds
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait for a device that works by itself."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def agreement(version: Version, reference: Version) -> tuple[float, float]:
-    """Share of equal words, and mean IoU of the boxes, against another version."""
+    """Share of equal tokens, and mean IoU of the boxes, against another version."""
     equal = float((np.array(version.tokens) == np.array(reference.tokens)).mean())
     boxes = [box_xywh_to_xyxy(torch.tensor(v.boxes, dtype=torch.float64)) for v in (version, reference)]
     return equal, float(box_iou(*boxes)[0].mean())
@@ -268,7 +268,7 @@ def decoder_rows(config: str, batch: int, versions: Sequence[Version], seconds: 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; return 1 if float32 words differ from the plain ones."""
+    """Run the script; return 1 if float32 tokens differ from the plain ones."""
     args = parse_args(argv)
     if args.repeats < 1 or args.threads < 1 or min(args.batch_sizes) < 1 or args.warm_up < 0:
         raise InputError("--repeats, --threads and --batch_sizes must be at least 1, --warm_up at least 0")
@@ -276,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = resolve_device(args.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} {device.type}"
     print(f"{where}, {args.threads} threads, PyTorch {torch.__version__}, {args.clock} clock, {args.repeats} inputs\n")
-    print("| network | batch | version | ms, median | ms, least | frames/s | times plain | words equal | mean IoU |")
+    print("| network | batch | version | ms, median | ms, least | frames/s | times plain | tokens equal | mean IoU |")
     print("|---|---|---|---|---|---|---|---|---|")
     configs = args.configs
     if configs == ["all"]:

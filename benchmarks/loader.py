@@ -70,7 +70,7 @@ class Pipeline:
         name: for the table.
         make: makes a batch.
         cpu: seconds of processor time, one entry per batch.
-        wall: seconds, likewise.
+        wall: seconds, as above.
     """
 
     name: str
@@ -95,7 +95,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def render(number: int, noise: float) -> Iterator[np.ndarray]:
-    """Frames of a sequence: a rendered picture that drifts, with new noise in every frame."""
+    """Frames of a sequence: a rendered image that drifts, with new noise in every frame."""
     scene = SyntheticSequence(number, num_frames=1, size=(WIDTH, HEIGHT), difficulty="hard").frame(0)
     for frame in range(NUM_FRAMES):
         rng = np.random.RandomState(100 * number + frame)
@@ -166,7 +166,7 @@ def make_pipelines(cfg: EasyDict, root: Path) -> list[Pipeline]:
 
 
 def differences(plain: tuple, batch: TrainingBatch, cfg: EasyDict) -> float:
-    """Largest difference of normalised pixels and boxes between a batch of ours and a plain one."""
+    """Largest difference of normalized pixels and boxes between a batch of ours and a plain one."""
     mean, std = torch.tensor(cfg.DATA.MEAN), torch.tensor(cfg.DATA.STD)
     ours = (
         (batch.template, batch.template_gain, batch.template_boxes_xywh),

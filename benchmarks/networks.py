@@ -17,7 +17,7 @@ GAINS = {
     "vocab_embed.layers.2.weight": 5.0,
     "position_embeddings.weight": 1.5,
 }
-"""Factors on matrices that keep a random network sensitive to its images: its words differ from frame to frame."""
+"""Factors on matrices that keep a random network sensitive to its images: its tokens differ from frame to frame."""
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def fill_with_seeded_weights(network: SeqTrack) -> SeqTrack:
 
 
 def seeded_images(count: int, width: int = 1280, height: int = 720, seed: int = 0) -> list[np.ndarray]:
-    """Smooth coloured noise, (height, width, 3) uint8, another picture for each index."""
+    """Smooth colored noise, (height, width, 3) uint8, another image for each index."""
     random = np.random.RandomState(seed)
     coarse = [random.randint(0, 256, (height // 24, width // 24, 3), dtype=np.uint8) for _ in range(count)]
     return [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in coarse]

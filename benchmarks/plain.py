@@ -1,7 +1,7 @@
 """SeqTrack's inference written out plainly, as the paper describes it: the oracle and the baseline of the benchmarks.
 
 Explicit softmax attention, template images encoded again in every frame, every token through every block, and four
-full decoder passes over the whole word sequence, each of which projects the image memory again. Nothing is kept between
+full decoder passes over the whole token sequence, each of which projects the image memory again. Nothing is kept
 frames.
 """
 
@@ -45,7 +45,7 @@ def select(network: SeqTrack, features: Tensor) -> Tensor:
 
 
 def decode(network: SeqTrack, memory: Tensor, tokens: Tensor) -> Tensor:
-    """Logits (B, V) of the word that follows words (B, L): one full pass."""
+    """Logits (B, V) of the token that follows tokens (B, L): one full pass."""
     embedding = network.decoder.embedding
     L = tokens.shape[1]
     x = embedding.LayerNorm(embedding.word_embeddings(tokens))
@@ -73,7 +73,7 @@ def _multi_head(
 
 
 def generate(network: SeqTrack, features: Tensor, window: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Words and likelihoods, each (B, 4), by four passes over ever longer sequences."""
+    """Tokens and likelihoods, each (B, 4), by four passes over ever longer sequences."""
     vocabulary = network.vocabulary
     memory = select(network, features)
     tokens = torch.full((features.shape[0], 1), vocabulary.start, dtype=torch.int64, device=features.device)

@@ -1,7 +1,7 @@
 """The making of a training sample written out plainly, as the family of STARK does it: the baseline of the benchmark.
 
 Whole frames are decoded, turned to RGB, greyed and mirrored as copies; a mask of the target and an attention mask, at
-which SeqTrack never looks, go through every step; crops become floating point and are brightened and normalised one by
+which SeqTrack never looks, go through every step; crops become floating point and are brightened and normalized one by
 one on the processor. Random numbers are drawn in the order of ``lib.train.data``, so that the samples are the same.
 """
 
@@ -32,7 +32,7 @@ class PlainSampler(TrackingSampler):
 
     Args:
         mean: of pixels in [0, 1], for each channel.
-        std: likewise.
+        std: as above.
         arguments: those of ``TrackingSampler``.
     """
 
@@ -46,7 +46,7 @@ class PlainSampler(TrackingSampler):
         ids = choice.template + choice.search
         frames = [read(dataset, sequence, frame) for frame in ids]
         n = len(choice.template)
-        # One empty mask for the frames of a kind, as the published sampler makes them for data sets without masks.
+        # One empty mask for the frames of a kind, as the published sampler makes them for datasets without masks.
         template_mask, search_mask = torch.zeros(frames[0].shape[:2]), torch.zeros(frames[n].shape[:2])
         masks = [template_mask] * n + [search_mask] * len(choice.search)
         boxes = [torch.from_numpy(info.boxes_xywh[frame]) for frame in ids]
@@ -70,8 +70,8 @@ class PlainSampler(TrackingSampler):
         settings: CropSettings,
         rng: SampleRng,
     ) -> Crops:
-        centres = [jittered(box, settings, rng) for box in boxes]
-        cut = [crop(*item, settings) for item in zip(frames, boxes, centres, masks, strict=True)]
+        centers = [jittered(box, settings, rng) for box in boxes]
+        cut = [crop(*item, settings) for item in zip(frames, boxes, centers, masks, strict=True)]
         brightness = [rng.numpy.uniform(0.8, 1.2) for _ in cut]
         flips = [rng.python.random() < self.processing.augmentation.frame_flip for _ in cut]
         parts = []
@@ -94,8 +94,8 @@ def jittered(box: Tensor, settings: CropSettings, rng: SampleRng) -> Tensor:
     """The box that a crop is taken around."""
     size = box[2:] * torch.exp(torch.randn(2, generator=rng.torch) * settings.scale_jitter)
     reach = size.prod().sqrt() * torch.tensor(settings.center_jitter).float()
-    centre = box[:2] + 0.5 * box[2:] + reach * (torch.rand(2, generator=rng.torch) - 0.5)
-    return torch.cat((centre - 0.5 * size, size))
+    center = box[:2] + 0.5 * box[2:] + reach * (torch.rand(2, generator=rng.torch) - 0.5)
+    return torch.cat((center - 0.5 * size, size))
 
 
 def mirrored(box: Tensor, flip: bool, last: float) -> Tensor:
@@ -108,10 +108,10 @@ def mirrored(box: Tensor, flip: bool, last: float) -> Tensor:
 
 
 def crop(
-    frame: np.ndarray, box: Tensor, centre: Tensor, mask: Tensor, settings: CropSettings
+    frame: np.ndarray, box: Tensor, center: Tensor, mask: Tensor, settings: CropSettings
 ) -> tuple[np.ndarray, Tensor, Tensor, np.ndarray]:
-    """Cut image, box, mask and attention mask around ``centre``; what lies outside the frame is padded first."""
-    x, y, w, h = centre.tolist()
+    """Cut image, box, mask and attention mask around ``center``; what is outside the frame is padded first."""
+    x, y, w, h = center.tolist()
     side, size = math.ceil(math.sqrt(w * h) * settings.factor), settings.size
     left, top = round(x + 0.5 * w - side * 0.5), round(y + 0.5 * h - side * 0.5)
     height, width = frame.shape[:2]
@@ -119,7 +119,7 @@ def crop(
     after_x, after_y = max(left + side - width + 1, 0), max(top + side - height + 1, 0)
     rows, columns = slice(top + before_y, top + side - after_y), slice(left + before_x, left + side - after_x)
     scale = size / side
-    offset = (box[:2] + 0.5 * box[2:] - centre[:2] - 0.5 * centre[2:]) * scale + (size - 1) / 2
+    offset = (box[:2] + 0.5 * box[2:] - center[:2] - 0.5 * center[2:]) * scale + (size - 1) / 2
     new_box = torch.cat((offset - 0.5 * box[2:] * scale, box[2:] * scale)) / (size - 1)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         empty = np.zeros((size, size))

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         for name in args.precisions
     }
-    truth: dict[str, list[float]] = {name: [] for name in engines}
+    ground_truth: dict[str, list[float]] = {name: [] for name in engines}
     first: dict[str, list[float]] = {name: [] for name in engines}
     for seed in range(FIRST_SEED, FIRST_SEED + args.sequences):
         sequence = SyntheticSequence(seed, difficulty="mixed", split="val")
@@ -79,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         boxes = {name: track(engine, sequence, frames) for name, engine in engines.items()}
         for name, own in boxes.items():
             right = torch.from_numpy(np.asarray(sequence.boxes_xywh[1:], dtype=np.float64))
-            truth[name].append(overlaps(own, right)[visible].mean().item())
+            ground_truth[name].append(overlaps(own, right)[visible].mean().item())
             first[name].append(overlaps(own, boxes[args.precisions[0]]).mean().item())
     print(f"| precision | average overlap, {args.sequences} sequences | IoU with {args.precisions[0]} |\n|---|---|---|")
     for name in engines:
-        print(f"| {name} | {100 * np.mean(truth[name]):.2f} | {np.mean(first[name]):.3f} |")
+        print(f"| {name} | {100 * np.mean(ground_truth[name]):.2f} | {np.mean(first[name]):.3f} |")
     return 0
 
 

@@ -1,6 +1,6 @@
 """The matrix products of tracking on a CPU, each against PyTorch's own linear layer, in one run.
 
-Decoder: products with one word per sequence (``lib.models.seqtrack.cpu.split_linear``). Encoder: products with packed
+Decoder: products with one token per sequence (``lib.models.seqtrack.cpu.split_linear``). Encoder: products with packed
 weights (``PackedLinear``). Weights come in turn from a set larger than a core's cache, as those of a network are.
 
     python benchmarks/products.py                      # B256
@@ -58,7 +58,10 @@ def word_products(network: SeqTrack, batch: int) -> dict[str, tuple[Work, Work, 
     dim = heads[0].in_features
     shapes = {"query, key and value": (3 * dim, dim), "output of attention": (dim, dim)}
     shapes |= {"feed-forward, in": (layer.linear1.out_features, dim)}
-    shapes |= {"feed-forward, out": (dim, layer.linear1.out_features), "scores of words": (heads[-1].out_features, dim)}
+    shapes |= {
+        "feed-forward, out": (dim, layer.linear1.out_features),
+        "scores of tokens": (heads[-1].out_features, dim),
+    }
     products = {}
     for name, (outputs, inputs) in shapes.items():
         layers, word = make_layers(outputs, inputs), torch.randn(batch, 1, inputs)
@@ -71,7 +74,7 @@ def word_products(network: SeqTrack, batch: int) -> dict[str, tuple[Work, Work, 
 
 
 def block_products(network: SeqTrack, batch: int) -> dict[str, tuple[Work, Work, int]]:
-    """Likewise of a block of the encoder; ours has the GELU in the product, the plain one beside it."""
+    """As above of a block of the encoder; ours has the GELU in the product, the plain one beside it."""
     body = network.encoder.body
     rows = body.num_search_tokens + network.num_templates * body.num_template_tokens
     products = {}

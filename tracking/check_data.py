@@ -32,16 +32,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "datasets", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHMARKS)}, folder:<path>, or a YAML file"
     )
-    parser.add_argument("--decode", action="store_true", help="decode every frame (reads the whole data set)")
+    parser.add_argument("--decode", action="store_true", help="decode every frame (reads the whole dataset)")
     parser.add_argument("--threads", type=int, default=4, help="frames decoded at a time (default: 4)")
     parser.add_argument("--show", type=int, default=20, help="problems and remarks that are listed (default: 20)")
     parser.add_argument("--strict", action="store_true", help="remarks count as problems")
-    parser.add_argument("--data_dir", type=Path, help="folder of the data sets (default: ./data)")
+    parser.add_argument("--data_dir", type=Path, help="folder of the datasets (default: ./data)")
     return parser.parse_args(argv)
 
 
 def describe(benchmark: Benchmark, paths: Paths) -> str:
-    """Where a data set lies and in which form."""
+    """Where a dataset is and in which form."""
     folder, origin = benchmark.place(paths)
     if folder is None:
         return f"{benchmark.name}: rendered on the fly"
@@ -51,7 +51,7 @@ def describe(benchmark: Benchmark, paths: Paths) -> str:
 
 
 def examine(benchmark: Benchmark, paths: Paths, args: argparse.Namespace) -> bool:
-    """Check one data set and print what was found; return whether it is sound."""
+    """Check one dataset and print what was found; return whether it is sound."""
     try:
         print(describe(benchmark, paths), flush=True)
         entries = benchmark.entries(benchmark.open(paths))
@@ -80,7 +80,7 @@ def examine(benchmark: Benchmark, paths: Paths, args: argparse.Namespace) -> boo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check data sets; return 1 if one has problems."""
+    """Check datasets; return 1 if one has problems."""
     args = parse_args(argv)
     if args.threads < 1 or args.show < 0:
         raise InputError("--threads must be at least 1 and --show at least 0")

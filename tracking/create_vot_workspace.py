@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--stack", default="vot2020/shortterm", help=f"one of {', '.join(STACKS)}")
     parser.add_argument(
-        "--sequences", type=user_path, help="folder of the data set; default: sequences in the workspace"
+        "--sequences", type=user_path, help="folder of the dataset; default: sequences in the workspace"
     )
     parser.add_argument("--python", type=user_path, default=Path(sys.executable), help="interpreter that runs SeqTrack")
     parser.add_argument("--save_dir", type=user_path, help="folder that holds checkpoints/ (default: as for testing)")
@@ -127,7 +127,7 @@ def print_next_steps(workspace: Path, toolkit: Toolkit | None, problem: str) -> 
         not (workspace / "sequences" / "list.txt").is_file()
         and "sequences:" not in (workspace / "config.yaml").read_text()
     ):
-        print("The first command downloads the data set. To rehearse without: python tracking/vot_selftest.py")
+        print("The first command downloads the dataset. To rehearse without: python tracking/vot_selftest.py")
     print(f"cd {workspace}\nvot evaluate --workspace . seqtrack_b256_ar\nvot analysis --workspace . seqtrack_b256_ar")
 
 

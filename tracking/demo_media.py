@@ -34,13 +34,13 @@ _MIN_PATCH_CONTRAST = 18.0  # grey levels
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures of one package.
+    """Images of one package.
 
     Attributes:
         package: its name in Debian.
-        folder: where its pictures lie.
+        folder: where its images are.
         held_out: whether some of them are kept for testing.
-        excluded: pictures whose path below ``folder`` matches are left out.
+        excluded: images whose path below ``folder`` matches are left out.
     """
 
     package: str
@@ -84,7 +84,7 @@ def split_of(name: str) -> str:
 
 
 def is_photographic_cutout(image: np.ndarray) -> bool:
-    """Whether a picture (h, w, 4) uint8 is the photo of a thing, cut out: many colours, large, partly opaque."""
+    """Whether an image (h, w, 4) uint8 is the photo of a thing, cut out: many colors, large, partly opaque."""
     if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8 or min(image.shape[:2]) < _MIN_CUTOUT_SIDE:
         return False
     opaque = image[:, :, 3] > 127
@@ -94,12 +94,12 @@ def is_photographic_cutout(image: np.ndarray) -> bool:
 
 
 def _packed(image: np.ndarray) -> np.ndarray:
-    """(h, w) int32, one number for each colour of a picture (h, w, 3)."""
+    """(h, w) int32, one number for each color of an image (h, w, 3)."""
     return image.astype(np.int32) @ np.array([1, 256, 65536], dtype=np.int32)
 
 
 def is_photo(image: np.ndarray) -> bool:
-    """Whether a picture (h, w, 3) uint8 is large and has the many colours of a photo."""
+    """Whether an image (h, w, 3) uint8 is large and has the many colors of a photo."""
     if min(image.shape[:2]) < _MIN_PHOTO_SIDE:
         return False
     red, green, blue = np.moveaxis(image.astype(np.int32) >> 3, 2, 0)  # five bits of each
@@ -143,8 +143,8 @@ def cut_patch(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     alpha = np.zeros((h, w), dtype=np.uint8)
     cv2.fillPoly(alpha, [(_outline(rng, w, h) * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
     gain = rng.uniform(0.6, 1.4) * rng.uniform(0.8, 1.2, size=3)  # not the light of its own photo
-    colours = np.clip((patch.astype(np.float32) - 128) * rng.uniform(0.8, 1.3) + 128 * gain, 0, 255).astype(np.uint8)
-    return np.dstack([colours[:, :, rng.permutation(3)] if rng.random() < 0.4 else colours, alpha])
+    colors = np.clip((patch.astype(np.float32) - 128) * rng.uniform(0.8, 1.3) + 128 * gain, 0, 255).astype(np.uint8)
+    return np.dstack([colors[:, :, rng.permutation(3)] if rng.random() < 0.4 else colors, alpha])
 
 
 def _outline(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
@@ -171,8 +171,8 @@ class Gathered:
 
     Attributes:
         missing: packages that are not installed.
-        backgrounds: pictures by split.
-        cutouts: pictures by split, patches included.
+        backgrounds: images by split.
+        cutouts: images by split, patches included.
         patches: patches of photos by split.
     """
 
@@ -246,7 +246,7 @@ def _gather_photos(source: Source, paths: list[Path], output: Path, result: Gath
 
 
 def _write(path: Path, image: np.ndarray) -> None:
-    """Write a picture, blue first as OpenCV has it."""
+    """Write an image, blue first as OpenCV has it."""
     with atomic_path(path) as temporary:
         done, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else [])
         if not done:

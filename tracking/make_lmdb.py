@@ -1,4 +1,4 @@
-"""Pack a data set into LMDB. Training and testing find it as ``<data set>_lmdb`` beside the original, which may go."""
+"""Pack a dataset into LMDB. Training and testing find it as ``<dataset>_lmdb`` beside the original, which may go."""
 
 import argparse
 import signal
@@ -24,33 +24,33 @@ from lib.utils.storage_lmdb import PART_SUFFIX
 
 SETTINGS = {name: packable.setting for name, packable in PACKABLE.items()}
 SETTINGS |= {name: BENCHMARKS[benchmark].setting for name, benchmark in PACKABLE_BENCHMARKS.items()}
-"""Path setting of every data set that can be packed; empty where there is none."""
+"""Path setting of every dataset that can be packed; empty where there is none."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = ScriptParser(
-        description="Pack a data set into LMDB, in the layout that STARK and its relatives read. What was written is "
+        description="Pack a dataset into LMDB, in the layout that STARK and its relatives read. What was written is "
         "read back and compared. A run that was cut off goes on where it stopped; the original is never touched."
     )
     parser.add_argument("dataset", help=f"one of {', '.join(SETTINGS)}")
-    parser.add_argument("--source", type=Path, help="folder of the data set (default: as in the path settings)")
+    parser.add_argument("--source", type=Path, help="folder of the dataset (default: as in the path settings)")
     parser.add_argument("--target", type=Path, help="folder to write (default: <source>_lmdb)")
-    parser.add_argument("--data_dir", type=Path, help="folder of the data sets")
+    parser.add_argument("--data_dir", type=Path, help="folder of the datasets")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Pack one data set."""
+    """Pack one dataset."""
     args = parse_args(argv)
-    setting = lookup(SETTINGS, args.dataset, "data set to pack")
+    setting = lookup(SETTINGS, args.dataset, "dataset to pack")
     if args.source is None and not setting:
-        raise InputError(f"{args.dataset}: say where it lies with --source")
+        raise InputError(f"{args.dataset}: say where it is with --source")
     kind, pack = ("train", pack_dataset) if args.dataset in PACKABLE else ("test", pack_benchmark)
     source = args.source or load_paths(kind, data_dir=args.data_dir).dataset_dir(setting)
     target = args.target or source.with_name(source.name + PART_SUFFIX)
     if target.resolve() == source.resolve() or source.resolve() in target.resolve().parents:
-        raise InputError(f"--target {target} lies in the data set itself")
+        raise InputError(f"--target {target} is in the dataset itself")
     report = pack(
         args.dataset,
         DirectoryStorage(source),

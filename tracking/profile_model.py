@@ -5,7 +5,7 @@
     python tracking/profile_model.py --config seqtrack_b256 --count_only --json cost.json
 
 MACs and parameters are given as they were published (linear and convolution layers, one decoder pass) and as they are
-(attention included, four words). Latencies are those of whole frames of 1280 x 720, with fresh weights.
+(attention included, four tokens). Latencies are those of whole frames of 1280 x 720, with fresh weights.
 """
 
 import argparse

@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", type=user_path, help="weights (default: those of the experiment below save_dir)"
     )
-    parser.add_argument("--data_dir", type=user_path, help="folder of the data sets (default: ./data)")
+    parser.add_argument("--data_dir", type=user_path, help="folder of the datasets (default: ./data)")
     parser.add_argument("--save_dir", type=user_path, help="folder of checkpoints and results (default: .)")
     parser.add_argument("--runid", "--run_id", type=int, help="number of this run, for several runs of one experiment")
     parser.add_argument("--float", dest="floats", action="store_true", help="also write boxes with their fractions")

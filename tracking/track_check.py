@@ -43,7 +43,7 @@ class TrackCheck:
         count = min(max_sequences, len(sequences))
         self.benchmark = benchmark.name
         self.sequences = [sequences[index * len(sequences) // count] for index in range(count)]
-        if not all(sequence.has_truth for sequence in self.sequences):
+        if not all(sequence.has_ground_truth for sequence in self.sequences):
             raise InputError(f"--track_dataset {dataset}: its ground truth is not public, nothing can be scored")
 
     def __call__(self, cfg: EasyDict, network: SeqTrack) -> dict[str, float]:

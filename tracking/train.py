@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--nproc_per_node {args.nproc_per_node}: use --mode multiple")
         return train_here(args)
     check_processes_per_node(args.device, args.nproc_per_node)
-    read_run(args)  # what is wrong is said once, and before processes are started
+    read_run(args)  # what is wrong is reported once, and before processes are started
     if args.track_dataset:
         open_track_check(args)
     return run_child(launcher_command(args))

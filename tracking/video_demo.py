@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = recipe.fixed(params)
     if not params.checkpoint.is_file():
         raise CheckpointError(f"{params.checkpoint}: no such checkpoint")
-    masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # likewise
+    masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # as above
     experiment = experiment_name(args.tracker_param)
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
     job = Job(open_source(args.video, args.fps), init_box, folder, args.max_frames)

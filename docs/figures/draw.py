@@ -9,7 +9,7 @@ STROKES = {BLUE: "#3b82f6", GREEN: "#22a55a", ORANGE: "#ea8b2f", VIOLET: "#8b5cf
 
 
 class Figure:
-    """An SVG picture in the making; lengths are pixels, the origin is the top left corner."""
+    """An SVG image in the making; lengths are pixels, the origin is the top left corner."""
 
     def __init__(self, width: int, height: int) -> None:
         self.size = width, height

@@ -60,7 +60,7 @@ def crop_window(box_xywh: Sequence[float]) -> CropWindow:
 
 
 def crop_patch(image: np.ndarray, window: CropWindow) -> np.ndarray:
-    """Cut the window out of an image and resize it; what lies outside is black.
+    """Cut the window out of an image and resize it; what is outside is black.
 
     Args:
         image: (H, W, 3) uint8.
@@ -83,11 +83,11 @@ def crop_patch(image: np.ndarray, window: CropWindow) -> np.ndarray:
 
 def box_in_patch(box_xywh: Sequence[float], window: CropWindow) -> list[float]:
     """Corners ``[x1, y1, x2, y2]`` of the box in pixels of the patch that was cut around it."""
-    # Faithful: the patch is taken to be centred exactly on the box, at (S - 1) / 2.
-    centre = (INPUT_SIZE - 1) / 2
+    # Faithful: the patch is taken to be centerd exactly on the box, at (S - 1) / 2.
+    center = (INPUT_SIZE - 1) / 2
     half_width = 0.5 * float(box_xywh[2]) * INPUT_SIZE / window.width
     half_height = 0.5 * float(box_xywh[3]) * INPUT_SIZE / window.height
-    return [centre - half_width, centre - half_height, centre + half_width, centre + half_height]
+    return [center - half_width, center - half_height, center + half_width, center + half_height]
 
 
 def paste_mask(mask: np.ndarray, window: CropWindow, image_height: int, image_width: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The Alpha-Refine network with its mask head (``ARnet_seg_mask_resnet50``), input 384 x 384.
 
 Source: Alpha-Refine: Boosting Tracking Performance by Precise Bounding Box Estimation (CVPR 2021), section 3. Written
-anew for inference; parameter names and shapes are those of the published weights (477 entries).
+again for inference; parameter names and shapes are those of the published weights (477 entries).
 """
 
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class FeatureExtractor(ResNet):
         """Extract features.
 
         Args:
-            patches: (B, 3, 384, 384) RGB, ImageNet-normalised.
+            patches: (B, 3, 384, 384) RGB, ImageNet-normalized.
 
         Returns:
             ``layer2`` (B, 256, 96, 96), ``layer3`` (B, 512, 48, 48), ``layer4`` (B, 1024, 24, 24) and ``layer5``
@@ -58,7 +58,7 @@ class AlphaRefineNetwork(nn.Module):
         """Describe the target in reference patches.
 
         Args:
-            patches: (B, 3, 384, 384) RGB, ImageNet-normalised.
+            patches: (B, 3, 384, 384) RGB, ImageNet-normalized.
             boxes_xyxy: (B, 4) the target in pixels of the patch.
 
         Returns:
@@ -71,7 +71,7 @@ class AlphaRefineNetwork(nn.Module):
         """Segment the target in search patches.
 
         Args:
-            patches: (B, 3, 384, 384) RGB, ImageNet-normalised.
+            patches: (B, 3, 384, 384) RGB, ImageNet-normalized.
             kernels: (B, 1024, 12, 12) from ``encode_reference``.
 
         Returns:

@@ -13,7 +13,7 @@ def precise_roi_pool(features: Tensor, boxes_xyxy: Tensor, bins: int, scale: flo
     """Average one box of each map over ``bins`` x ``bins`` cells.
 
     Args:
-        features: (B, C, H, W) float; pixel centres lie at whole numbers, and what is outside the map counts as 0.
+        features: (B, C, H, W) float; pixel centers are at whole numbers, and what is outside the map counts as 0.
         boxes_xyxy: (B, 4) float, corners in pixels of the network's input; the device may be another.
         bins: cells per side.
         scale: map pixels per input pixel.

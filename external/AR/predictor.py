@@ -19,7 +19,7 @@ THRESHOLD = 0.65
 
 _LEVELS = np.arange(256) / 255
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Computed in double and rounded once, as the published code normalises.
+# Computed in double and rounded once, as the published code normalizes.
 _NORMALIZED = np.stack([(_LEVELS - m) / s for m, s in zip(_MEAN, _STD, strict=True)], -1).astype(np.float32)  # (256, 3)
 
 
@@ -141,7 +141,7 @@ class AlphaRefine:
         return (self.refine(image, box_xywh) > threshold).astype(np.uint8)
 
     def _prepare(self, patch: np.ndarray) -> Tensor:
-        """(384, 384, 3) uint8 to (1, 3, 384, 384) float32, ImageNet-normalised, on the device."""
+        """(384, 384, 3) uint8 to (1, 3, 384, 384) float32, ImageNet-normalized, on the device."""
         normalized = _NORMALIZED[patch, np.arange(3)]
         return torch.from_numpy(normalized).permute(2, 0, 1)[None].contiguous().to(self.device)
 

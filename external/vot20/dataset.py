@@ -1,4 +1,4 @@
-"""Rendered videos in the format of the VOT toolkit's data sets.
+"""Rendered videos in the format of the VOT toolkit's datasets.
 
 Source: the toolkit's default sequence format and the anchors of VOT-ST2020 (every 50 frames and at both ends; from an
 anchor in the first half the tracker runs forward, from one in the second half backward).
@@ -39,7 +39,7 @@ def write_vot(
     masks: bool = True,
     anchor_step: int = ANCHOR_STEP,
 ) -> list[Path]:
-    """Write a data set that the toolkit evaluates on without a download.
+    """Write a dataset that the toolkit evaluates on without a download.
 
     Args:
         root: the folder ``sequences`` of a workspace; made if missing, files in it are replaced.
@@ -61,8 +61,8 @@ def write_vot(
         write_sequence(root / name, video, masks=masks, anchor_step=anchor_step)
         folders.append(root / name)
     if not folders:
-        raise InputError("a data set needs at least one sequence")
-    # Last: the toolkit takes this file as the sign that the data set is complete.
+        raise InputError("a dataset needs at least one sequence")
+    # Last: the toolkit takes this file as the sign that the dataset is complete.
     write_text_atomic(root / "list.txt", "".join(f"{folder.name}\n" for folder in folders))
     return folders
 

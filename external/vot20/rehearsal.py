@@ -1,7 +1,7 @@
-"""Stand-ins for everything that has to be downloaded: weights, and a data set; so that all can be rehearsed.
+"""Stand-ins for everything that has to be downloaded: weights, and a dataset; so that all can be rehearsed.
 
 The stand-in tracker is a tiny network that runs like a real one but always says "where it was": its last layer prefers
-the words for the middle and for the size of the last box. Random weights would lose the target in every frame, and the
+the tokens for the middle and for the size of the last box. Random weights would lose the target in every frame, and the
 toolkit's analysis divides by zero for a tracker that never succeeds.
 """
 
@@ -16,7 +16,7 @@ from lib.synthetic import SyntheticSequence
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.files import write_text_atomic
 
-MIDDLE = 32  # of 65 words: exactly 0.5
+MIDDLE = 32  # of 65 tokens: exactly 0.5
 CONFIG = f"""# A tracker that leaves the box where it is; for rehearsals of the VOT toolkit.
 MODEL:
   HIDDEN_DIM: 32
@@ -36,7 +36,7 @@ TEST:
 
 
 def hold_still(network: SeqTrack) -> None:
-    """Change the weights of a network so that it writes the middle word four times."""
+    """Change the weights of a network so that it writes the middle token four times."""
     last = network.vocab_embed.layers[-1]
     with torch.no_grad():
         last.weight.mul_(1e-3)

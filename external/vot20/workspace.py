@@ -1,4 +1,4 @@
-"""Workspaces of the VOT toolkit: the experiments (a stack), the trackers, and where the sequences lie."""
+"""Workspaces of the VOT toolkit: the experiments (a stack), the trackers, and where the sequences are."""
 
 import re
 import shlex
@@ -128,7 +128,7 @@ def config_text(stack: str, sequences: str | Path | None = None) -> str:
 
     Args:
         stack: name of a stack of the toolkit, or path of a file, relative to the workspace.
-        sequences: folder of the data set; by default ``sequences`` in the workspace.
+        sequences: folder of the dataset; by default ``sequences`` in the workspace.
     """
     lines = [
         f"# Stacks for SeqTrack: {', '.join(STACKS)}.",
@@ -155,7 +155,7 @@ def compat_stack_text(toolkit: Toolkit, stack: str) -> str:
 
 
 def sequences_folder(workspace: Path) -> Path:
-    """Folder of the data set of a workspace.
+    """Folder of the dataset of a workspace.
 
     Raises:
         InputError: if this is no workspace.
@@ -174,7 +174,7 @@ def sequences_folder(workspace: Path) -> Path:
 
 
 def _read(path: Path) -> str:
-    """A text file of a workspace or data set. Raises InputError naming it if it is none."""
+    """A text file of a workspace or dataset. Raises InputError naming it if it is none."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -182,7 +182,7 @@ def _read(path: Path) -> str:
 
 
 def check_sequences(folder: Path) -> None:
-    """Refuse a folder that is no data set of the toolkit.
+    """Refuse a folder that is no dataset of the toolkit.
 
     Raises:
         InputError: naming what is missing.
@@ -191,7 +191,7 @@ def check_sequences(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of VOT sequences")
     if not listing.is_file():
-        raise InputError(f"{folder}: no list.txt, so this is no data set of the VOT toolkit")
+        raise InputError(f"{folder}: no list.txt, so this is no dataset of the VOT toolkit")
     names = [line.strip() for line in _read(listing).splitlines()]
     missing = [name for name in names if not name or not (folder / name / "groundtruth.txt").is_file()]
     if missing or not names:

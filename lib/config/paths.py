@@ -299,5 +299,5 @@ def manifest_path(save_dir: Path, config: str, started: datetime) -> Path:
 
 
 def annotation_cache_dir(save_dir: Path) -> Path:
-    """Folder of the parsed annotations of training data sets; may be deleted at any time."""
+    """Folder of the parsed annotations of training datasets; may be deleted at any time."""
     return save_dir / "cache" / "annotations"

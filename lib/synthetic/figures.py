@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.synthetic.outlines import Canvas, blob, box, ellipse, limb, place, polygon, round_box, star
 from lib.synthetic.stable import TURN, Draws, cosine, sine
-from lib.synthetic.textures import MOODS, draw_colour, draw_palette, draw_texture
+from lib.synthetic.textures import MOODS, draw_color, draw_palette, draw_texture
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Skins:
 
 
 def draw_skins(draws: Draws, side: int, mood: str | None = None) -> Skins:
-    """Choose the textures of a figure; ``mood`` limits its main colours."""
+    """Choose the textures of a figure; ``mood`` limits its main colors."""
     mood = mood or draws.choice(("vivid", "vivid", "pastel", *MOODS))
     palette = draw_palette(draws, mood, draws.integer(2, 4))
     main = draw_texture(draws, side, side, palette, scale=draws.choice([0.5, 1.0, 2.0]))
@@ -35,11 +35,11 @@ def draw_skins(draws: Draws, side: int, mood: str | None = None) -> Skins:
     if draws.chance(0.6):
         second = draw_texture(draws, side, side, draw_palette(draws, draws.choice(MOODS), 3), scale=1.5)
 
-    def plain(colour: tuple[int, int, int]) -> np.ndarray:
-        return np.broadcast_to(np.array(colour, dtype=np.uint8), (side, side, 3))
+    def plain(color: tuple[int, int, int]) -> np.ndarray:
+        return np.broadcast_to(np.array(color, dtype=np.uint8), (side, side, 3))
 
     grey = draws.integer(8, 60)
-    accent = plain(draw_colour(draws, draws.choice(["vivid", "pastel", "brick", "grey"])))
+    accent = plain(draw_color(draws, draws.choice(["vivid", "pastel", "brick", "grey"])))
     return Skins(main, second, accent, plain((grey, grey, min(255, grey + 8))), plain((236, 240, 244)))
 
 
@@ -103,9 +103,7 @@ def _person(draws: Draws, canvas: Canvas, skins: Skins, swing: float) -> None:
     slim = draws.uniform(0.16, 0.28)
     hip, shoulder = 0.12, -0.5
     stride = 0.3 * swing
-    tan = np.broadcast_to(
-        np.array(draw_colour(draws, draws.choice(["sand", "soil"])), dtype=np.uint8), skins.main.shape
-    )
+    tan = np.broadcast_to(np.array(draw_color(draws, draws.choice(["sand", "soil"])), dtype=np.uint8), skins.main.shape)
     canvas.paint(limb(0, shoulder + 0.08, -0.9 * stride - 0.08, hip, 0.15, 0.11), skins.main, relief=50)
     canvas.paint(limb(0.02, hip, -stride, 0.94, 0.26, 0.13), skins.dark, relief=60)
     canvas.paint(limb(-0.02, hip, stride, 0.94, 0.27, 0.14), skins.second, relief=80)
@@ -290,7 +288,7 @@ class Figure:
         kind: one of ``KINDS``.
         key: names the individual: the same key is the same figure at any ``side``.
         side: pixels of the square picture.
-        mood: of its colours; None draws one.
+        mood: of its colors; None draws one.
         phases: at most so many pictures of its gait; for extras, which need not walk well.
     """
 
@@ -313,7 +311,7 @@ class Figure:
         return canvas.image
 
     def silhouette(self, phase: int) -> np.ndarray:
-        """Alpha (side, side) uint8 of one picture, without the cost of its colours."""
+        """Alpha (side, side) uint8 of one picture, without the cost of its colors."""
         blank = np.zeros((1, 1, 3), dtype=np.uint8)
         return self._paint(phase, Canvas(self.side, silhouette_only=True), Skins(*[blank] * 5))[:, :, 3]
 

@@ -189,7 +189,7 @@ def _describe(recipe: Recipe, jpeg: bool) -> str:
     folders = {}
     for name, folder in (("backgrounds", recipe.backgrounds), ("cutouts", recipe.cutouts)):
         folders[name] = None
-        if folder:  # what is in the folder decides, not where it lies
+        if folder:  # what is in the folder decides, not where it is
             files = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in list_images(folder)]
             folders[name] = f"{len(files)} files, {derive_seed(files):08x}"
     facts = {

@@ -6,7 +6,7 @@ from lib.synthetic.stable import TURN, Draws, sine
 
 
 def spline(knots: np.ndarray, num_frames: int, period: float) -> np.ndarray:
-    """Catmull-Rom curve (F,) through ``knots`` that lie ``period`` frames apart; the ends are repeated."""
+    """Catmull-Rom curve (F,) through ``knots`` that are ``period`` frames apart; the ends are repeated."""
     position = np.arange(num_frames) / period
     index = np.minimum(np.floor(position).astype(np.int64), len(knots) - 2)
     t = position - index
@@ -34,7 +34,7 @@ def walk(draws: Draws, num_frames: int, period: float, start: float, reach: floa
 
 
 def fold(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Reflect values at ``low`` and ``high`` as often as needed to lie between them."""
+    """Reflect values at ``low`` and ``high`` as often as needed to be between them."""
     span = high - low
     offset = values - low
     offset = offset - np.floor(offset / (2 * span)) * (2 * span)

@@ -88,10 +88,10 @@ class Canvas:
 
     Args:
         side: pixels; the unit square ``[-1, 1] x [-1, 1]`` fills it up to a margin of 3 pixels.
-        silhouette_only: paint alpha and no colours, which is ten times faster; alpha is the same either way.
+        silhouette_only: paint alpha and no colors, which is ten times faster; alpha is the same either way.
 
     Attributes:
-        image: (side, side, 4) uint8 RGBA, colours multiplied by alpha.
+        image: (side, side, 4) uint8 RGBA, colors multiplied by alpha.
     """
 
     def __init__(self, side: int, *, silhouette_only: bool = False) -> None:
@@ -104,7 +104,7 @@ class Canvas:
 
         Args:
             outline: (N, 2) in unit coordinates.
-            skin: (side, side, 3) uint8 texture; the part shows the piece of it that lies below.
+            skin: (side, side, 3) uint8 texture; the part shows the piece of it that is below.
             relief: strength of the light from above and the left that makes the part look round; 0 paints it flat.
         """
         half = self.side / 2
@@ -118,19 +118,19 @@ class Canvas:
         cv2.fillPoly(mask, [points - (low * 16 + 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
         window = self.image[y0:y1, x0:x1]
         if not self.silhouette_only:
-            colour = skin[y0:y1, x0:x1]
+            color = skin[y0:y1, x0:x1]
             if relief and min(mask.shape) > 8:  # nobody sees light on smaller parts
-                colour = shade(colour, mask, relief)
-            window[:, :, :3] = blend(window[:, :, :3], colour, mask)
+                color = shade(color, mask, relief)
+            window[:, :, :3] = blend(window[:, :, :3], color, mask)
         alpha = window[:, :, 3].astype(np.uint16)
         window[:, :, 3] = alpha + ((255 - alpha) * (mask.astype(np.uint16) + (mask >> 7)) >> 8)
 
 
-def shade(colour: np.ndarray, mask: np.ndarray, strength: int) -> np.ndarray:
+def shade(color: np.ndarray, mask: np.ndarray, strength: int) -> np.ndarray:
     """Light a flat part as if it bulged: brighter towards the upper left edge, darker towards the lower right one.
 
     Args:
-        colour: (H, W, 3) uint8.
+        color: (H, W, 3) uint8.
         mask: (H, W) uint8, the part.
         strength: 0 to about 200.
     """
@@ -140,4 +140,4 @@ def shade(colour: np.ndarray, mask: np.ndarray, strength: int) -> np.ndarray:
     soft = cv2.GaussianBlur(padded, (2 * reach + 1, 2 * reach + 1), reach / 2).astype(np.int32)
     slope = soft[2 * reach :, 2 * reach :] - soft[:height, :width]
     gain = 256 + ((slope * strength) >> 8)
-    return np.clip((colour.astype(np.int32) * gain[:, :, None]) >> 8, 0, 255).astype(np.uint8)
+    return np.clip((color.astype(np.int32) * gain[:, :, None]) >> 8, 0, 255).astype(np.uint8)

@@ -26,7 +26,7 @@ class Preset:
         shake: hand shake.
         light: largest relative change of brightness.
         flicker: sudden changes of light per 60 frames.
-        tint: largest relative change of a colour channel.
+        tint: largest relative change of a color channel.
         shutter: share of the frame time that the shutter is open; motion blur grows with it.
         occlusions: obstacles per 60 frames that cross the target's way.
         obstacles: that stand still in the scene.

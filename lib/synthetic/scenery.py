@@ -11,7 +11,7 @@ from lib.synthetic.sprite import Sprite, compose
 from lib.synthetic.stable import TURN, Draws, blend, coordinates, halve, sine
 from lib.synthetic.textures import (
     MOODS,
-    draw_colour,
+    draw_color,
     draw_palette,
     draw_texture,
     fractal_noise,
@@ -50,8 +50,8 @@ def _sky(draws: Draws, height: int, width: int) -> np.ndarray:
     _, y = coordinates(height, width)
     clouds = np.clip((noise.astype(np.int32) - draws.integer(90, 170)) * draws.integer(1, 4), 0, 150)
     values = np.clip(y * 130 // height + clouds, 0, 255).astype(np.uint8)
-    colours = draw_palette(draws, draws.choice(_SKIES), 3)
-    return cv2.applyColorMap(values, ramp(colours))
+    colors = draw_palette(draws, draws.choice(_SKIES), 3)
+    return cv2.applyColorMap(values, ramp(colors))
 
 
 def landscape(draws: Draws, height: int, width: int) -> np.ndarray:
@@ -80,9 +80,9 @@ def _buildings(draws: Draws, image: np.ndarray, ground: float) -> None:
         y = int((ground + 0.08) * height)
         top, left, right = max(0, y - tall), max(0, x), min(width, x + wide)
         if right > left and y > top:
-            wall = np.array(draw_colour(draws, draws.choice(["concrete", "brick", "pastel", "sand"])), dtype=np.uint8)
+            wall = np.array(draw_color(draws, draws.choice(["concrete", "brick", "pastel", "sand"])), dtype=np.uint8)
             image[top:y, left:right] = wall
-            glass = draw_colour(draws, draws.choice(["night", "water", "snow"]))
+            glass = draw_color(draws, draws.choice(["night", "water", "snow"]))
             pitch, size = draws.integer(10, 22), draws.integer(4, 9)
             for row in range(top + 6, y - size, pitch):
                 for column in range(left + 5, right - size, pitch):
@@ -98,11 +98,11 @@ def _road(draws: Draws, image: np.ndarray, *, from_above: bool, horizon: float =
     narrow = np.ones(10) if from_above else 0.06 + rows
     y = (horizon + (1 - horizon) * rows) * (height + 8) - 4
     x = middle + bend * rows * rows
-    colour = draw_colour(draws, draws.choice(["asphalt", "sand", "soil", "water"]))
-    parts = [(half, colour)]
+    color = draw_color(draws, draws.choice(["asphalt", "sand", "soil", "water"]))
+    parts = [(half, color)]
     if draws.chance(0.6):
-        line = draw_colour(draws, draws.choice(["snow", "sand"]))
-        parts += [(half * 0.86, line), (half * 0.8, colour)]
+        line = draw_color(draws, draws.choice(["snow", "sand"]))
+        parts += [(half * 0.86, line), (half * 0.8, color)]
     for reach, paint in parts:
         outline = np.concatenate(
             [np.stack([x - reach * narrow, y], axis=1), np.stack([x + reach * narrow, y], axis=1)[::-1]]
@@ -116,9 +116,9 @@ def _road(draws: Draws, image: np.ndarray, *, from_above: bool, horizon: float =
         _fill(image, dash, parts[-2][1])
 
 
-def _fill(image: np.ndarray, outline: np.ndarray, colour: tuple[int, int, int]) -> None:
+def _fill(image: np.ndarray, outline: np.ndarray, color: tuple[int, int, int]) -> None:
     points = np.floor(outline * 16 + 0.5).astype(np.int32)
-    cv2.fillPoly(image, [points], colour, lineType=cv2.LINE_AA, shift=4)
+    cv2.fillPoly(image, [points], color, lineType=cv2.LINE_AA, shift=4)
 
 
 def ground(draws: Draws, height: int, width: int) -> np.ndarray:
@@ -154,10 +154,10 @@ def room(draws: Draws, height: int, width: int) -> np.ndarray:
     for _ in range(draws.integer(2, 7)):
         wide, tall = draws.uniform(0.06, 0.3) * width, draws.uniform(0.1, 0.4) * height
         x, y = draws.uniform(0, 0.9) * width, draws.uniform(0, base) * height
-        _fill(image, box(x - 3, y - 3, x + wide + 3, y + tall + 3), draw_colour(draws, draws.choice(indoor)))
-        _fill(image, box(x, y, x + wide, y + tall), draw_colour(draws, draws.choice(MOODS)))
+        _fill(image, box(x - 3, y - 3, x + wide + 3, y + tall + 3), draw_color(draws, draws.choice(indoor)))
+        _fill(image, box(x, y, x + wide, y + tall), draw_color(draws, draws.choice(MOODS)))
         if draws.chance(0.5):
-            _fill(image, box(x + wide / 2 - 1, y, x + wide / 2 + 1, y + tall), draw_colour(draws, "grey"))
+            _fill(image, box(x + wide / 2 - 1, y, x + wide / 2 + 1, y + tall), draw_color(draws, "grey"))
     _scatter(draws, image, draws.integer(3, 12), lowest=base - 0.1)
     return image
 
@@ -170,11 +170,11 @@ def clutter(draws: Draws, height: int, width: int) -> np.ndarray:
         size = draws.uniform(0.02, 0.12) * height
         x, y = draws.uniform(0, width), draws.uniform(0, height)
         shape = box(-0.5, -1.6, 0.5, 1.6) if tall else draws.choice([blob(draws), polygon(draws, draws.integer(3, 7))])
-        dark = draw_colour(draws, "night")
+        dark = draw_color(draws, "night")
         _fill(image, place(shape, x + 2, y + 3, size * 1.04), dark)
-        _fill(image, place(shape, x, y, size), draw_colour(draws, draws.choice(MOODS)))
+        _fill(image, place(shape, x, y, size), draw_color(draws, draws.choice(MOODS)))
         if draws.chance(0.4):
-            _fill(image, place(shape, x, y, size * 0.5), draw_colour(draws, draws.choice(MOODS)))
+            _fill(image, place(shape, x, y, size * 0.5), draw_color(draws, draws.choice(MOODS)))
     _scatter(draws, image, draws.integer(8, 20))
     return image
 

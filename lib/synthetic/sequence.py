@@ -1,4 +1,4 @@
-"""One synthetic video with its truth."""
+"""One synthetic video with its ground truth."""
 
 from functools import cached_property
 from pathlib import Path
@@ -115,7 +115,7 @@ class SyntheticSequence:
 
     @cached_property
     def boxes_xywh(self) -> np.ndarray:
-        """(F, 4) float64: box in pixels around the part of the target's silhouette that lies in the image.
+        """(F, 4) float64: box in pixels around the part of the target's silhouette that is in the image.
 
         What obstacles hide counts as part of the target. Zeros where it is ``absent``.
         """

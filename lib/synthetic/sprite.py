@@ -167,7 +167,7 @@ class Actor:
         return sum((size < 0.6 / (1 << k)).astype(np.int64) for k in range(_LEVELS - 1))
 
     def covers(self, frames: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Whether the sprite lies on view points.
+        """Whether the sprite is on view points.
 
         Args:
             frames: (F',) frame numbers.
@@ -190,7 +190,7 @@ class Actor:
         return inside & (alpha > 127)
 
     def visibility(self, width: int, height: int, in_front: Sequence["Actor"]) -> tuple[np.ndarray, np.ndarray]:
-        """How much of the silhouette lies in the image, and how much of it can be seen.
+        """How much of the silhouette is in the image, and how much of it can be seen.
 
         Args:
             width: of the image.
@@ -238,7 +238,7 @@ class Actor:
             width: of the image.
             height: of the image.
             smear: motion during the exposure, (x, y) pixels.
-            alpha_only: leave the colours out.
+            alpha_only: leave the colors out.
 
         Returns:
             ``(x0, y0, patch)``, patch (h, w, 4) uint8 with RGB multiplied by alpha, or (h, w) if ``alpha_only``;

@@ -95,7 +95,7 @@ def warp(image: np.ndarray, inverse: tuple[float, ...], width: int, height: int,
     Args:
         image: (h, w) or (h, w, C) uint8, sides below 16384.
         inverse: ``(a, b, c, d, e, f)``: the output point (x, y) shows the image point (a x + b y + c, d x + e y + f).
-            Points are continuous: the centre of pixel (0, 0) is (0.5, 0.5).
+            Points are continuous: the center of pixel (0, 0) is (0.5, 0.5).
         width: of the output.
         height: of the output.
         border: an OpenCV border mode.
@@ -146,7 +146,7 @@ def blend(under: np.ndarray, over: np.ndarray, weight: np.ndarray) -> np.ndarray
 
 
 def shifted_mean(image: np.ndarray, shift_x: float, shift_y: float, taps: int, *, border: int) -> np.ndarray:
-    """Mean of ``taps`` (a power of two) copies of a uint8 image, shifted evenly along a segment centred on zero.
+    """Mean of ``taps`` (a power of two) copies of a uint8 image, shifted evenly along a segment centerd on zero.
 
     This is linear motion blur in integers. ``shift_x`` and ``shift_y`` are the length of the segment in pixels.
     """

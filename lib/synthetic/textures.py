@@ -1,6 +1,6 @@
-"""Procedural textures: palettes, fractal noise and patterns, turned into colours.
+"""Procedural textures: palettes, fractal noise and patterns, turned into colors.
 
-A texture is a grey pattern ``(H, W)`` uint8 that a colour ramp of 256 entries turns into RGB.
+A texture is a grey pattern ``(H, W)`` uint8 that a color ramp of 256 entries turns into RGB.
 """
 
 from functools import lru_cache
@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.synthetic.stable import TURN, Draws, coordinates, cosine, sine
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 # Hue (degrees), saturation and value (percent) ranges of the moods that a scene can have.
 _MOODS: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = {
@@ -31,7 +31,7 @@ _MOODS: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = {
 MOODS = tuple(_MOODS)
 
 
-def hsv(hue: float, saturation: float, value: float) -> Colour:
+def hsv(hue: float, saturation: float, value: float) -> Color:
     """RGB 0..255 from a hue in degrees and saturation and value in ``[0, 1]``."""
     sector = (hue % 360) / 60
     channels = []
@@ -41,33 +41,33 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
     return channels[0], channels[1], channels[2]
 
 
-def draw_colour(draws: Draws, mood: str) -> Colour:
-    """One random colour of a mood."""
+def draw_color(draws: Draws, mood: str) -> Color:
+    """One random color of a mood."""
     hues, saturations, values = _MOODS[mood]
     return hsv(draws.uniform(*hues), draws.uniform(*saturations) / 100, draws.uniform(*values) / 100)
 
 
-def draw_palette(draws: Draws, mood: str, count: int = 4) -> list[Colour]:
-    """Colours that go together: hues within a part of the mood's range, values spread over it, dark to bright."""
+def draw_palette(draws: Draws, mood: str, count: int = 4) -> list[Color]:
+    """Colors that go together: hues within a part of the mood's range, values spread over it, dark to bright."""
     hues, saturations, values = _MOODS[mood]
-    centre = draws.uniform(*hues)
+    center = draws.uniform(*hues)
     reach = min(40.0, (hues[1] - hues[0]) / 2)
     low, high = values
     middle, contrast = draws.uniform(low, high), draws.uniform(0.25, 0.9) * (high - low)
-    colours = []
+    colors = []
     for k in range(count):
         value = middle + contrast * (k / max(1, count - 1) - 0.5)
         saturation = draws.uniform(*saturations) / 100
-        colours.append(hsv(centre + draws.uniform(-reach, reach), saturation, min(max(value, low), high) / 100))
-    return colours
+        colors.append(hsv(center + draws.uniform(-reach, reach), saturation, min(max(value, low), high) / 100))
+    return colors
 
 
-def ramp(colours: list[Colour], *, hard: bool = False) -> np.ndarray:
-    """Colour table (256, 1, 3) uint8 through the given colours; ``hard`` makes steps instead of a gradient."""
-    stops = np.array(colours, dtype=np.int32)
-    position = np.arange(256, dtype=np.int32) * ((len(colours) if hard else len(colours) - 1) or 1)
-    lower = np.minimum(position // 256, len(colours) - 1)
-    upper = lower if hard else np.minimum(lower + 1, len(colours) - 1)
+def ramp(colors: list[Color], *, hard: bool = False) -> np.ndarray:
+    """Color table (256, 1, 3) uint8 through the given colors; ``hard`` makes steps instead of a gradient."""
+    stops = np.array(colors, dtype=np.int32)
+    position = np.arange(256, dtype=np.int32) * ((len(colors) if hard else len(colors) - 1) or 1)
+    lower = np.minimum(position // 256, len(colors) - 1)
+    upper = lower if hard else np.minimum(lower + 1, len(colors) - 1)
     part = (position % 256)[:, None]
     return ((stops[lower] * (256 - part) + stops[upper] * part) >> 8).astype(np.uint8)[:, None, :]
 
@@ -191,7 +191,7 @@ PATTERNS = tuple(_PATTERNS)
 
 
 def texture(
-    draws: Draws, height: int, width: int, colours: list[Colour], *, pattern: str, size: int, roughness: float = 0.2
+    draws: Draws, height: int, width: int, colors: list[Color], *, pattern: str, size: int, roughness: float = 0.2
 ) -> np.ndarray:
     """Render a texture.
 
@@ -199,7 +199,7 @@ def texture(
         draws: random stream.
         height: pixels.
         width: pixels.
-        colours: of the ramp, pattern value 0 to 255.
+        colors: of the ramp, pattern value 0 to 255.
         pattern: one of ``PATTERNS``.
         size: of the pattern's features in pixels; noise patterns round it down to a power of two.
         roughness: strength in ``[0, 1]`` of the fine noise that is mixed in.
@@ -212,7 +212,7 @@ def texture(
         size = 1 << (size.bit_length() - 1)
     values = _PATTERNS[pattern](draws, height, width, size)
     hard = pattern not in ("plain", "clouds", "grain") or draws.chance(0.12)
-    table = ramp(colours, hard=hard and roughness < 0.12)
+    table = ramp(colors, hard=hard and roughness < 0.12)
     if roughness > 0:
         fine = fractal_noise(draws, height, width, cell=draws.choice([4, 8, 16]), octaves=3, gain=0.8)
         share = round(roughness * 256)
@@ -220,10 +220,10 @@ def texture(
     return cv2.applyColorMap(values, table)
 
 
-def draw_texture(draws: Draws, height: int, width: int, colours: list[Colour], *, scale: float = 1.0) -> np.ndarray:
+def draw_texture(draws: Draws, height: int, width: int, colors: list[Color], *, scale: float = 1.0) -> np.ndarray:
     """A texture of random pattern, feature size and roughness; ``scale`` 1 suits a whole scene of ``height``."""
     pattern = draws.choice(("clouds", "clouds", "grain", *PATTERNS))
     size = round(height * scale * draws.choice([0.03, 0.06, 0.12, 0.25]))
     return texture(
-        draws, height, width, colours, pattern=pattern, size=size, roughness=draws.choice([0.0, 0.1, 0.2, 0.4])
+        draws, height, width, colors, pattern=pattern, size=size, roughness=draws.choice([0.0, 0.1, 0.2, 0.4])
     )

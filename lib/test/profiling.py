@@ -52,7 +52,7 @@ def measure_latency(
         on_first: called after the first step with its duration in seconds.
 
     Returns:
-        ``crop`` (cut, resize), ``encode`` (upload, normalise, encoder), ``decode`` (four words, transfer) and ``post``
+        ``crop`` (cut, resize), ``encode`` (upload, normalize, encoder), ``decode`` (four tokens, transfer) and ``post``
         (boxes) each waited for; and ``total``, a whole step as users run it.
         A compiled or captured step cannot be taken apart: it has ``network`` in place of ``encode`` and ``decode``.
     """
@@ -94,11 +94,11 @@ def _timed(device: torch.device, work: Callable):
     """Result of ``work``, and the seconds until the device has done it."""
     begin = time.perf_counter()
     result = work()
-    synchronise(device)
+    synchronize(device)
     return result, time.perf_counter() - begin
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until a device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

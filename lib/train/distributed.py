@@ -49,7 +49,7 @@ def choose_device(name: str, launch: Launch) -> torch.device:
     """Device of this process: each process of a machine gets a GPU of its own.
 
     Args:
-        name: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` (a lone process only) or ``mps`` (likewise).
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` (a lone process only) or ``mps`` (as above).
         launch: place of this process.
 
     Raises:

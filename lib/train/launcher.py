@@ -1,7 +1,7 @@
 """torchrun, started by its path.
 
 ``python -m torch.distributed.run`` would import modules of the current folder before those of Python (a ``numpy.py``
-that lies there, say), would outlive the process that started it, and prints a traceback of its own for the mistakes of
+that is there, say), would outlive the process that started it, and prints a traceback of its own for the mistakes of
 a user that the ranks have told.
 """
 
@@ -37,7 +37,7 @@ def launch() -> int:
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
         if failure.exitcode >= 0:
-            return failure.exitcode  # it has said why
+            return failure.exitcode  # it has reported why
         name = signal.Signals(-failure.exitcode).name
         print(f"rank {rank} was ended by {name} (SIGKILL: often out of memory)", file=sys.stderr)
         return 128 - failure.exitcode

@@ -59,7 +59,7 @@ def freeze_unapplied(network: nn.Module, cfg: EasyDict) -> None:
 
 
 def build_optimizer(network: nn.Module, cfg: EasyDict) -> Optimizer:
-    """Make the optimiser: two groups, the encoder being the second, with a learning rate of its own.
+    """Make the optimizer: two groups, the encoder being the second, with a learning rate of its own.
 
     Freezes the encoder as TRAIN.FREEZE_ENCODER, ENCODER_OPEN and an ENCODER_MULTIPLIER of 0 ask. On CUDA devices the
     update is one fused kernel.
@@ -67,7 +67,7 @@ def build_optimizer(network: nn.Module, cfg: EasyDict) -> Optimizer:
     Source: SeqTrack, section 4.1. Faithful: weight decay acts on all parameters.
 
     Raises:
-        ConfigError: for an unknown optimiser, or an ENCODER_OPEN part that matches nothing.
+        ConfigError: for an unknown optimizer, or an ENCODER_OPEN part that matches nothing.
     """
     train = cfg.TRAIN
     optimizer = lookup({"ADAMW": AdamW}, train.OPTIMIZER, "TRAIN.OPTIMIZER")

@@ -58,7 +58,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save_dir", type=user_path, help="where checkpoints, curves and logs go (default: from the path settings)"
     )
-    parser.add_argument("--data_dir", type=user_path, help="where the data sets lie (default: from the path settings)")
+    parser.add_argument("--data_dir", type=user_path, help="where the datasets are (default: from the path settings)")
     parser.add_argument("--seed", type=int, help="overrides TRAIN.SEED")
     parser.add_argument(
         "--override",
@@ -94,7 +94,7 @@ def train(
         args: the flags.
         local_rank: number of this process on its machine, where the launcher gives it as a flag.
         track: as in ``RunSettings``.
-        track_every: likewise.
+        track_every: as above.
 
     Returns:
         Exit code: 0, or 128 + the number of the signal that ended the run early.

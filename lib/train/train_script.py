@@ -88,8 +88,8 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
         is_known = checkpoint_dir(settings.paths.save_dir, settings.config_name).is_dir()
         if is_main_process() and is_known:
             at_end.enter_context(own_folders(settings))
-        # What is cheap and can be wrong comes first: data sets before the network, whose weights may be a download.
-        logger.info("opening the data sets: %s", ", ".join(cfg.DATA.TRAIN.DATASETS_NAME))
+        # What is cheap and can be wrong comes first: datasets before the network, whose weights may be a download.
+        logger.info("opening the datasets: %s", ", ".join(cfg.DATA.TRAIN.DATASETS_NAME))
         train_loader = build_loader(cfg, settings.paths, "TRAIN", device)
         at_end.callback(train_loader.close)
         val_loader = build_loader(cfg, settings.paths, "VAL", device) if cfg.DATA.VAL.DATASETS_NAME else None
@@ -210,7 +210,7 @@ def build_trainer(
     config_name: str,
     device: torch.device,
 ) -> LTRTrainer:
-    """Make the trainer of a network that lies on its device. All processes of a run start with rank 0's weights."""
+    """Make the trainer of a network that is on its device. All processes of a run start with rank 0's weights."""
     train = cfg.TRAIN
     optimizer = build_optimizer(network, cfg)
     if train.COMPILE:
@@ -238,7 +238,7 @@ def build_trainer(
         save_every_steps=train.SAVE_EVERY_STEPS,
         print_interval=train.PRINT_INTERVAL,
         val_interval=train.VAL_EPOCH_INTERVAL,
-        smooth_words=train.SMOOTH_WORDS,
+        smooth_tokens=train.SMOOTH_WORDS,
     )
     return LTRTrainer(
         train_loader=train_loader,
@@ -266,7 +266,7 @@ def build_processing(cfg: EasyDict, augmentation: Augmentation) -> SeqTrackProce
 
 
 def build_sampler(cfg: EasyDict, paths: Paths, split: str) -> TrackingSampler:
-    """Open the data sets of ``split`` (``TRAIN`` or ``VAL``) and make the sampler over them."""
+    """Open the datasets of ``split`` (``TRAIN`` or ``VAL``) and make the sampler over them."""
     data, interval = cfg.DATA, cfg.DATA.MAX_SAMPLE_INTERVAL
     gaps = tuple(interval) if isinstance(interval, list | tuple) else (interval,)
     return TrackingSampler(
@@ -284,8 +284,8 @@ def build_loader(cfg: EasyDict, paths: Paths, split: str, device: torch.device) 
     """Make the loader of ``split`` (``TRAIN`` or ``VAL``).
 
     Raises:
-        ConfigError: for an unknown data set or numbers that do not fit each other.
-        DataError: if a data set is missing or malformed.
+        ConfigError: for an unknown dataset or numbers that do not fit each other.
+        DataError: if a dataset is missing or malformed.
     """
     batch_size, processes = cfg.TRAIN.BATCH_SIZE, get_world_size()
     accumulate = batches_per_step(cfg.TRAIN.GLOBAL_BATCH, batch_size, processes) if split == "TRAIN" else 1

@@ -1,6 +1,6 @@
 """Conversions between box formats, overlaps, and clipping. The format is part of every name.
 
-``xywh`` is top-left corner and size, ``xyxy`` two corners, ``cxcywh`` centre and size. All tensors are ``(..., 4)``.
+``xywh`` is top-left corner and size, ``xyxy`` two corners, ``cxcywh`` center and size. All tensors are ``(..., 4)``.
 """
 
 from collections.abc import Sequence
@@ -22,25 +22,25 @@ def box_xyxy_to_xywh(boxes: Tensor) -> Tensor:
 
 
 def box_cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Centre and size to two corners, ``(..., 4)``."""
+    """Center and size to two corners, ``(..., 4)``."""
     cx, cy, w, h = boxes.unbind(-1)
     return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
 
 
 def box_xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """Two corners to centre and size, ``(..., 4)``."""
+    """Two corners to center and size, ``(..., 4)``."""
     x0, y0, x1, y1 = boxes.unbind(-1)
     return torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
 
 
 def box_xywh_to_cxcywh(boxes: Tensor) -> Tensor:
-    """Top-left corner and size to centre and size, ``(..., 4)``."""
+    """Top-left corner and size to center and size, ``(..., 4)``."""
     x, y, w, h = boxes.unbind(-1)
     return torch.stack((x + 0.5 * w, y + 0.5 * h, w, h), dim=-1)
 
 
 def box_cxcywh_to_xywh(boxes: Tensor) -> Tensor:
-    """Centre and size to top-left corner and size, ``(..., 4)``."""
+    """Center and size to top-left corner and size, ``(..., 4)``."""
     cx, cy, w, h = boxes.unbind(-1)
     return torch.stack((cx - 0.5 * w, cy - 0.5 * h, w, h), dim=-1)
 
@@ -69,7 +69,7 @@ def box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def generalized_box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-    """Generalised IoU, row by row (Rezatofighi et al., CVPR 2019).
+    """Generalized IoU, row by row (Rezatofighi et al., CVPR 2019).
 
     Args:
         first_xyxy: (N, 4) corners.

@@ -36,7 +36,7 @@ def crop_side(box_xywh: Sequence[float], factor: float) -> int:
 
 
 def crop_window(box_xywh: Sequence[float], side: int) -> tuple[int, int]:
-    """Top-left corner (x, y) of the square crop in image pixels; it may lie outside the image."""
+    """Top-left corner (x, y) of the square crop in image pixels; it may be outside the image."""
     x, y, w, h = (float(value) for value in box_xywh)
     # Faithful: rounds half to even, and the rounding is never fed back into the box mapping.
     return round(x + 0.5 * w - side * 0.5), round(y + 0.5 * h - side * 0.5)
@@ -50,7 +50,7 @@ def sample_target(
     *,
     prepare: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, float]:
-    """Cut a square around a box and resize it; what lies outside the image is black.
+    """Cut a square around a box and resize it; what is outside the image is black.
 
     Args:
         image: (H, W, 3) uint8, any strides (a mirrored view costs nothing: only the crop is touched).
@@ -208,7 +208,7 @@ def sample_reduced(
     left, top = crop_window(box_xywh, side)
     if mirrored:
         left = size[0] - left - side
-    # Pixel centres: output u lies at (u + 0.5) * side / output_size + left in the full image.
+    # Pixel centers: output u is at (u + 0.5) * side / output_size + left in the full image.
     scale = side / (output_size * reduction)
     matrix = np.array([[scale, 0, left / reduction], [0, scale, top / reduction]])
     matrix[:, 2] += 0.5 * scale - 0.5
@@ -234,7 +234,7 @@ def transform_image_to_crop(
         normalize: divide by ``crop_size - 1``.
 
     Returns:
-        (4,) xywh in crop pixels, or normalised so that the crop spans 0 to 1.
+        (4,) xywh in crop pixels, or normalized so that the crop spans 0 to 1.
     """
     # float32 throughout, as NumPy's scalars: for so few numbers torch and arrays take several times as long.
     half, scale = np.float32(0.5), np.float32(float(resize_factor))
@@ -255,7 +255,7 @@ def map_box_back(
     """Express a box found in a search crop in image pixels (tracking side).
 
     Args:
-        box_cxcywh: centre and size in image pixels, relative to the crop's top-left corner (crop pixels divided by
+        box_cxcywh: center and size in image pixels, relative to the crop's top-left corner (crop pixels divided by
             ``resize_factor``).
         state_xywh: the box that the crop was taken around, in image pixels.
         resize_factor: output pixels per image pixel.
@@ -265,7 +265,7 @@ def map_box_back(
         ``[x, y, w, h]`` in image pixels.
     """
     cx, cy, w, h = box_cxcywh
-    # Faithful: the crop is taken to be centred exactly on the state, whatever its corner was rounded to.
+    # Faithful: the crop is taken to be centerd exactly on the state, whatever its corner was rounded to.
     half_side = 0.5 * crop_size / resize_factor
     cx_image = cx + (state_xywh[0] + 0.5 * state_xywh[2] - half_side)
     cy_image = cy + (state_xywh[1] + 0.5 * state_xywh[3] - half_side)

@@ -18,7 +18,7 @@ class ConfigError(SeqTrackError):
 
 
 class DataError(SeqTrackError):
-    """A data set, annotation, image or result on disk is missing or malformed."""
+    """A dataset, annotation, image or result on disk is missing or malformed."""
 
 
 class CheckpointError(SeqTrackError):

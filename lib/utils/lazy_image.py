@@ -139,7 +139,7 @@ def _decode_jpeg(data: bytes, header: JpegHeader, reduction: int, rows: int | No
     """Decode by libjpeg-turbo, as OpenCV does, but no further down than needed; ``None`` if it refuses."""
     height = header.height
     if rows is not None and header.is_baseline:
-        # The last rows that are decoded lack their neighbours below, from which colours are interpolated.
+        # The last rows that are decoded lack their neighbors below, from which colors are interpolated.
         needed = max(rows, 0) + 2 * reduction
         if needed < height:
             height = needed

@@ -45,7 +45,7 @@ def sample_rng(seed: int, epoch: int, index: int) -> SampleRng:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (weights' initialisation, dropout)."""
+    """Seed the global generators of Python, NumPy and torch (weights' initialization, dropout)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

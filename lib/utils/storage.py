@@ -1,4 +1,4 @@
-"""Where the bytes of a data set lie. Data sets name files by their path relative to the root and know nothing else."""
+"""Where the bytes of a dataset are. Datasets name files by their path relative to the root and know nothing else."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from lib.utils.image_io import decode_image
 
 
 class Storage(Protocol):
-    """Read access to the files of one data set; every ``name`` is a ``/``-separated path relative to the root."""
+    """Read access to the files of one dataset; every ``name`` is a ``/``-separated path relative to the root."""
 
     root: Path
 
@@ -68,7 +68,7 @@ class FileReading(ABC):
 
 
 class DirectoryStorage(FileReading):
-    """A data set as plain files below a folder.
+    """A dataset as plain files below a folder.
 
     Raises:
         DataError: if ``root`` is not a folder.
@@ -178,7 +178,7 @@ def walk_files(storage: Storage, folder: str = "") -> Iterator[str]:
 
 
 def what_lies_near(storage: Storage, name: str) -> str:
-    """What lies in the nearest folder that exists on the way to ``name``, for messages."""
+    """What is in the nearest folder that exists on the way to ``name``, for messages."""
     folder = name.rpartition("/")[0]
     while True:
         try:
@@ -195,7 +195,7 @@ def what_lies_near(storage: Storage, name: str) -> str:
 
 
 def open_storage(root: Path | str) -> Storage:
-    """Open the data set at ``root``: a folder of files, or what ``tracking/make_lmdb.py`` made of one.
+    """Open the dataset at ``root``: a folder of files, or what ``tracking/make_lmdb.py`` made of one.
 
     Raises:
         DataError: if ``root`` is not a folder, or its packing was not finished.
@@ -206,11 +206,11 @@ def open_storage(root: Path | str) -> Storage:
 
 
 def find_storage(root: Path | str, *, packed: bool = False) -> Storage:
-    """Open a data set that lies at ``root``, or packed beside it at ``<root>_lmdb``.
+    """Open a dataset that is at ``root``, or packed beside it at ``<root>_lmdb``.
 
     Args:
-        root: folder of the data set.
-        packed: insist on the packed form; otherwise what lies at ``root`` comes first.
+        root: folder of the dataset.
+        packed: insist on the packed form; otherwise what is at ``root`` comes first.
 
     Raises:
         DataError: if there is nothing at either place.

@@ -1,6 +1,6 @@
-"""Data sets packed into LMDB: one file to copy and to keep in the page cache instead of millions.
+"""Datasets packed into LMDB: one file to copy and to keep in the page cache instead of millions.
 
-The key of a file is its path relative to the root of the data set and the value is the file as it is, as the family of
+The key of a file is its path relative to the root of the dataset and the value is the file as it is, as the family of
 STARK packs them. TrackingNet is packed part by part: ``TRAIN_3/anno/a.txt`` has the key ``anno/a.txt`` in the database
 ``TRAIN_3_lmdb``.
 """
@@ -23,7 +23,7 @@ from lib.utils.storage import FileReading, Storage, has_suffix, is_clutter, stat
 DATABASE_FILE = "data.mdb"
 PART_SUFFIX = "_lmdb"
 UNFINISHED = ".packing"
-"""Empty file that lies in a database while it is being written."""
+"""Empty file that is in a database while it is being written."""
 BATCH_BYTES = 32 << 20
 BATCH_FILES = 2000
 FIRST_MAP_SIZE = 1 << 30
@@ -58,7 +58,7 @@ def _check_length(path: Path) -> None:
 class _OpenDatabases:
     """The databases that are open in one process.
 
-    LMDB forbids to open a database twice in a process, and two splits of a data set lie in one database.
+    LMDB forbids to open a database twice in a process, and two splits of a dataset are in one database.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class _OpenDatabases:
             if database is None:
                 _check_length(path)
                 try:
-                    # No lock file: data often lies on read-only or network disks, and nothing writes while we read.
+                    # No lock file: data often is on read-only or network disks, and nothing writes while we read.
                     database = lmdb.open(key, readonly=True, lock=False, readahead=False, meminit=False)
                 except (lmdb.Error, OSError) as error:
                     raise DataError(f"{path}: cannot open the LMDB: {error}") from error
@@ -95,7 +95,7 @@ def _databases_of_this_process() -> _OpenDatabases:
 
 
 class LmdbStorage(FileReading):
-    """A data set packed into one database, or into one for each of its top folders.
+    """A dataset packed into one database, or into one for each of its top folders.
 
     Databases are opened on first use and again in each process, so that the object can be pickled and forked.
 
@@ -119,7 +119,7 @@ class LmdbStorage(FileReading):
 
     @staticmethod
     def is_at(root: Path | str) -> bool:
-        """Whether a packed data set lies at ``root``."""
+        """Whether a packed dataset is at ``root``."""
         return bool(_find_parts(Path(root)))
 
     def __getstate__(self) -> dict:
@@ -180,7 +180,7 @@ class LmdbStorage(FileReading):
         return [file for file in files if has_suffix(file, suffixes)]
 
     def _children(self, name: str) -> list[str]:
-        """What lies in a folder, folders with a trailing slash; folders are jumped over, not walked through."""
+        """What is in a folder, folders with a trailing slash; folders are jumped over, not walked through."""
         if not name and "" not in self._parts:
             return [f"{part}/" for part in sorted(self._parts)]
         place = self._locate(name)
@@ -205,7 +205,7 @@ class LmdbStorage(FileReading):
 
 
 def _find_parts(root: Path) -> dict[str, Path]:
-    """Databases of a packed data set by the top folder they hold; one for everything has the name ``""``."""
+    """Databases of a packed dataset by the top folder they hold; one for everything has the name ``""``."""
     if os.path.isfile(root / DATABASE_FILE):
         return {"": root}
     if not os.path.isdir(root):
@@ -237,7 +237,7 @@ def pack(
     that is marked as unfinished; running again goes on.
 
     Args:
-        source: where the files lie.
+        source: where the files are.
         names: files, relative to the root of ``source``.
         target: folder of the database.
         strip: start of the names that the keys leave out, such as ``TRAIN_3/``.

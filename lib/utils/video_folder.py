@@ -1,4 +1,4 @@
-"""The simplest layout of videos with truth, which both training and testing read.
+"""The simplest layout of videos with ground truth, which both training and testing read.
 
 Every folder with a ``groundtruth.txt`` is a sequence: one box ``x, y, w, h`` per frame. The frames are in its one
 folder of a usual name (``IMAGE_FOLDERS``, in any case), beside it, or in its only folder that holds images, in the
@@ -26,13 +26,13 @@ class VideoFolder:
 
     Attributes:
         folder: its folder, with a trailing slash; ``""`` for the root itself.
-        truth: its file of boxes.
+        ground truth: its file of boxes.
         images: folder of its frames, without a trailing slash.
         error: why its frames or its boxes cannot be told, if so.
     """
 
     folder: str
-    truth: str
+    ground_truth: str
     images: str
     error: str = ""
 
@@ -67,18 +67,18 @@ def find_videos(storage: Storage, folder: str = "") -> Iterator[VideoFolder]:
     waiting = [folder]
     while waiting:
         folder = waiting.pop()
-        plain, truth = folder.rstrip("/"), ""
+        plain, ground_truth = folder.rstrip("/"), ""
         try:
             children = storage.list_dirs(plain)
-            truth = find_file(storage, plain, TRUTH) or ""
-            if truth:
-                yield VideoFolder(folder, truth, _find_images(storage, folder, children))
+            ground_truth = find_file(storage, plain, TRUTH) or ""
+            if ground_truth:
+                yield VideoFolder(folder, ground_truth, _find_images(storage, folder, children))
             else:
                 waiting += [f"{folder}{child}/" for child in reversed(children)]
         except DataError as error:
             if not folder:
                 raise
-            yield VideoFolder(folder, truth, plain, str(error))
+            yield VideoFolder(folder, ground_truth, plain, str(error))
 
 
 def _find_images(storage: Storage, folder: str, children: list[str]) -> str:

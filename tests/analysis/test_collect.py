@@ -191,12 +191,12 @@ def test_warnings_are_said_on_cached_runs_too(tmp_path: Path, caplog: pytest.Log
 
 
 def test_absent_frames_of_own_videos_do_not_count_under_got10k() -> None:
-    truth = np.tile([10.0, 10, 20, 20], (4, 1))
+    ground_truth = np.tile([10.0, 10, 20, 20], (4, 1))
     visible = np.array([True, True, False, False])
-    own = Sequence("v", list("abcd"), "my_videos", truth, target_visible=visible)
-    assert Scoring("got10k").score(own, truth).valid.tolist() == [False, True, False, False]
-    published = Sequence("v", list("abcd"), "lasot", truth, target_visible=visible)
-    assert Scoring("got10k").score(published, truth).valid.tolist() == [False, True, True, True]  # as before
+    own = Sequence("v", list("abcd"), "my_videos", ground_truth, target_visible=visible)
+    assert Scoring("got10k").score(own, ground_truth).valid.tolist() == [False, True, False, False]
+    published = Sequence("v", list("abcd"), "lasot", ground_truth, target_visible=visible)
+    assert Scoring("got10k").score(published, ground_truth).valid.tolist() == [False, True, True, True]  # as before
 
 
 @pytest.mark.parametrize(

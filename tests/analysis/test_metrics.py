@@ -19,16 +19,16 @@ def random_boxes(frames: int, seed: int) -> np.ndarray:
 
 
 def test_a_perfect_track_scores_20_of_21() -> None:
-    truth = random_boxes(30, 0)
-    summary = summarise([score_sequence(truth, truth)])
+    ground_truth = random_boxes(30, 0)
+    summary = summarise([score_sequence(ground_truth, ground_truth)])
     assert summary["AUC"] == pytest.approx(100 * 20 / 21, abs=1e-4)
     assert [summary[key] for key in ("OP50", "OP75", "P", "NP")] == [100.0] * 4
 
 
 def test_a_lost_target_scores_its_first_frame_only() -> None:
-    truth = random_boxes(10, 1)
-    far = np.add(truth, [5000, 5000, 0, 0])
-    scores = score_sequence(far, truth)
+    ground_truth = random_boxes(10, 1)
+    far = np.add(ground_truth, [5000, 5000, 0, 0])
+    scores = score_sequence(far, ground_truth)
     assert scores.success[0] == pytest.approx(0.1)
     assert scores.precision[-1] == scores.norm_precision[-1] == pytest.approx(0.1)
     assert scores.average_overlap == pytest.approx(0.1)
@@ -53,8 +53,10 @@ def test_properties_of_overlap(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_curves_are_monotonic_shares(seed: int) -> None:
     frames = 1 + 2 * seed
-    truth = random_boxes(frames, seed)
-    scores = score_sequence(truth + np.random.RandomState(seed).uniform(-15, 15, truth.shape).clip(-4), truth)
+    ground_truth = random_boxes(frames, seed)
+    scores = score_sequence(
+        ground_truth + np.random.RandomState(seed).uniform(-15, 15, ground_truth.shape).clip(-4), ground_truth
+    )
     assert scores.overlap.shape == scores.valid.shape == (frames,)
     assert scores.success.shape == (21,)
     assert scores.precision.shape == scores.norm_precision.shape == (51,)
@@ -66,33 +68,33 @@ def test_curves_are_monotonic_shares(seed: int) -> None:
     assert 0 < scores.average_overlap <= 1
 
 
-def slow_align(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def slow_align(predicted: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
     """The published rule as a loop."""
     boxes = np.array(predicted, dtype=float)
-    for i in range(1, min(len(boxes), len(truth))):
+    for i in range(1, min(len(boxes), len(ground_truth))):
         if (boxes[i, 2:] == 0).any():
             boxes[i] = boxes[i - 1]
-    boxes = np.concatenate([boxes, np.zeros((max(0, len(truth) - len(boxes)), 4))])[: len(truth)]
-    boxes[0] = truth[0]
+    boxes = np.concatenate([boxes, np.zeros((max(0, len(ground_truth) - len(boxes)), 4))])[: len(ground_truth)]
+    boxes[0] = ground_truth[0]
     return boxes
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_align_equals_the_loop(seed: int) -> None:
     predicted_frames, frames = np.random.RandomState(seed).randint(1, 13, 2)
-    predicted, truth = random_boxes(predicted_frames, seed), random_boxes(frames, seed + 1)
+    predicted, ground_truth = random_boxes(predicted_frames, seed), random_boxes(frames, seed + 1)
     predicted[np.random.RandomState(seed).rand(predicted_frames) < 0.4, 2 + seed % 2] = 0
     original = predicted.copy()
-    np.testing.assert_array_equal(align_prediction(predicted, truth), slow_align(predicted, truth))
+    np.testing.assert_array_equal(align_prediction(predicted, ground_truth), slow_align(predicted, ground_truth))
     np.testing.assert_array_equal(predicted, original)
 
 
 def test_excluding_invalid_frames_changes_the_denominator() -> None:
-    truth = random_boxes(10, 2)
-    truth[5:, 2] = 0
+    ground_truth = random_boxes(10, 2)
+    ground_truth[5:, 2] = 0
     predicted = random_boxes(10, 2)
-    assert score_sequence(predicted, truth).success[0] == pytest.approx(0.5)
-    excluded = score_sequence(predicted, truth, exclude_invalid_frames=True)
+    assert score_sequence(predicted, ground_truth).success[0] == pytest.approx(0.5)
+    excluded = score_sequence(predicted, ground_truth, exclude_invalid_frames=True)
     assert excluded.success[0] == pytest.approx(1.0)
     assert excluded.average_overlap == pytest.approx(1.0)
     with pytest.raises(DataError, match="nothing is left"):
@@ -100,13 +102,15 @@ def test_excluding_invalid_frames_changes_the_denominator() -> None:
 
 
 def test_visibility_of_lasot() -> None:
-    truth = random_boxes(4, 3)
-    scores = score_sequence(truth, truth, dataset="lasot", target_visible=np.array([1, 1, 0, 0]))
+    ground_truth = random_boxes(4, 3)
+    scores = score_sequence(ground_truth, ground_truth, dataset="lasot", target_visible=np.array([1, 1, 0, 0]))
     assert scores.norm_precision[-1] == scores.precision[-1] == scores.success[0] == pytest.approx(0.5)
-    other = score_sequence(truth, truth, dataset="lasot_extension_subset", target_visible=np.array([1, 1, 0, 0]))
+    other = score_sequence(
+        ground_truth, ground_truth, dataset="lasot_extension_subset", target_visible=np.array([1, 1, 0, 0])
+    )
     assert other.norm_precision[0] == pytest.approx(1.0)  # Faithful: an invalid frame counts as a success here
     with pytest.raises(DataError, match="3 visibility flags for 4 frames"):
-        score_sequence(truth, truth, target_visible=np.ones(3))
+        score_sequence(ground_truth, ground_truth, target_visible=np.ones(3))
 
 
 def test_thresholds() -> None:
@@ -115,8 +119,8 @@ def test_thresholds() -> None:
 
 
 def test_merging_equal_runs_changes_nothing() -> None:
-    truth = random_boxes(10, 4)
-    scores = [score_sequence(truth + 3, truth)]
+    ground_truth = random_boxes(10, 4)
+    scores = [score_sequence(ground_truth + 3, ground_truth)]
     assert summarise(merge_runs([scores, scores])) == pytest.approx(summarise(scores))
 
 
@@ -127,11 +131,11 @@ def test_shapes_are_checked(shape: tuple[int, ...]) -> None:
 
 
 def test_the_bad_row_is_named() -> None:
-    truth = random_boxes(5, 5)
-    predicted = truth.copy()
+    ground_truth = random_boxes(5, 5)
+    predicted = ground_truth.copy()
     predicted[3, 0] = np.nan
     with pytest.raises(DataError, match="NaN or a negative size in row 4"):
-        score_sequence(predicted, truth)
+        score_sequence(predicted, ground_truth)
 
 
 def test_unknown_protocol_lists_the_known() -> None:

@@ -20,65 +20,67 @@ SIZE = (120, 90)
 
 
 def sequence(seed: int, frames: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth that leaves the image, boxes near it, and cover flags."""
+    """Ground truth that leaves the image, boxes near it, and cover flags."""
     rng = np.random.RandomState(seed)
-    truth = np.array([90.0, 60, 30, 25]) + rng.uniform(-3, 4, (frames, 4)).cumsum(axis=0).clip(-80, 40)
-    truth[:, 2:] = truth[:, 2:].clip(5)
-    boxes = (truth + rng.uniform(-12, 12, truth.shape)).clip([-1e3, -1e3, 0, 0]).round(2)
-    return truth.round(4), boxes, rng.uniform(size=frames) > 0.2
+    ground_truth = np.array([90.0, 60, 30, 25]) + rng.uniform(-3, 4, (frames, 4)).cumsum(axis=0).clip(-80, 40)
+    ground_truth[:, 2:] = ground_truth[:, 2:].clip(5)
+    boxes = (ground_truth + rng.uniform(-12, 12, ground_truth.shape)).clip([-1e3, -1e3, 0, 0]).round(2)
+    return ground_truth.round(4), boxes, rng.uniform(size=frames) > 0.2
 
 
 def got10k_scores(seeds=range(4)):
     cases = [sequence(seed, 20 + 7 * seed) for seed in seeds]
     return [
-        score_sequence(boxes, truth, protocol="got10k", target_visible=cover, image_size=SIZE)
-        for truth, boxes, cover in cases
+        score_sequence(boxes, ground_truth, protocol="got10k", target_visible=cover, image_size=SIZE)
+        for ground_truth, boxes, cover in cases
     ]
 
 
 def test_pytracking_wants_the_corner_inside_too() -> None:
-    truth = np.tile([20.0, 20, 10, 10], (4, 1))
-    truth[1, 0], truth[2, 1] = 0.0, -3.0
-    seqtrack, pytracking = (score_sequence(truth, truth, protocol=name) for name in ("seqtrack", "pytracking"))
+    ground_truth = np.tile([20.0, 20, 10, 10], (4, 1))
+    ground_truth[1, 0], ground_truth[2, 1] = 0.0, -3.0
+    seqtrack, pytracking = (
+        score_sequence(ground_truth, ground_truth, protocol=name) for name in ("seqtrack", "pytracking")
+    )
     assert seqtrack.valid.all()
     assert pytracking.valid.tolist() == [True, False, False, True]
     assert pytracking.success[0] == 0.5
     assert pytracking.norm_precision[0] == 1.0  # an invalid frame succeeds there, as in seqtrack
-    inside = truth[[0, 3]]
+    inside = ground_truth[[0, 3]]
     assert summarise([score_sequence(inside, inside, protocol="pytracking")])["AUC"] == pytest.approx(100 * 20 / 21)
 
 
 def test_got10k_by_hand() -> None:
-    truth = np.array([[0.0, 0, 10, 10]] * 4)
+    ground_truth = np.array([[0.0, 0, 10, 10]] * 4)
     boxes = np.array([[50.0, 50, 10, 10], [0, 0, 10, 10], [0, 0, 10, 20], [0, 0, 30, 20]])
-    scores = score_sequence(boxes, truth, protocol="got10k")
+    scores = score_sequence(boxes, ground_truth, protocol="got10k")
     np.testing.assert_allclose(scores.overlap, [-1, 1, 0.5, 1 / 6])  # the first box was given
     expected = {"AO": 100 * (1 + 0.5 + 1 / 6) / 3, "SR50": 100 / 3, "SR75": 100 / 3}  # above 0.5, not at it
     assert summarise([scores]) == pytest.approx(expected)
-    clipped = score_sequence(boxes, truth, protocol="got10k", image_size=(15, 10))
+    clipped = score_sequence(boxes, ground_truth, protocol="got10k", image_size=(15, 10))
     np.testing.assert_allclose(clipped.overlap[1:], [1, 1, 10 / 15])
 
 
 def test_got10k_counts_frames_not_sequences() -> None:
-    truth = np.tile([10.0, 10, 20, 20], (11, 1))
-    far = np.add(truth[:3], [500, 0, 0, 0])
-    scores = [score_sequence(boxes, truth[: len(boxes)], protocol="got10k") for boxes in (truth, far)]
+    ground_truth = np.tile([10.0, 10, 20, 20], (11, 1))
+    far = np.add(ground_truth[:3], [500, 0, 0, 0])
+    scores = [score_sequence(boxes, ground_truth[: len(boxes)], protocol="got10k") for boxes in (ground_truth, far)]
     assert summarise(scores)["AO"] == pytest.approx(100 * 10 / 12)
     assert mean_curves(scores)["success"][0] == pytest.approx(100 * 10 / 12)
-    one = score_sequence(truth[:1], truth[:1], protocol="got10k")  # nothing is left of it
+    one = score_sequence(ground_truth[:1], ground_truth[:1], protocol="got10k")  # nothing is left of it
     assert summarise([*scores, one]) == summarise(scores)
     with pytest.raises(InputError, match="no frame"):
         summarise([one])
 
 
 def test_got10k_refuses_short_results_and_nan() -> None:
-    truth = np.tile([10.0, 10, 20, 20], (4, 1))
+    ground_truth = np.tile([10.0, 10, 20, 20], (4, 1))
     with pytest.raises(DataError, match="3 predicted boxes for 4 frames"):
-        score_sequence(truth[:3], truth, protocol="got10k")
-    bad = truth.copy()
+        score_sequence(ground_truth[:3], ground_truth, protocol="got10k")
+    bad = ground_truth.copy()
     bad[2] = np.nan
     with pytest.raises(DataError, match="row 3"):
-        score_sequence(truth, bad, protocol="got10k", target_visible=np.ones(4))
+        score_sequence(ground_truth, bad, protocol="got10k", target_visible=np.ones(4))
 
 
 def test_got10k_reads_cover_and_resolution_from_the_data_set(tmp_path: Path) -> None:
@@ -94,9 +96,9 @@ def test_got10k_reads_cover_and_resolution_from_the_data_set(tmp_path: Path) -> 
 
 
 def test_the_headline_is_a_score() -> None:
-    truth, boxes, _ = sequence(0)
+    ground_truth, boxes, _ = sequence(0)
     for name, protocol in PROTOCOLS.items():
-        assert protocol.headline in summarise([score_sequence(boxes, truth, protocol=name)])
+        assert protocol.headline in summarise([score_sequence(boxes, ground_truth, protocol=name)])
 
 
 def test_equal_to_the_package_got10k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,13 +114,13 @@ def test_equal_to_the_package_got10k(tmp_path: Path, monkeypatch: pytest.MonkeyP
     experiments = importlib.import_module("got10k.experiments.got10k")
     names = [f"GOT-10k_Val_{number:06d}" for number in range(1, 5)]
     for seed, name in enumerate(names):
-        truth, boxes, cover = sequence(seed, 20 + 7 * seed)
+        ground_truth, boxes, cover = sequence(seed, 20 + 7 * seed)
         folder, results = tmp_path / "val" / name, tmp_path / "results" / "GOT-10k" / "mine" / name
         folder.mkdir(parents=True)
         results.mkdir(parents=True)
-        for index in range(len(truth)):
+        for index in range(len(ground_truth)):
             (folder / f"{index + 1:08d}.jpg").touch()
-        np.savetxt(folder / "groundtruth.txt", truth, delimiter=",", fmt="%.4f")
+        np.savetxt(folder / "groundtruth.txt", ground_truth, delimiter=",", fmt="%.4f")
         np.savetxt(results / f"{name}_001.txt", boxes, delimiter=",", fmt="%.4f")
         np.savetxt(results / f"{name}_time.txt", np.full(len(boxes), 0.01))  # the package fails without it
         np.savetxt(folder / "cover.label", 8 * cover, fmt="%d")

@@ -20,8 +20,8 @@ FACTS = {"dataset": "got10k_val", "protocol": "seqtrack"}
 
 
 def tracker(label: str, shift: float, **kwargs) -> ScoredTracker:
-    truth = np.tile([20.0, 20.0, 30.0, 40.0], (20, 1))
-    scores = [score_sequence(np.add(truth, [shift * k, 0, 0, 0]), truth) for k in (1, 2)]
+    ground_truth = np.tile([20.0, 20.0, 30.0, 40.0], (20, 1))
+    scores = [score_sequence(np.add(ground_truth, [shift * k, 0, 0, 0]), ground_truth) for k in (1, 2)]
     return ScoredTracker(label, ["a", "b"], scores, **kwargs)
 
 

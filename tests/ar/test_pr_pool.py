@@ -30,7 +30,7 @@ def integrate(features: Tensor, box: tuple[float, ...], bins: int, steps: int) -
     fractions = (torch.arange(bins * steps, dtype=torch.float64) + 0.5) / (bins * steps)
     x, y = x1 + fractions * (x2 - x1), y1 + fractions * (y2 - y1)
     height, width = features.shape[-2:]
-    # grid_sample: -1 and 1 are the centres of the border pixels, zeros outside.
+    # grid_sample: -1 and 1 are the centers of the border pixels, zeros outside.
     grid_y, grid_x = torch.meshgrid(2 * y / (height - 1) - 1, 2 * x / (width - 1) - 1, indexing="ij")
     grid = torch.stack((grid_x, grid_y), -1)[None]
     samples = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=True)

@@ -30,8 +30,10 @@ def results_folder(root: Path, config: str, tracker: str = "seqtrack") -> Path:
 
 
 def write_results(root: Path, config: str, shift: float, **kwargs: str) -> None:
-    truth = [(name, fakes.truth_boxes(frames, seed)) for seed, (name, frames) in enumerate(LENGTHS.items())]
-    fakes.write_results(results_folder(root, config, **kwargs), [(n, np.add(b, [shift, 0, 0, 0])) for n, b in truth])
+    ground_truth = [(name, fakes.truth_boxes(frames, seed)) for seed, (name, frames) in enumerate(LENGTHS.items())]
+    fakes.write_results(
+        results_folder(root, config, **kwargs), [(n, np.add(b, [shift, 0, 0, 0])) for n, b in ground_truth]
+    )
 
 
 @pytest.fixture
@@ -155,7 +157,7 @@ def test_surplus_rows_are_ignored(world: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "lasso"], "unknown data set 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
+        (["--dataset", "lasso"], "unknown dataset 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
         (["--dataset", "got10k_val", "--config", "nope"], "with results on it: seqtrack bad, seqtrack good"),
         (["--dataset", "got10k_val", "--tracker", "stark", "--config", "good"], "no results of stark good"),
         (["--protocol", "otb"], "unknown protocol 'otb'; known: got10k, pytracking, seqtrack"),
@@ -293,15 +295,15 @@ def test_playback(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_target_is_seen_below_twelve_trackers_and_their_legend(tmp_path: Path) -> None:
-    truth = np.tile([60.0, 40.0, 40.0, 30.0], (3, 1))
+    ground_truth = np.tile([60.0, 40.0, 40.0, 30.0], (3, 1))
     frames = [tmp_path / f"{index}.png" for index in range(3)]
     for path in frames:
         cv2.imwrite(str(path), np.full((120, 160, 3), 90, np.uint8))
-    sequence = Sequence("s", list(map(str, frames)), "mine", truth)
-    boxes = {f"tracker {index}": truth[0] + [0, 0, index, index] for index in range(12)}
+    sequence = Sequence("s", list(map(str, frames)), "mine", ground_truth)
+    boxes = {f"tracker {index}": ground_truth[0] + [0, 0, index, index] for index in range(12)}
     drawn = playback.draw_frame(sequence.read_frame(0), sequence, boxes, 0)
     assert (drawn[45:65, 65:95] == 90).all()  # nothing but the boxes
-    exact = playback.draw_frame(sequence.read_frame(0), sequence, {"tracker 0": truth[0]}, 0)
+    exact = playback.draw_frame(sequence.read_frame(0), sequence, {"tracker 0": ground_truth[0]}, 0)
     color = tuple(int(plots.COLORS[0][start : start + 2], 16) for start in (1, 3, 5))
     assert tuple(exact[40, 80]) == color  # the tracker above the ground truth ...
     assert (exact[38:43, 80] == 255).all(axis=1).any()  # ... which is still seen around it

@@ -35,7 +35,7 @@ def frame(data_dir: Path, number: int = 9, name: str = "v03_ce") -> Path:
     return data_dir / "tc128" / name / "img" / f"{number:04d}.jpg"
 
 
-def truth(data_dir: Path) -> Path:
+def ground_truth(data_dir: Path) -> Path:
     return data_dir / "tc128/v03_ce/v03_ce_gt.txt"
 
 
@@ -57,11 +57,11 @@ def test_a_sound_data_set(data_dir: Path, capsys: pytest.CaptureFixture[str], fl
         (lambda d: frame(d, 10).unlink(), "0010.jpg: no such frame"),
         (lambda d: frame(d).write_bytes(b""), "1 of 4 frames are empty files, the first is v03_ce/img/0009.jpg"),
         (lambda d: frame(d, 7).write_text("<html>"), "v03_ce/img/0007.jpg is not a JPEG or PNG image"),
-        (lambda d: truth(d).write_text(fabricate.box_lines(3)), "v03_ce_gt.txt: 3 boxes for 4 frames"),
-        (lambda d: truth(d).write_text("0,0,0,0\n" * 4), "the first box, which starts the tracker, has no area"),
-        (lambda d: truth(d).write_text("120,9,5,5\n" * 4), "the first box lies outside the image (100 x 80)"),
-        (lambda d: truth(d).write_text("60,50,90,70\n" * 4), "look like x1, y1, x2, y2"),
-        (lambda d: truth(d).write_text("1,2,3,4\n" + "200,2,3,4\n" * 3), "3 of 4 boxes lie outside the image"),
+        (lambda d: ground_truth(d).write_text(fabricate.box_lines(3)), "v03_ce_gt.txt: 3 boxes for 4 frames"),
+        (lambda d: ground_truth(d).write_text("0,0,0,0\n" * 4), "the first box, which starts the tracker, has no area"),
+        (lambda d: ground_truth(d).write_text("120,9,5,5\n" * 4), "the first box is outside the image (100 x 80)"),
+        (lambda d: ground_truth(d).write_text("60,50,90,70\n" * 4), "look like x1, y1, x2, y2"),
+        (lambda d: ground_truth(d).write_text("1,2,3,4\n" + "200,2,3,4\n" * 3), "3 of 4 boxes are outside the image"),
     ],
 )
 def test_problems_are_named_and_exit_1(
@@ -80,11 +80,11 @@ def test_a_turned_image_has_the_size_that_the_tracker_sees(data_dir: Path, capsy
     data = frame(data_dir).read_bytes()
     for number in range(7, 11):
         frame(data_dir, number).write_bytes(data[:2] + segment + data[2:])
-    truth(data_dir).write_text("10,90,5,5\n" * 4)  # below the 80 rows of the header, inside 80 x 100
+    ground_truth(data_dir).write_text("10,90,5,5\n" * 4)  # below the 80 rows of the header, inside 80 x 100
     assert run(data_dir, "tc128ce") == 0
-    truth(data_dir).write_text("90,10,5,5\n" * 4)
+    ground_truth(data_dir).write_text("90,10,5,5\n" * 4)
     assert run(data_dir, "tc128ce") == 1
-    assert "lies outside the image (80 x 100)" in capsys.readouterr().out
+    assert "is outside the image (80 x 100)" in capsys.readouterr().out
 
 
 def test_everything_is_reported_in_a_bounded_number_of_lines(
@@ -129,11 +129,11 @@ def test_decode_finds_a_truncated_frame(data_dir: Path, capsys: pytest.CaptureFi
 
 
 def test_remarks_count_only_if_strict(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    truth(data_dir).write_text("1,2,3,4\n0,0,0,0\n1,2,3,4\n200,2,3,4\n")
+    ground_truth(data_dir).write_text("1,2,3,4\n0,0,0,0\n1,2,3,4\n200,2,3,4\n")
     assert run(data_dir, "tc128ce") == 0
     out = capsys.readouterr().out
     assert "1 of 4 boxes have no area (no target); the first is frame 1" in out
-    assert "1 of 4 boxes lie outside the image; the first is frame 3" in out
+    assert "1 of 4 boxes are outside the image; the first is frame 3" in out
     assert run(data_dir, "tc128ce", "--strict") == 1
 
 

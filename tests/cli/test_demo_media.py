@@ -23,7 +23,7 @@ THINGS = ("owl", "otter", "cat", "dog", "bee", "ant", "fox", "elk", "yak", "emu"
 
 
 def photo(height=300, width=400, seed=0):
-    """A picture with many colours."""
+    """An image with many colors."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

@@ -1,4 +1,4 @@
-"""``tracking/make_lmdb.py`` packs any data set, says what it did, and answers mistakes in one line."""
+"""``tracking/make_lmdb.py`` packs any dataset, says what it did, and answers mistakes in one line."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ def test_a_mistake_is_one_line(tmp_path: Path) -> None:
 
 
 def test_other_mistakes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="folder: say where it lies with --source"):
+    with pytest.raises(InputError, match="folder: say where it is with --source"):
         make_lmdb.main(["folder"])
-    with pytest.raises(InputError, match="lies in the data set itself"):
+    with pytest.raises(InputError, match="is in the dataset itself"):
         make_lmdb.main(["coco", "--source", str(tmp_path), "--target", str(tmp_path / "out")])

@@ -93,7 +93,7 @@ def test_results_of_other_splits_and_scores_are_left_out(tmp_path: Path, results
 
 @pytest.fixture
 def complete(tmp_path: Path) -> Path:
-    """Results of all of GOT-10k test, two frames each, and the data set."""
+    """Results of all of GOT-10k test, two frames each, and the dataset."""
     folder = tmp_path / "test/tracking_results/seqtrack/cfg/got10k"
     names = [f"GOT-10k_Test_{number:06d}" for number in range(1, 181)]
     fabricate.write_got10k(tmp_path / "data/got10k", "test", names)
@@ -118,7 +118,7 @@ def test_without_the_data_set_names_and_counts_are_still_checked(
 ) -> None:
     (tmp_path / "data").rename(tmp_path / "moved")
     assert run(tmp_path, "got10k", "--cfg_name", "cfg") == 0
-    assert "numbers of frames not checked: the data set is not here" in capsys.readouterr().out
+    assert "numbers of frames not checked: the dataset is not here" in capsys.readouterr().out
 
 
 def test_an_incomplete_sweep_is_exit_1(tmp_path: Path, complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +171,7 @@ def test_a_zip_with_one_folder_too_many(tmp_path: Path, capsys: pytest.CaptureFi
     path = tmp_path / "x.zip"
     write_zip(path, {"got10k/a/a_001.txt": b"1,2,3,4\n", "got10k/a/a_time.txt": b"0.1\n"})
     assert run(tmp_path, "got10k", "--check", str(path)) == 1
-    assert "the files lie in a folder 'got10k' of the zip; they must lie at its root" in capsys.readouterr().out
+    assert "the files are in a folder 'got10k' of the zip; they must be at its root" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_list_cannot_lead_out_of_the_result_folder(tmp_path: Path, capsys: pyt
     [
         ({"tracker": "seqtrak"}, ["--dataset", "got10k_val"], "unknown tracker 'seqtrak'; known: fake, seqtrack"),
         ({"tracker": "seqtrack", "config": "nope"}, ["--dataset", "got10k_val"], "seqtrack_b256"),
-        ({}, ["--dataset", "lasso"], "unknown data set 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
+        ({}, ["--dataset", "lasso"], "unknown dataset 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
         ({}, ["--dataset", "got10k_val"], "no such data folder"),
         ({}, ["--dataset", "got10k_val", "--threads", "-1"], "--threads must be from 0"),
         ({}, ["--dataset", "got10k_val", "--threads", "1000000000"], "--threads must be from 0 to 1024"),

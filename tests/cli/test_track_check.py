@@ -97,8 +97,8 @@ def test_what_cannot_be_scored_is_refused_before_the_training(paths, tmp_path, m
     monkeypatch.setattr(train, "train", None)
     monkeypatch.setattr(train, "run_child", None)
     (tmp_path / "hidden.yaml").write_text("root: data/squares\nfirst_box_only: true\n")
-    truth = tmp_path / "data" / "squares" / "s0" / "groundtruth.txt"
-    truth.write_text(truth.read_text().splitlines()[0])
+    ground_truth = tmp_path / "data" / "squares" / "s0" / "groundtruth.txt"
+    ground_truth.write_text(ground_truth.read_text().splitlines()[0])
     for name, error, message in (
         (str(tmp_path / "hidden.yaml"), InputError, "its ground truth is not public"),
         ("got10k_vall", ConfigError, "did you mean"),

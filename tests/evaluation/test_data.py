@@ -30,16 +30,16 @@ def test_got10k_val(data_dir: Path) -> None:
     assert first.dataset == "got10k"
     assert [Path(frame).name for frame in first.frames] == [f"{i:08d}.jpg" for i in range(1, 5)]
     assert first.ground_truth_rect.shape == (4, 4)
-    assert first.has_truth
+    assert first.has_ground_truth
     np.testing.assert_array_equal(first.init_box_xywh, first.ground_truth_rect[0])
     assert abs(int(first.read_frame(0)[0, 0, 0]) - GREY) < 3
 
 
-def test_got10k_test_has_hidden_truth(tmp_path: Path) -> None:
+def test_got10k_test_has_hidden_ground_truth(tmp_path: Path) -> None:
     write_got10k(tmp_path / "got10k", {"GOT-10k_Test_000001": 3}, split="test")
     (sequence,) = load(tmp_path, "got10k_test")
     assert sequence.ground_truth_rect.shape == (1, 4)
-    assert not sequence.has_truth
+    assert not sequence.has_ground_truth
 
 
 def test_frames_are_sorted_by_number(data_dir: Path) -> None:
@@ -129,7 +129,7 @@ def test_load_ground_truth_keeps_nan(tmp_path: Path) -> None:
 def test_sequence_checks_itself() -> None:
     with pytest.raises(DataError, match="no frames"):
         Sequence("a", [], "x", np.zeros((0, 4)))
-    with pytest.raises(DataError, match="2 truth boxes for 3 frames"):
+    with pytest.raises(DataError, match="2 ground truth boxes for 3 frames"):
         Sequence("a", ["1", "2", "3"], "x", np.zeros((2, 4)))
     with pytest.raises(DataError, match="visibility"):
         Sequence("a", ["1", "2"], "x", np.zeros((2, 4)), target_visible=np.ones(3))

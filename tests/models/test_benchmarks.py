@@ -18,7 +18,7 @@ def test_words_are_compared_with_the_plain_version(monkeypatch, capsys):
     flags += ["--repeats", "1", "--warm_up", "0", "--threads", "1", "--decoder"]
     assert inference.main(flags) == 0
     printed = capsys.readouterr().out
-    assert "words of all float32 versions equal" in printed
+    assert "tokens of all float32 versions equal" in printed
     assert [line.split(" | ")[2] for line in printed.splitlines() if "| seqtrack_demo | 1" in line] == [
         *("plain", "float32", "bfloat16"),  # whole frames
         *("plain", "float32", "bfloat16"),  # the decoder alone

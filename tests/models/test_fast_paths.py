@@ -1,4 +1,4 @@
-"""Fast inference changes nothing: compared with the plain version in float64, where rounding decides no word."""
+"""Fast inference changes nothing: compared with the plain version in float64, where rounding decides no token."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_a_single_word_can_be_trained():
 @pytest.mark.parametrize("feature_type", FEATURE_TYPES)
 @torch.inference_mode()
 def test_what_is_kept_for_tracking_changes_nothing(feature_type):
-    """Two search crops in training, one in tracking; what is kept is for one, two are projected anew."""
+    """Two search crops in training, one in tracking; what is kept is for one, two are projected again."""
     choices = {"MODEL__FEATURE_TYPE": feature_type, "DATA__SEARCH__NUMBER": 2}
     fresh, frozen = tiny_model(**choices), tiny_model(**choices)
     frozen.precompute()

@@ -48,7 +48,7 @@ def test_weights_are_copied_and_positions_resampled():
             assert torch.equal(value, weights[key]), key
 
 
-def test_sincos_changes_the_positions_only_and_tells_neighbours_from_strangers():
+def test_sincos_changes_the_positions_only_and_tells_neighbors_from_strangers():
     body = build_vit(VARIANT, search_size=64, template_size=32)
     before = copy.deepcopy(body.state_dict())
     load(body, "sincos")

@@ -13,7 +13,7 @@ FORMATS = ("xywh", "whxy", "corner")
 
 
 def generate_by_full_passes(model, features, window):
-    """Greedy words from teacher-forced passes over a growing sequence: slow, and free of any cache."""
+    """Greedy tokens from teacher-forced passes over a growing sequence: slow, and free of any cache."""
     tokens = torch.full((len(features), 1), model.vocabulary.start)
     likelihoods = []
     for step in range(4):

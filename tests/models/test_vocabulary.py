@@ -26,7 +26,7 @@ def test_encoding_and_decoding_returns_the_box_within_a_bin(seq_format, bins):
     boxes = inside_boxes()
     tokens = vocabulary.encode(boxes)
     assert tokens.dtype == torch.int64 and tokens.min() >= 0 and tokens.max() < bins
-    # Truncation loses up to a bin of each word; a corner is computed from two words.
+    # Truncation loses up to a bin of each token; a corner is computed from two tokens.
     bin_width = 1 / (bins - 1) + 1e-6
     assert vocabulary.decode(tokens).dtype == torch.float32
     torch.testing.assert_close(vocabulary.decode(tokens), box_xywh_to_cxcywh(boxes), atol=bin_width, rtol=0)
@@ -38,13 +38,13 @@ def test_encoding_and_decoding_returns_the_box_within_a_bin(seq_format, bins):
 def test_decoding_and_encoding_returns_the_words(seq_format):
     vocabulary = CoordinateVocabulary(9, seq_format)  # 1 / 8 is exact, so nothing is lost to rounding
     tokens = vocabulary.encode(torch.tensor([[0.25, 0.5, 0.5, 0.25], [0.0, 0.0, 1.0, 1.0]]))
-    centres = vocabulary.decode(tokens)
-    corner_and_size = torch.cat((centres[:, :2] - centres[:, 2:] / 2, centres[:, 2:]), dim=1)
+    centers = vocabulary.decode(tokens)
+    corner_and_size = torch.cat((centers[:, :2] - centers[:, 2:] / 2, centers[:, 2:]), dim=1)
     assert torch.equal(vocabulary.encode(corner_and_size), tokens)
 
 
 def test_the_orders_are_those_of_the_paper():
-    box = torch.tensor([[0.1, 0.2, 0.4, 0.6]])  # corners (0.1, 0.2, 0.5, 0.8), centre (0.3, 0.5)
+    box = torch.tensor([[0.1, 0.2, 0.4, 0.6]])  # corners (0.1, 0.2, 0.5, 0.8), center (0.3, 0.5)
     assert CoordinateVocabulary(101, "xywh").encode(box + 0.001).tolist() == [[30, 50, 40, 60]]
     assert CoordinateVocabulary(101, "whxy").encode(box + 0.001).tolist() == [[40, 60, 30, 50]]
     assert CoordinateVocabulary(101, "corner").encode(box + 0.001).tolist() == [[10, 20, 50, 80]]
@@ -87,7 +87,7 @@ def test_loss_weights_spare_the_special_words():
     assert weights.tolist() == pytest.approx([1.0] * 10 + [0.01, 0.01])
 
 
-def test_the_window_is_symmetric_and_falls_on_the_centre_words():
+def test_the_window_is_symmetric_and_falls_on_the_center_words():
     window = CoordinateVocabulary(11).window()
     assert window.dtype == torch.float64 and window.argmax() == 5
     torch.testing.assert_close(window, window.flip(0))

@@ -29,7 +29,7 @@ def tiny_config(**overrides: Any):
 
 
 def tiny_model(seed: int = 0, spread: float = 4.0, **overrides: Any) -> SeqTrack:
-    """A tiny network in eval mode and float64, its matrices enlarged so that its words depend on the images."""
+    """A tiny network in eval mode and float64, its matrices enlarged so that its tokens depend on the images."""
     torch.manual_seed(seed)
     model = build_seqtrack(tiny_config(**overrides)).double().eval()
     with torch.no_grad():

@@ -45,7 +45,7 @@ def test_sequences_and_loss(bins, seq_format):
 
 
 @pytest.mark.parametrize("bins", [4000, 1000])
-def test_overlap_of_centre_format(bins):
+def test_overlap_of_center_format(bins):
     """Published numbers are right for xywh where no box is empty; an empty pair (published: NaN) counts 0."""
     actor = make_actor(bins, "xywh")
     tokens = actor.vocabulary.encode(BOXES)
@@ -62,10 +62,10 @@ def test_overlap_is_right_for_every_format(seq_format):
     """The same predicted boxes have the same overlap however they are said (published: only for xywh)."""
     actor = make_actor(4000, seq_format)
     said = torch.tensor([[0.1, 0.2, 0.4, 0.3], [0.5, 0.5, 0.2, 0.2]])[:, None]
-    truth = torch.tensor([[0.2, 0.2, 0.4, 0.3], [0.5, 0.5, 0.2, 0.2]])[:, None]
+    ground_truth = torch.tensor([[0.2, 0.2, 0.4, 0.3], [0.5, 0.5, 0.2, 0.2]])[:, None]
     words = actor.vocabulary.target_sequence(actor.vocabulary.encode(said))
     logits = torch.nn.functional.one_hot(words, actor.vocabulary.size).float()
-    iou = actor.score(logits, actor.vocabulary.encode(truth)).iou.item()
+    iou = actor.score(logits, actor.vocabulary.encode(ground_truth)).iou.item()
     assert iou == pytest.approx((0.3 / 0.5 + 1) / 2, abs=2e-3)
 
 

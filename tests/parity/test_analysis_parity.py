@@ -91,9 +91,9 @@ def test_frames(dataset: str, sequence: str) -> None:
     np.testing.assert_allclose(score.overlap, GOLDEN[f"frames/{dataset}/{sequence}/overlap"], atol=1e-12)
     np.testing.assert_array_equal(score.valid, GOLDEN[f"frames/{dataset}/{sequence}/valid"])
     pixels = GOLDEN[f"frames/{dataset}/{sequence}/center"]
-    normalised = GOLDEN[f"frames/{dataset}/{sequence}/center_norm"]
+    normalized = GOLDEN[f"frames/{dataset}/{sequence}/center_norm"]
     np.testing.assert_allclose(score.precision, [(pixels <= t).mean() for t in range(51)], atol=1e-6)
-    np.testing.assert_allclose(score.norm_precision, [(normalised <= t / 100).mean() for t in range(51)], atol=1e-6)
+    np.testing.assert_allclose(score.norm_precision, [(normalized <= t / 100).mean() for t in range(51)], atol=1e-6)
 
 
 BOXES = np.array([[10, 10, 20, 20], [11, 10, 20, 20], [12, 10, 20, 20], [13, 10, 20, 20]], dtype=float)
@@ -130,14 +130,14 @@ def test_error_table_is_complete() -> None:
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_input_is_refused(name: str) -> None:
-    predicted, truth, dataset, visible = MALFORMED[name]
+    predicted, ground_truth, dataset, visible = MALFORMED[name]
     with pytest.raises(DataError):
-        score_sequence(predicted, truth, dataset=dataset, target_visible=visible)
+        score_sequence(predicted, ground_truth, dataset=dataset, target_visible=visible)
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_odd_input_is_scored(name: str) -> None:
-    predicted, truth, dataset, hits = ACCEPTED[name]
-    score = score_sequence(predicted, truth, dataset=dataset)
+    predicted, ground_truth, dataset, hits = ACCEPTED[name]
+    score = score_sequence(predicted, ground_truth, dataset=dataset)
     assert score.success[0] == pytest.approx(hits)
     assert np.isfinite(score.average_overlap)

@@ -54,14 +54,14 @@ def test_a_mirrored_view_gives_the_crop_of_the_mirrored_copy() -> None:
 
 
 def test_image_to_crop() -> None:
-    for row, plain, normalised in zip(
+    for row, plain, normalized in zip(
         GOLDEN["to_crop/in_box4_extract4_factor_size"],
         GOLDEN["to_crop/out"],
         GOLDEN["to_crop/out_normalized"],
         strict=True,
     ):
         values = torch.tensor(row, dtype=torch.float32)
-        for normalize, expected, atol in ((False, plain, 1e-4), (True, normalised, 1e-6)):
+        for normalize, expected, atol in ((False, plain, 1e-4), (True, normalized, 1e-6)):
             actual = transform_image_to_crop(values[:4], values[4:8], values[8], values[9], normalize)
             np.testing.assert_allclose(actual.numpy(), expected, atol=atol)
 

@@ -1,4 +1,4 @@
-"""Boxes and flags of every training data set equal those of the published readers (``dataset_parity.json``)."""
+"""Boxes and flags of every training dataset equal those of the published readers (``dataset_parity.json``)."""
 
 import json
 from pathlib import Path

@@ -13,7 +13,7 @@ GOLDEN = load_json("optimizer_and_config.json")
 
 
 def named():
-    """SeqTrack-B256 without memory: the names and shapes are all that the optimiser looks at."""
+    """SeqTrack-B256 without memory: the names and shapes are all that the optimizer looks at."""
     with torch.device("meta"):
         return build_seqtrack(load_config("seqtrack_b256"))
 

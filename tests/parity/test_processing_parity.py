@@ -19,17 +19,17 @@ TEMPLATE_BOXES = torch.from_numpy(BOXES[[0, 5]] + [0.25, -0.5, 1.5, -2]).float()
 SEARCH_BOXES = torch.from_numpy(BOXES[[12]] + [-0.75, 0.5, 2.5, 3]).float()
 
 
-def off_centre_jitter(box, settings, rng):
+def off_center_jitter(box, settings, rng):
     size = torch.stack((1.2 * box[2], 0.9 * box[3]))
-    centre = box[:2] + 0.5 * box[2:] + torch.stack((0.3 * box[2], -0.2 * box[3]))
-    return torch.cat((centre - 0.5 * size, size))
+    center = box[:2] + 0.5 * box[2:] + torch.stack((0.3 * box[2], -0.2 * box[3]))
+    return torch.cat((center - 0.5 * size, size))
 
 
 def no_jitter(box, settings, rng):
     return box
 
 
-def normalised(crops: CropSet) -> torch.Tensor:
+def normalized(crops: CropSet) -> torch.Tensor:
     return normalize_crops(torch.from_numpy(crops.crops)[None], crops.gain[None], MEAN, STD)[0]
 
 
@@ -50,11 +50,11 @@ def test_crops_and_boxes(name):
         augmentation=Augmentation(
             gray=case.get("gray", 0), joint_flip=case.get("jflip", 0), brightness=0, frame_flip=case.get("nflip", 1e-12)
         ),
-        jitter=no_jitter if name == "plain_centered" else off_centre_jitter,
+        jitter=no_jitter if name == "plain_centered" else off_center_jitter,
     )
     sample = run(processing)
     for kind, crops in (("template", sample.template), ("search", sample.search)):
-        pixels = normalised(crops)
+        pixels = normalized(crops)
         size = pixels.shape[-1]
         assert list(pixels.shape) == GOLDEN[f"{name}/{kind}_shape"].tolist()
         np.testing.assert_allclose(crops.boxes_xywh, GOLDEN[f"{name}/{kind}_anno"], atol=1e-5)
@@ -79,7 +79,7 @@ def test_random_numbers_are_drawn_in_the_published_order(seed):
     for kind, crops in (("template", sample.template), ("search", sample.search)):
         np.testing.assert_allclose(crops.boxes_xywh, GOLDEN[f"rng_{seed}/{kind}_anno"], atol=1e-5)
         np.testing.assert_allclose(
-            recipe.probe(normalised(crops)), GOLDEN[f"rng_{seed}/{kind}_probe"], rtol=1e-5, atol=1e-2
+            recipe.probe(normalized(crops)), GOLDEN[f"rng_{seed}/{kind}_probe"], rtol=1e-5, atol=1e-2
         )
 
 
@@ -95,7 +95,7 @@ def test_jitter(monkeypatch):
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.2])
-def test_brightness_and_normalisation(factor):
+def test_brightness_and_normalization(factor):
     crop = torch.from_numpy(recipe.crop_image(32, 40))[None, None]
     gain = torch.tensor([[factor / 255.0]])
     plain = normalize_crops(crop, gain, torch.zeros(3), torch.ones(3))[0, 0]

@@ -28,7 +28,7 @@ def test_frames_of_recorded_seeds(name):
     mode, policy = parse(name)
     for seed, (template, search) in enumerate(GOLDEN["runs"][name]):
         rng = SampleRng.from_seed(seed)
-        if mode == "causal":  # recorded as a whole sample: the data set and the sequence were drawn before
+        if mode == "causal":  # recorded as a whole sample: the dataset and the sequence were drawn before
             rng.python.choices([0], [1])
             rng.python.randint(0, 0)
         choice = frame_mode(mode, policy)(rng, INFO, policy)

@@ -1,4 +1,4 @@
-"""Three optimisation steps agree with the published trainer (tests/golden/train_step_parity.npz)."""
+"""Three optimization steps agree with the published trainer (tests/golden/train_step_parity.npz)."""
 
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class FloatBatch(NamedTuple):
 
 
 class FloatActor(SeqTrackActor):
-    """The actor on pixels that are normalised already, as the recorded run had them."""
+    """The actor on pixels that are normalized already, as the recorded run had them."""
 
     def forward(self, batch):
         tokens = self.vocabulary.encode(batch.boxes_xywh)

@@ -34,16 +34,16 @@ def test_got10k_val(tmp_path: Path) -> None:
     folder = tmp_path / "val" / "GOT-10k_Val_000002"
     labels = {"absence.label", "cover.label", "cut_by_image.label", "groundtruth.txt", "meta_info.ini"}
     assert {p.name for p in folder.iterdir()} == labels | {"synthetic.json"} | {f"{k:08d}.jpg" for k in range(1, 13)}
-    truth = sequences[1]
-    assert np.allclose(numbers(folder / "groundtruth.txt"), truth.boxes_xywh, atol=1e-4)
+    ground_truth = sequences[1]
+    assert np.allclose(numbers(folder / "groundtruth.txt"), ground_truth.boxes_xywh, atol=1e-4)
     absent = numbers(folder / "absence.label")[:, 0]
     cover = numbers(folder / "cover.label")[:, 0]
-    assert np.array_equal(absent, truth.absent)
-    assert np.array_equal(cover == 0, truth.absent)
-    assert np.abs(cover / 8 - truth.visible_fraction).max() <= 1 / 8
+    assert np.array_equal(absent, ground_truth.absent)
+    assert np.array_equal(cover == 0, ground_truth.absent)
+    assert np.abs(cover / 8 - ground_truth.visible_fraction).max() <= 1 / 8
     meta = configparser.ConfigParser()
     meta.read(folder / "meta_info.ini")
-    assert meta["METAINFO"]["object_class"] == truth.object_class
+    assert meta["METAINFO"]["object_class"] == ground_truth.object_class
     assert meta["METAINFO"]["resolution"] == "(96, 64)"
     lines = (folder / "meta_info.ini").read_text().splitlines()
     assert [line.partition(":")[0] for line in lines[5:10]] == [
@@ -72,8 +72,8 @@ def test_got10k_test_shows_the_first_box_only(tmp_path: Path) -> None:
 def test_lasot(tmp_path: Path) -> None:
     sequences = videos("train", 3, num_frames=30)
     written = write_lasot(tmp_path, sequences)
-    for number, (name, truth) in enumerate(zip(written.names, sequences, strict=True), start=1):
-        kind = truth.object_class
+    for number, (name, ground_truth) in enumerate(zip(written.names, sequences, strict=True), start=1):
+        kind = ground_truth.object_class
         assert name == f"{kind}/{kind}-{number}"
         folder = tmp_path / name
         labels = {"groundtruth.txt", "full_occlusion.txt", "out_of_view.txt", "img", "synthetic.json"}
@@ -81,10 +81,10 @@ def test_lasot(tmp_path: Path) -> None:
         assert [p.name for p in sorted((folder / "img").iterdir())] == [f"{k:08d}.jpg" for k in range(1, 31)]
         boxes = numbers(folder / "groundtruth.txt")
         assert np.array_equal(boxes, np.floor(boxes))
-        assert np.abs(boxes - truth.boxes_xywh).max() <= 1
-        assert ((boxes[:, 2:] > 0).all(axis=1) == ~truth.absent).all()
+        assert np.abs(boxes - ground_truth.boxes_xywh).max() <= 1
+        assert ((boxes[:, 2:] > 0).all(axis=1) == ~ground_truth.absent).all()
         hidden, away = (numbers(folder / f"{flag}.txt")[0] for flag in ("full_occlusion", "out_of_view"))
-        assert np.array_equal(hidden + away, truth.absent)
+        assert np.array_equal(hidden + away, ground_truth.absent)
     assert (tmp_path / "training_set.txt").read_text().split() == sorted(Path(name).name for name in written.names)
 
 

@@ -1,4 +1,4 @@
-"""The renderer is a pure function of its arguments, and its truth is what it painted."""
+"""The renderer is a pure function of its arguments, and its ground truth is what it painted."""
 
 import os
 import subprocess
@@ -140,8 +140,8 @@ def test_easy_targets_stay_in_sight_and_harder_ones_move_more() -> None:
         for seed in range(10):
             boxes = SyntheticSequence(seed, num_frames=40, size=(160, 120), difficulty=difficulty).boxes_xywh
             seen = boxes[:, 2] > 0
-            centres = (boxes[:, :2] + boxes[:, 2:] / 2)[seen]
-            steps.append(np.abs(np.diff(centres, axis=0)).mean())
+            centers = (boxes[:, :2] + boxes[:, 2:] / 2)[seen]
+            steps.append(np.abs(np.diff(centers, axis=0)).mean())
         return float(np.mean(steps))
 
     for seed in range(10):
@@ -171,10 +171,10 @@ def test_jpeg_is_what_storing_the_frame_would_do() -> None:
 
 
 def test_photos_as_background(tmp_path: Path) -> None:
-    colour = np.array([200, 120, 40], dtype=np.uint8)
-    write_image(tmp_path / "photo.png", np.broadcast_to(colour, (90, 70, 3)))
+    color = np.array([200, 120, 40], dtype=np.uint8)
+    write_image(tmp_path / "photo.png", np.broadcast_to(color, (90, 70, 3)))
     video = SyntheticSequence(1, **SMALL, difficulty="easy", backgrounds=tmp_path)
-    assert np.array_equal(np.unique(video._world.background.reshape(-1, 3), axis=0), colour[None])
+    assert np.array_equal(np.unique(video._world.background.reshape(-1, 3), axis=0), color[None])
     assert not np.array_equal(video.frame(0), SyntheticSequence(1, **SMALL, difficulty="easy").frame(0))
 
 

@@ -47,7 +47,7 @@ def test_blend_at_both_ends() -> None:
 
 
 @pytest.mark.parametrize("taps", [4, 8, 16])
-def test_motion_blur_keeps_the_light_and_its_centre(taps: int) -> None:
+def test_motion_blur_keeps_the_light_and_its_center(taps: int) -> None:
     image = np.zeros((21, 41), dtype=np.uint8)
     image[10, 20] = 240
     blurred = shifted_mean(image, 12, 0, taps, border=cv2.BORDER_CONSTANT)

@@ -1,4 +1,4 @@
-"""A tracker small enough to run hundreds of frames a second: 32 x 32 search crops, 16 x 16 templates, 200 words."""
+"""A tracker small enough to run hundreds of frames a second: 32 x 32 search crops, 16 x 16 templates, 200 tokens."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def weights(network) -> dict:
 def make_engine(
     tracker_params: TrackerParams | None = None, *, exact: bool = False, **overrides: Any
 ) -> SeqTrackEngine:
-    """Engine with the weights of the recipe; ``exact`` makes it float64, so that no rounding decides between words."""
+    """Engine with the weights of the recipe; ``exact`` makes it float64, so that no rounding decides between tokens."""
     tracker_params = params(**overrides)
     network = build_seqtrack(tracker_params.config).requires_grad_(False).eval()
     network.load_state_dict(weights(network))

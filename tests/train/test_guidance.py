@@ -51,7 +51,7 @@ def actor_and_logits(sigma):
 
 
 def test_a_narrow_curve_is_the_published_loss():
-    """With the whole curve on one word nothing but the published weighted mean is left."""
+    """With the whole curve on one token nothing but the published weighted mean is left."""
     actor, logits = actor_and_logits(1e-3)
     tokens = actor.vocabulary.encode(BOXES)
     soft = actor.vocabulary.soft_targets(tokens.float(), 1e-3)
@@ -155,14 +155,14 @@ def test_cosine_falls_to_zero_over_all_epochs():
     assert rates == pytest.approx([(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)])
 
 
-def test_smoothing_averages_neighbouring_words_and_leaves_the_rest():
+def test_smoothing_averages_neighboring_words_and_leaves_the_rest():
     network = tiny_model().float()
     layer, bins = network.vocab_embed.layers[-1], network.vocabulary.bins
     with torch.no_grad():
         layer.bias.zero_()
         layer.bias[10] = 1.0
     before = layer.weight[bins:].clone()
-    network.smooth_words(2.0)
+    network.smooth_tokens(2.0)
     distance = torch.arange(bins) - 10.0
     expected = torch.exp(-(distance**2) / 8) / (2 * math.sqrt(2 * math.pi))
     torch.testing.assert_close(layer.bias[3:20], expected[3:20], atol=1e-3, rtol=0.05)
@@ -170,14 +170,14 @@ def test_smoothing_averages_neighbouring_words_and_leaves_the_rest():
     constant = tiny_model().float()
     with torch.no_grad():
         constant.vocab_embed.layers[-1].weight[:bins] = 3.0
-    constant.smooth_words(2.0)
+    constant.smooth_tokens(2.0)
     torch.testing.assert_close(constant.vocab_embed.layers[-1].weight[:bins], torch.full((bins, 16), 3.0))
 
 
 def test_words_are_smoothed_after_each_epoch(tmp_path, monkeypatch):
     widths = []
     trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, TRAIN__SMOOTH_WORDS=1.5), tmp_path)
-    monkeypatch.setattr(trainer.network, "smooth_words", widths.append)
+    monkeypatch.setattr(trainer.network, "smooth_tokens", widths.append)
     trainer.train()
     assert widths == [1.5, 1.5]
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind can be read back and compared: manifest, log, curves, a picture."""
+"""What a run leaves behind can be read back and compared: manifest, log, curves, an image."""
 
 import errno
 import json

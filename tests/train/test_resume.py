@@ -208,7 +208,7 @@ def assert_equal_states(first, second):
     ("owner", "name", "call"),
     [
         ("step", "train", 3),  # read with step 4, the last one of the epoch
-        ("network", "smooth_words", 1),
+        ("network", "smooth_tokens", 1),
         ("step", "evaluate", 1),
         ("step", "evaluate", 4),
         ("", "track", 1),

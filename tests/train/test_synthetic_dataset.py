@@ -1,4 +1,4 @@
-"""Rendered sequences as a training data set."""
+"""Rendered sequences as a training dataset."""
 
 import pickle
 
@@ -50,7 +50,7 @@ def test_samples_can_be_drawn(difficulty):
 
 
 def test_painted_worlds_leave_the_pictures_alone(tmp_path):
-    """Folders of pictures may be given for one data set and not for the other of the same training."""
+    """Folders of images may be given for one dataset and not for the other of the same training."""
     write_image(tmp_path / "photo.png", np.full((300, 400, 3), 77, dtype=np.uint8))
     cfg = tiny_config(DATA__SYNTHETIC__BACKGROUNDS=str(tmp_path), DATA__SYNTHETIC__CACHE=3)
     photos, painted = (build_dataset(name, cfg, None) for name in ("SYNTHETIC", "SYNTHETIC_painted"))

@@ -141,5 +141,5 @@ def test_flipped_bits_are_found_or_change_no_weight(tmp_path):
 
 
 def test_a_file_named_code_is_no_torchscript_archive(tmp_path):
-    torch.save({"net": {}}, tmp_path / "code.pt")  # the records lie below code/
+    torch.save({"net": {}}, tmp_path / "code.pt")  # the records are below code/
     assert load_checkpoint(tmp_path / "code.pt") == {"net": {}}

@@ -117,10 +117,10 @@ def test_a_deep_frame_of_one_value_is_not_stretched(tmp_path: Path, value: int) 
     assert read_image(tmp_path / "flat.png").max() == round(value / 257)
 
 
-def test_deep_colours_keep_their_order(tmp_path: Path) -> None:
-    colours = np.zeros((8, 8, 3), np.uint16)
-    colours[:, 4:] = [0, 30000, 60000]  # BGR
-    cv2.imwrite(str(tmp_path / "deep.png"), colours)
+def test_deep_colors_keep_their_order(tmp_path: Path) -> None:
+    colors = np.zeros((8, 8, 3), np.uint16)
+    colors[:, 4:] = [0, 30000, 60000]  # BGR
+    cv2.imwrite(str(tmp_path / "deep.png"), colors)
     np.testing.assert_array_equal(read_image(tmp_path / "deep.png")[0, 7], [255, 128, 0])
 
 

@@ -54,7 +54,7 @@ def test_pixels_are_those_of_opencv(kind, decoder, capfd):
     for rows in (-40, 0, 1, 15, 16, 17, 100, 159, 160, 204, 205, 900):
         part = image.pixels(1, rows)
         assert part.shape[1] == 333 and min(max(rows, 1), 205) <= part.shape[0] <= 205
-        kept = part.shape[0] if part.shape[0] == 205 else max(rows, 0) + 1  # no crop touches what lies below
+        kept = part.shape[0] if part.shape[0] == 205 else max(rows, 0) + 1  # no crop touches what is below
         np.testing.assert_array_equal(part[:kept], expected[:kept])
     assert "extraneous" not in capfd.readouterr().err
 
@@ -77,7 +77,7 @@ def test_reduced_pixels_are_averages(reduction, decoder):
 @pytest.mark.parametrize("reduction", (1, *REDUCTIONS))
 @pytest.mark.parametrize("sampling", ["411", "420", "422", "440", "444"])
 def test_few_rows_more_than_needed_are_decoded(sampling, reduction):
-    """Every row that a crop touches is whole, colours included, whatever the number of rows."""
+    """Every row that a crop touches is whole, colors included, whatever the number of rows."""
     flag = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")
     data = encode(picture(), ".jpg", cv2.IMWRITE_JPEG_SAMPLING_FACTOR, flag)
     image = EncodedImage(data, "a.jpg")
@@ -97,7 +97,7 @@ def test_other_formats_are_never_reduced(decoder):
 
 
 def test_a_turned_image_is_left_to_opencv(decoder):
-    """EXIF orientation 6: OpenCV turns the image, so the size in the header is not that of the picture."""
+    """EXIF orientation 6: OpenCV turns the image, so the size in the header is not that of the image."""
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     image = EncodedImage(KINDS["4:2:0"][:2] + segment + KINDS["4:2:0"][2:], "a.jpg")
@@ -140,15 +140,15 @@ def test_headers():
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("reduction", [2, 4])
-@pytest.mark.parametrize("centre", [(160, 100), (20, 15), (320, 190)], ids=["inside", "top left", "bottom right"])
-def test_reduced_crops_lie_where_full_crops_lie(mirrored, reduction, centre):
-    """On a smooth picture the crops are the same, to a fraction of what a shift by half a pixel would change."""
+@pytest.mark.parametrize("center", [(160, 100), (20, 15), (320, 190)], ids=["inside", "top left", "bottom right"])
+def test_reduced_crops_lie_where_full_crops_lie(mirrored, reduction, center):
+    """On a smooth image the crops are the same, to a fraction of what a shift by half a pixel would change."""
     x, y = np.meshgrid(np.arange(333), np.arange(205))
     full = np.stack((x * 0.7, y * 1.2, 60 + 0.3 * x + 0.2 * y), axis=2).astype(np.uint8)
     small = decode_image(encode(full[..., ::-1], ".jpg", cv2.IMWRITE_JPEG_QUALITY, 100), "a", reduction)
     view = full[:, ::-1] if mirrored else full
     size = 24
-    box = (centre[0] - 15, centre[1] - 10, 30, 20 * reduction / 2)
+    box = (center[0] - 15, center[1] - 10, 30, 20 * reduction / 2)
     expected, factor = sample_target(view, box, 4.0, size)
     crop, same_factor = sample_reduced(small, reduction, (333, 205), box, 4.0, size, mirrored=mirrored)
     assert factor == same_factor and crop.shape == (size, size, 3)

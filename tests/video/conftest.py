@@ -41,7 +41,7 @@ def experiment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """A short coloured video."""
+    """A short colored video."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VideoWriter, "ENCODERS", VideoWriter.ENCODERS[-1:])

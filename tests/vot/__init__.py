@@ -1,1 +1,1 @@
-"""The VOT challenges: TraX, workspaces, data sets, and the toolkit itself."""
+"""The VOT challenges: TraX, workspaces, datasets, and the toolkit itself."""

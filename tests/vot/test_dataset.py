@@ -1,4 +1,4 @@
-"""Data sets in the toolkit's format."""
+"""Datasets in the toolkit's format."""
 
 from pathlib import Path
 
@@ -69,8 +69,8 @@ def test_layout_with_masks_and_with_boxes(tmp_path: Path) -> None:
         assert (root / "list.txt").read_text() == "one\ntwo\n"
         first = folders[0]
         assert [path.name for path in sorted((first / "color").iterdir())][:2] == ["00000001.jpg", "00000002.jpg"]
-        truth = (first / "groundtruth.txt").read_text().splitlines()
-        assert truth[1:3] == (["m4,3,8,6,0,48", EMPTY_MASK] if masks else ["4,3,8,6", "0,0,0,0"])
+        ground_truth = (first / "groundtruth.txt").read_text().splitlines()
+        assert ground_truth[1:3] == (["m4,3,8,6,0,48", EMPTY_MASK] if masks else ["4,3,8,6", "0,0,0,0"])
         assert (folders[1] / "groundtruth.txt").read_text().splitlines()[1] == "4,3,8,6"
         assert (first / "anchor.value").read_text().split() == ["1", "0", "0", "-1", "0", "-1"]
         settings = dict(line.split("=") for line in (first / "sequence").read_text().splitlines())

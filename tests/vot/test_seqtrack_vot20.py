@@ -99,7 +99,7 @@ def test_the_stand_in_tracker_holds_still(frames: list[Path], tmp_path: Path) ->
     tracker.serve(session)
     boxes = [box for box, _ in session.answers]
     assert boxes[0] == [20, 20, 16, 25]
-    assert boxes[1:] == [pytest.approx([18, 22.5, 20, 20])] * 4  # a square of the same area and centre
+    assert boxes[1:] == [pytest.approx([18, 22.5, 20, 20])] * 4  # a square of the same area and center
 
 
 def test_masks_need_their_own_checkpoint(tmp_path: Path) -> None:

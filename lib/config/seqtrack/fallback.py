@@ -1,4 +1,4 @@
-"""What an experiment on rendered videos does without where its pictures or pretrained weights are missing."""
+"""What an experiment on rendered videos does without where its images or pretrained weights are missing."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ def overrides_without_files(cfg: EasyDict) -> dict[str, Any]:
         cfg: the configuration; paths in it are relative to the working directory.
 
     Returns:
-        Values by dotted key: painted videos where a folder of pictures is missing, and an encoder that starts from
+        Values by dotted key: painted videos where a folder of images is missing, and an encoder that starts from
         nothing (at the learning rate of the rest) where the file of its weights is. Empty if all is there, or the
         experiment does not allow it (TRAIN.WITHOUT_FILES): then the missing file is an error where it is needed.
     """

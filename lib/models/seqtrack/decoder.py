@@ -31,7 +31,7 @@ class LayerContext(NamedTuple):
         image: keys and values of the image memory.
         self_bias: (L, 3 * C) bias of the query, key and value projections of self-attention; the position embeddings
             of the L places of a sequence are in it, so that they need not be added to every token.
-        cross_bias: (L, C) likewise, of the queries to the image.
+        cross_bias: (L, C) as above, of the queries to the image.
     """
 
     image: KeyValue
@@ -46,7 +46,7 @@ class Precomputed(NamedTuple):
         image: projects keys and values of the image memory in one product, (B, M, C) -> (B, M, 2 * C), without a bias.
         image_bias: (M, 2 * C), with the positions of the memory in the half of the keys.
         self_bias: as in ``LayerContext``.
-        cross_bias: likewise.
+        cross_bias: as above.
     """
 
     image: nn.Module
@@ -236,7 +236,7 @@ class DecoderLayer(nn.Module):
 
         Args:
             memory_positions: (1, M, C), as ``prepare`` will get them. Memories of another length are projected in full.
-            token_positions: (L, C), likewise.
+            token_positions: (L, C), as above.
         """
         image = self.multihead_attn.key_value_layer()
         image_bias = self.multihead_attn.position_bias(memory_positions[0], 1, 3)

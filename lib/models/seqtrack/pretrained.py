@@ -28,7 +28,7 @@ def load_pretrained(body: JointViT, variant: ViTVariant, source: str, *, encoder
         body: the network, changed in place.
         variant: its sizes, which know the names of the weights in timm.
         source: MODEL.ENCODER.PRETRAIN_TYPE: ``scratch`` (nothing happens), ``sincos`` (fresh weights whose position
-            table starts as sines, which saves a training from nothing the time to find out where its tokens lie),
+            table starts as sines, which saves a training from nothing the time to find out where its tokens are),
             ``mae`` or ``default`` (through timm, which downloads them once), or the path of a checkpoint in the layout
             of timm or MAE.
         encoder_name: MODEL.ENCODER.TYPE, for messages.

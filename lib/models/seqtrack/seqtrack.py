@@ -196,7 +196,7 @@ class SeqTrack(nn.Module):
         token = image_keys.new_full((image_keys.shape[0], 1), self.vocabulary.start, dtype=torch.int64)
         cache = None
         tokens, likelihoods = [], []
-        for index in range(self.vocabulary.words_per_box):
+        for index in range(self.vocabulary.tokens_per_box):
             states, cache = self.decoder.step(token, index, memory, cache)
             probabilities = self._coordinate_probabilities(states)
             if window is not None and index in self._window_steps:
@@ -214,14 +214,14 @@ class SeqTrack(nn.Module):
         return logits.softmax(dim=-1)[..., : self.vocabulary.bins]
 
     @torch.no_grad()
-    def smooth_words(self, sigma: float) -> None:
-        """Average the scores of neighbouring coordinate words: the last layer's rows, under a normal curve.
+    def smooth_tokens(self, sigma: float) -> None:
+        """Average the scores of neighboring coordinate tokens: the last layer's rows, under a normal curve.
 
-        In a short training each word has been the target a few times only, and the likeliest of all words is chosen by
+        In a short training each token has been the target a few times only, and the likeliest token is chosen by
         the noise of its own row. Ours; not in the paper.
 
         Args:
-            sigma: width of the curve in words, greater than 0.
+            sigma: width of the curve in tokens, greater than 0.
         """
         layer, bins = self.vocab_embed.layers[-1], self.vocabulary.bins
         words = torch.arange(bins, device=layer.weight.device, dtype=torch.float32)
@@ -345,7 +345,7 @@ def build_seqtrack(cfg: EasyDict, pretrained: bool = False) -> SeqTrack:
         num_layers=model.DECODER.DEC_LAYERS,
         num_heads=model.DECODER.NHEADS,
         ffn_dim=model.DECODER.DIM_FEEDFORWARD,
-        max_length=vocabulary.words_per_frame * data.SEARCH.NUMBER,
+        max_length=vocabulary.tokens_per_frame * data.SEARCH.NUMBER,
         dropout=model.DECODER.DROPOUT,
         pre_norm=model.DECODER.PRE_NORM,
     )

@@ -184,7 +184,7 @@ class JointViT(nn.Module):
         """Turn search crops into tokens.
 
         Args:
-            search: (B, S, 3, Hs, Ws) normalised float.
+            search: (B, S, 3, Hs, Ws) normalized float.
 
         Returns:
             (B, S * Ns, C), position embedding included.
@@ -198,7 +198,7 @@ class JointViT(nn.Module):
         """Turn template crops into tokens.
 
         Args:
-            template: (B, T, 3, Ht, Wt) normalised float.
+            template: (B, T, 3, Ht, Wt) normalized float.
 
         Returns:
             (B, T * Nt, C), position embedding included.

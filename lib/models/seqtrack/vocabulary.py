@@ -1,4 +1,4 @@
-"""Boxes as words: the one owner of the token layout."""
+"""Boxes as tokens: the one owner of the token layout."""
 
 from __future__ import annotations
 
@@ -10,78 +10,78 @@ from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy, box_xyxy_to_
 from lib.utils.errors import ConfigError
 from lib.utils.registry import lookup
 
-# Where the words of a sequence stand in the canonical box (centre x, centre y, width, height), or in (x1, y1, x2, y2)
-# for `corner`: word i of the sequence is number ORDERS[seq_format][i] of the box.
+# Where the tokens of a sequence stand in the canonical box (center x, center y, width, height), or in (x1, y1, x2, y2)
+# for `corner`: token i of the sequence is number ORDERS[seq_format][i] of the box.
 ORDERS = {"xywh": (0, 1, 2, 3), "whxy": (2, 3, 0, 1), "corner": (0, 1, 2, 3)}
 
-# Weight of the two special words in the loss. Source: the published training code.
-SPECIAL_WORD_WEIGHT = 0.01
+# Weight of the two special tokens in the loss. Source: the published training code.
+SPECIAL_TOKEN_WEIGHT = 0.01
 
 
 class CoordinateVocabulary:
-    """Words ``0 .. bins - 1`` are coordinates, ``end`` and ``start`` follow.
+    """Tokens ``0 .. bins - 1`` are coordinates, ``end`` and ``start`` follow.
 
     Source: SeqTrack, section 3.2.
 
     Args:
-        bins: number of coordinate words, at least 2.
-        seq_format: order of the four words, one of ``xywh`` (centre, size), ``whxy`` (size, centre) or
+        bins: number of coordinate tokens, at least 2.
+        seq_format: order of the four tokens, one of ``xywh`` (center, size), ``whxy`` (size, center) or
             ``corner`` (x1 y1 x2 y2).
 
     Attributes:
-        words_per_box: 4.
-        words_per_frame: 5, START (input) or END (target) and the four coordinates.
+        tokens_per_box: 4.
+        tokens_per_frame: 5, START (input) or END (target) and the four coordinates.
 
     Raises:
         ConfigError: if ``seq_format`` is not one of the three, or ``bins`` is smaller than 2.
     """
 
-    words_per_box = 4
-    words_per_frame = 5
+    tokens_per_box = 4
+    tokens_per_frame = 5
 
     def __init__(self, bins: int, seq_format: str = "xywh") -> None:
         if bins < 2:
-            raise ConfigError(f"MODEL.BINS: at least 2 coordinate words are needed, got {bins}")
+            raise ConfigError(f"MODEL.BINS: at least 2 coordinate tokens are needed, got {bins}")
         order = lookup(ORDERS, seq_format, "sequence format (DATA.SEQ_FORMAT)")
         self.bins = bins
         self.seq_format = seq_format
         self._order = list(order)
-        self._inverse = [order.index(i) for i in range(self.words_per_box)]
+        self._inverse = [order.index(i) for i in range(self.tokens_per_box)]
 
     def __repr__(self) -> str:
         return f"CoordinateVocabulary(bins={self.bins}, seq_format={self.seq_format!r})"
 
     @property
     def end(self) -> int:
-        """The word that closes a target sequence."""
+        """The token that closes a target sequence."""
         return self.bins
 
     @property
     def start(self) -> int:
-        """The word that opens an input sequence."""
+        """The token that opens an input sequence."""
         return self.bins + 1
 
     @property
     def size(self) -> int:
-        """Number of words V, the two special ones included."""
+        """Number of tokens V, the two special ones included."""
         return self.bins + 2
 
     def encode(self, boxes_xywh: Tensor) -> Tensor:
-        """Quantise boxes of a search crop.
+        """Quantize boxes of a search crop.
 
         Args:
-            boxes_xywh: (..., 4) float, top-left corner and size, normalised to the crop; parts outside [0, 1] are cut
+            boxes_xywh: (..., 4) float, top-left corner and size, normalized to the crop; parts outside [0, 1] are cut
                 off.
 
         Returns:
             (..., 4) int64 tokens in the order of ``seq_format``.
         """
         tokens = self.positions(boxes_xywh).long()  # Faithful: truncates, as the published models were trained.
-        # A box of negative size has swapped corners; it is read as an empty box rather than as a word that is no word.
+        # A box of negative size has swapped corners; it is read as an empty box.
         return tokens.clamp(0, self.bins - 1)
 
     def positions(self, boxes_xywh: Tensor) -> Tensor:
-        """Where the coordinates of boxes lie among the words, before they are rounded to one.
+        """Where the coordinates of boxes are among the tokens, before they are rounded to one.
 
         Args:
             boxes_xywh: (..., 4) float, as for ``encode``.
@@ -95,11 +95,11 @@ class CoordinateVocabulary:
         return (values * (self.bins - 1))[..., self._order]
 
     def soft_targets(self, positions: Tensor, sigma: float) -> Tensor:
-        """A normal curve over the coordinate words around each coordinate, for training that is told what is near.
+        """A normal curve over the coordinate tokens around each coordinate, for training that is told what is near.
 
         Args:
             positions: (..., 4), from ``positions``.
-            sigma: its width in words, greater than 0.
+            sigma: its width in tokens, greater than 0.
 
         Returns:
             (..., 4, bins) probabilities.
@@ -109,25 +109,25 @@ class CoordinateVocabulary:
         return (-0.5 * distance**2).softmax(dim=-1)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Turn words back into boxes.
+        """Turn tokens back into boxes.
 
         Args:
-            tokens: (..., 4) int64 coordinate words in the order of ``seq_format``.
+            tokens: (..., 4) int64 coordinate tokens in the order of ``seq_format``.
 
         Returns:
-            (..., 4) float32 boxes (centre x, centre y, width, height), normalised to the crop, whatever the format.
+            (..., 4) float32 boxes (center x, center y, width, height), normalized to the crop, whatever the format.
         """
         values = self._values(tokens)
         return box_xyxy_to_cxcywh(values) if self.seq_format == "corner" else values
 
     def decode_to_xyxy(self, tokens: Tensor) -> Tensor:
-        """Turn words back into corners.
+        """Turn tokens back into corners.
 
         Args:
-            tokens: (..., 4) int64 coordinate words in the order of ``seq_format``.
+            tokens: (..., 4) int64 coordinate tokens in the order of ``seq_format``.
 
         Returns:
-            (..., 4) float32 boxes (x1, y1, x2, y2), normalised to the crop, whatever the format.
+            (..., 4) float32 boxes (x1, y1, x2, y2), normalized to the crop, whatever the format.
         """
         values = self._values(tokens)
         return values if self.seq_format == "corner" else box_cxcywh_to_xyxy(values)
@@ -163,29 +163,29 @@ class CoordinateVocabulary:
         return torch.cat((frames, end), dim=-1).flatten(1)
 
     def coordinate_tokens(self, sequence: Tensor) -> Tensor:
-        """Take the coordinate words out of a target sequence, or of the arg-max of its logits.
+        """Take the coordinate tokens out of a target sequence, or of the arg-max of its logits.
 
         Args:
             sequence: (B, 5 * S) int64, laid out as ``target_sequence`` returns it.
 
         Returns:
-            (B, S, 4) int64; a predicted START or END becomes the last coordinate word.
+            (B, S, 4) int64; a predicted START or END becomes the last coordinate token.
         """
-        frames = sequence.unflatten(1, (-1, self.words_per_frame))[..., : self.words_per_box]
+        frames = sequence.unflatten(1, (-1, self.tokens_per_frame))[..., : self.tokens_per_box]
         return frames.clamp(max=self.bins - 1)
 
     def loss_weights(self) -> Tensor:
-        """Weight of each word in the cross entropy.
+        """Weight of each token in the cross entropy.
 
         Returns:
             (V,) float32: 1 for coordinates, 0.01 for END and START.
         """
         weights = torch.ones(self.size)
-        weights[self.bins :] = SPECIAL_WORD_WEIGHT
+        weights[self.bins :] = SPECIAL_TOKEN_WEIGHT
         return weights
 
     def window(self, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Hann window over the coordinate words, a prior that favours the middle of the crop.
+        """Hann window over the coordinate tokens, a prior that favors the middle of the crop.
 
         Source: SeqTrack, section 3.3 (window penalty). Published in float64.
 
@@ -195,7 +195,7 @@ class CoordinateVocabulary:
         return torch.from_numpy(np.hanning(self.bins)).to(dtype)
 
     def window_steps(self) -> tuple[int, ...]:
-        """Steps of generation whose probabilities the window multiplies: those of the centre.
+        """Steps of generation whose probabilities the window multiplies: those of the center.
 
         Returns:
             Two step numbers. Faithful: for ``corner`` they are those of x1 and y1, as published.

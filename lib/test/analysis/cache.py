@@ -1,4 +1,4 @@
-"""Scores that were computed before, kept by the content of what they depend on: boxes, truth, conventions, code."""
+"""Scores computed before, kept by the content of what they depend on: boxes, ground truth, conventions, code."""
 
 import hashlib
 import logging
@@ -40,7 +40,7 @@ class ScoreCache:
     """Scores of trackers on disk.
 
     Args:
-        folder: where they lie; None for no cache.
+        folder: where they are; None for no cache.
     """
 
     def __init__(self, folder: Path | None) -> None:

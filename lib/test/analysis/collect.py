@@ -111,9 +111,9 @@ class Scoring:
             raise DataError(f"sequence {sequence.name}: {error}") from error
 
 
-def require_public_truth(benchmark: str, sequences: SequenceList, server: str | None) -> None:
-    """Refuse a benchmark whose truth is hidden. Raises DataError saying where its results are scored."""
-    hidden = [sequence for sequence in sequences if not sequence.has_truth]
+def require_public_ground_truth(benchmark: str, sequences: SequenceList, server: str | None) -> None:
+    """Refuse a benchmark whose ground truth is hidden. Raises DataError saying where its results are scored."""
+    hidden = [sequence for sequence in sequences if not sequence.has_ground_truth]
     if hidden:
         where = f"submit the results to its server, {server}" if server else "submit the results to its server"
         raise DataError(
@@ -157,7 +157,7 @@ def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache:
             f"{source.how_to_make()}, or leave the sequences out with --allow-missing"
         )
     texts = [content for content in contents if content is not None]
-    # Some published results of LaSOT have a few rows too many. Said whether scores are cached or not.
+    # Some published results of LaSOT have a few rows too many. Reported whether scores are cached or not.
     rows = [(sequence, count_rows(text), len(sequence.frames)) for sequence, text in zip(sequences, texts, strict=True)]
     surplus = [
         f"{source.file(sequence)}: {boxes} boxes for {frames} frames; the surplus is ignored"

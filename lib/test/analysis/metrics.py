@@ -1,8 +1,8 @@
-"""Scores of one-pass evaluation: success, precision and normalised precision, under named protocols.
+"""Scores of one-pass evaluation: success, precision and normalized precision, under named protocols.
 
 The conventions are those of a named protocol (``lib.test.analysis.protocols``).
 
-Sources: success and precision plots, Wu et al., "Object Tracking Benchmark" (PAMI 2015); normalised precision, Mueller
+Sources: success and precision plots, Wu et al., "Object Tracking Benchmark" (PAMI 2015); normalized precision, Mueller
 et al., "TrackingNet" (ECCV 2018).
 """
 
@@ -17,9 +17,9 @@ from lib.utils.registry import lookup
 
 SUCCESS_STEP = 0.05
 PRECISION_PIXELS = np.arange(51, dtype=np.float64)
-"""Thresholds of the precision plot, pixels between centres."""
+"""Thresholds of the precision plot, pixels between centers."""
 NORM_PRECISION_THRESHOLDS = PRECISION_PIXELS / 100.0
-"""Thresholds of the normalised precision plot, distance of centres in units of the true width and height."""
+"""Thresholds of the normalized precision plot, distance of centers in units of the true width and height."""
 SCORE_INDEX = 20
 """Index of the threshold that the scores P (20 pixels) and NP (0.20) are read at."""
 
@@ -41,13 +41,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SequenceScores:
-    """How well the boxes of one sequence fit its truth; F frames.
+    """How well the boxes of one sequence fit its ground truth; F frames.
 
     Attributes:
         overlap: (F,) float64 intersection over union, -1 where the frame is invalid (no target to hit).
         success: (21,) float32 in [0, 1], share of frames whose overlap is above 0, 0.05, ..., 1.
-        precision: (51,) float32, share of frames whose centre is at most 0, 1, ..., 50 pixels off.
-        norm_precision: (51,) float32, share of frames whose normalised centre distance is at most 0, 0.01, ..., 0.5.
+        precision: (51,) float32, share of frames whose center is at most 0, 1, ..., 50 pixels off.
+        norm_precision: (51,) float32, share of frames whose normalized center distance is at most 0, 0.01, ..., 0.5.
         average_overlap: mean overlap of the valid frames, 0 if there is none.
         valid: (F,) bool, frames with a target.
         protocol: name of the conventions.
@@ -84,7 +84,7 @@ def score_sequence(
         predicted: (P, 4) x, y, w, h in pixels, one row per frame from the first on.
         ground_truth: (F, 4) x, y, w, h; a row without positive size means that there is no target in the frame.
         protocol: a key of ``PROTOCOLS``.
-        dataset: tag of the data set (``lasot``, ``uav``, ...), since some have conventions of their own.
+        dataset: tag of the dataset (``lasot``, ``uav``, ...), since some have conventions of their own.
         target_visible: (F,) bool or 0/1; needed for ``lasot``.
         image_size: width and height of the frames in pixels; ``got10k`` cuts boxes there, the others ignore it.
         exclude_invalid_frames: divide by the number of valid frames instead of all frames.
@@ -92,23 +92,23 @@ def score_sequence(
 
     Raises:
         ConfigError: for an unknown protocol.
-        DataError: if boxes are malformed (shape, NaN, negative size), no row is left to score, or the truth is hidden
+        DataError: if boxes are malformed (shape, NaN, negative size), no row is left, or the ground truth is hidden
             (one row for many frames).
     """
     conventions = lookup(PROTOCOLS, protocol, "protocol")
-    predicted, truth = _as_boxes(predicted, "the prediction"), _as_boxes(ground_truth, "the ground truth")
+    predicted, ground_truth = _as_boxes(predicted, "the prediction"), _as_boxes(ground_truth, "the ground truth")
     if np.isnan(predicted).any() or (predicted[:, 2:] < 0.0).any():
         bad = np.isnan(predicted).any(axis=1) | (predicted[:, 2:] < 0.0).any(axis=1)
         raise DataError(f"the prediction has NaN or a negative size in row {bad.argmax() + 1}")
-    if len(truth) == 1 < len(predicted):
+    if len(ground_truth) == 1 < len(predicted):
         raise DataError(f"the ground truth has one row for {len(predicted)} frames: it is hidden and cannot be scored")
     if target_visible is not None:
         target_visible = np.asarray(target_visible).astype(bool).reshape(-1)
-        if len(target_visible) != len(truth):
-            raise DataError(f"{len(target_visible)} visibility flags for {len(truth)} frames")
-    errors = conventions.measure(Frames(predicted, truth, dataset, target_visible, image_size))
+        if len(target_visible) != len(ground_truth):
+            raise DataError(f"{len(target_visible)} visibility flags for {len(ground_truth)} frames")
+    errors = conventions.measure(Frames(predicted, ground_truth, dataset, target_visible, image_size))
     exclude_invalid_frames = exclude_invalid_frames or conventions.counts_frames
-    frames = int(errors.valid.sum()) if exclude_invalid_frames else len(truth)
+    frames = int(errors.valid.sum()) if exclude_invalid_frames else len(ground_truth)
     if frames == 0 and not conventions.counts_frames:
         raise DataError("no frame has a visible target, so nothing is left without the invalid frames")
     return SequenceScores(
@@ -159,7 +159,7 @@ def summarise(scores: Sequence[SequenceScores]) -> dict[str, float]:
 
     Returns:
         ``AUC`` (mean of the success curve), ``OP50`` and ``OP75`` (success at 0.5 and 0.75), ``P`` (precision at 20
-        pixels) and ``NP`` (normalised precision at 0.20), where each sequence counts the same. Under the protocol
+        pixels) and ``NP`` (normalized precision at 0.20), where each sequence counts the same. Under the protocol
         ``got10k``: ``AO`` (mean overlap), ``SR50`` and ``SR75`` (frames whose overlap is above), where each frame does.
 
     Raises:

@@ -45,7 +45,9 @@ def write_playback(sequence: Sequence, boxes: Mapping[str, np.ndarray], path: Pa
     styles = _styles(boxes)
     first = sequence.read_frame(0)
     height, width = first.shape[:2]
-    legend = draw_legend({**styles, **({GROUND_TRUTH: (WHITE, ())} if sequence.has_truth else {})}, height, width)
+    legend = draw_legend(
+        {**styles, **({GROUND_TRUTH: (WHITE, ())} if sequence.has_ground_truth else {})}, height, width
+    )
     with atomic_path(path) as temporary:
         sides = (width + legend.shape[1], legend.shape[0])
         writer = VideoWriter(temporary, fps, *(side + side % 2 for side in sides))  # the codecs want even sides
@@ -81,7 +83,9 @@ def draw_frame(image: np.ndarray, sequence: Sequence, boxes: Mapping[str, np.nda
     """
     canvas = np.ascontiguousarray(image).copy()
     half = round(min(canvas.shape[:2]) / 480)
-    if sequence.has_truth and (ground_truth := sequence.ground_truth_rect[index])[2:].min() > 0:  # not so for NaN
+    if (
+        sequence.has_ground_truth and (ground_truth := sequence.ground_truth_rect[index])[2:].min() > 0
+    ):  # not so for NaN
         _draw_box(canvas, ground_truth, (WHITE, ()), half + 2)  # seen on both sides of a box that fits
     for label, style in _styles(boxes).items():
         _draw_box(canvas, boxes[label], style, half)

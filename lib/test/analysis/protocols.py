@@ -24,14 +24,14 @@ class Frames:
 
     Attributes:
         predicted: (P, 4) float64 xywh.
-        truth: (F, 4) float64 xywh.
-        dataset: tag of the data set, if known.
+        ground truth: (F, 4) float64 xywh.
+        dataset: tag of the dataset, if known.
         target_visible: (F,) bool, if known.
         image_size: width and height of the frames in pixels, if known.
     """
 
     predicted: np.ndarray
-    truth: np.ndarray
+    ground_truth: np.ndarray
     dataset: str | None
     target_visible: np.ndarray | None
     image_size: tuple[int, int] | None
@@ -39,7 +39,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class FrameErrors:
-    """Per-frame measurements of a protocol, each (F,): overlap, centre distance (pixels and normalised), validity."""
+    """Per-frame measurements of a protocol, each (F,): overlap, center distance (pixels and normalized), validity."""
 
     overlap: np.ndarray
     distance: np.ndarray
@@ -59,67 +59,74 @@ def overlap_of_pairs(first_xywh: np.ndarray, second_xywh: np.ndarray) -> np.ndar
         return intersection / union
 
 
-def centre_distances(predicted_xywh: np.ndarray, truth_xywh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of the centres of boxes (F, 4), row by row: in pixels, and in units of the true width and height."""
+def center_distances(predicted_xywh: np.ndarray, truth_xywh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of the centers of boxes (F, 4), row by row: in pixels, and in units of the true width and height."""
     predicted = predicted_xywh[:, :2] + 0.5 * (predicted_xywh[:, 2:] - 1.0)  # Faithful: as above.
-    truth = truth_xywh[:, :2] + 0.5 * (truth_xywh[:, 2:] - 1.0)
-    pixels = np.sqrt(((predicted - truth) ** 2).sum(axis=1))
+    ground_truth = truth_xywh[:, :2] + 0.5 * (truth_xywh[:, 2:] - 1.0)
+    pixels = np.sqrt(((predicted - ground_truth) ** 2).sum(axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        units = np.sqrt(((predicted / truth_xywh[:, 2:] - truth / truth_xywh[:, 2:]) ** 2).sum(axis=1))
+        units = np.sqrt(((predicted / truth_xywh[:, 2:] - ground_truth / truth_xywh[:, 2:]) ** 2).sum(axis=1))
     return pixels, units
 
 
-def align_prediction(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Bring predicted boxes to the length of the truth and fill the gaps, as the published evaluation does.
+def align_prediction(predicted: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
+    """Bring predicted boxes to the length of the ground truth and fill the gaps, as the published evaluation does.
 
     A box without width or height repeats the row before it; surplus rows are cut off; missing rows become empty boxes,
-    which hit nothing; the first row becomes the truth, since that box was given.
+    which hit nothing; the first row becomes the ground truth, since that box was given.
 
     Args:
         predicted: (P, 4) xywh.
-        truth: (F, 4) xywh.
+        ground truth: (F, 4) xywh.
 
     Returns:
         (F, 4) float64, a new array.
     """
-    boxes = predicted[: len(truth)].astype(np.float64)
+    boxes = predicted[: len(ground_truth)].astype(np.float64)
     if len(boxes):
-        # Faithful: the first row is never replaced, and the chain starts from the predicted first box, not the truth.
-        empty = (boxes[:, 2:] == 0.0).any(axis=1) & ~np.isnan(truth[: len(boxes)]).any(axis=1)
+        # Faithful: the first row is never replaced, and the chain starts from the predicted first box.
+        empty = (boxes[:, 2:] == 0.0).any(axis=1) & ~np.isnan(ground_truth[: len(boxes)]).any(axis=1)
         empty[0] = False
         boxes = boxes[np.maximum.accumulate(np.where(empty, 0, np.arange(len(boxes))))]
-    boxes = np.concatenate([boxes, np.zeros((len(truth) - len(boxes), 4))])
-    boxes[0] = truth[0]
+    boxes = np.concatenate([boxes, np.zeros((len(ground_truth) - len(boxes), 4))])
+    boxes[0] = ground_truth[0]
     return boxes
 
 
 def _seqtrack_errors(frames: Frames) -> FrameErrors:
     """Protocol ``seqtrack``. Faithful throughout: an invalid frame fails or succeeds as in the published numbers."""
-    return _family_errors(frames, (frames.truth[:, 2:] > 0.0).all(axis=1))
+    return _family_errors(frames, (frames.ground_truth[:, 2:] > 0.0).all(axis=1))
 
 
 def _pytracking_errors(frames: Frames) -> FrameErrors:
     """Protocol ``pytracking``: as ``seqtrack``, but a true box that begins at or beyond the border is invalid too."""
-    return _family_errors(frames, (frames.truth > 0.0).all(axis=1))
+    return _family_errors(frames, (frames.ground_truth > 0.0).all(axis=1))
 
 
 def _family_errors(frames: Frames, valid: np.ndarray) -> FrameErrors:
-    """What ``seqtrack`` and ``pytracking`` have in common, from the frames with a usable truth on."""
-    predicted, truth, dataset, target_visible = frames.predicted, frames.truth, frames.dataset, frames.target_visible
+    """What ``seqtrack`` and ``pytracking`` have in common, from the frames with a usable ground truth on."""
+    predicted, ground_truth, dataset, target_visible = (
+        frames.predicted,
+        frames.ground_truth,
+        frames.dataset,
+        frames.target_visible,
+    )
     if dataset in ALWAYS_WITH_VISIBILITY:
         if target_visible is None:
             raise DataError(f"{dataset} is scored with the visibility of the target, which was not given")
-        if len(predicted) < len(truth):
-            raise DataError(f"{len(predicted)} predicted boxes for {len(truth)} frames; {dataset} needs all of them")
-    if dataset not in NAN_TRUTH_ALLOWED and np.isnan(truth).any():
-        raise DataError(f"the ground truth has NaN in row {np.isnan(truth).any(axis=1).argmax() + 1}")
-    boxes = align_prediction(predicted, truth)
+        if len(predicted) < len(ground_truth):
+            raise DataError(
+                f"{len(predicted)} predicted boxes for {len(ground_truth)} frames; {dataset} needs all of them"
+            )
+    if dataset not in NAN_TRUTH_ALLOWED and np.isnan(ground_truth).any():
+        raise DataError(f"the ground truth has NaN in row {np.isnan(ground_truth).any(axis=1).argmax() + 1}")
+    boxes = align_prediction(predicted, ground_truth)
     if target_visible is not None:
         valid = valid & target_visible
-    overlap = overlap_of_pairs(boxes, truth)
-    distance, norm_distance = centre_distances(boxes, truth)
+    overlap = overlap_of_pairs(boxes, ground_truth)
+    distance, norm_distance = center_distances(boxes, ground_truth)
     overlap[~valid] = -1.0
-    # Faithful: an invalid frame fails in precision except on UAV123, and succeeds in normalised precision ...
+    # Faithful: an invalid frame fails in precision except on UAV123, and succeeds in normalized precision ...
     distance[~valid] = -1.0 if dataset == "uav" else np.inf
     norm_distance[~valid] = -1.0
     if dataset in ALWAYS_WITH_VISIBILITY:
@@ -131,21 +138,23 @@ def _family_errors(frames: Frames, valid: np.ndarray) -> FrameErrors:
 
 def _got10k_errors(frames: Frames) -> FrameErrors:
     """Protocol ``got10k``: the first frame and those without a visible target do not count, boxes end at the border."""
-    truth = frames.truth
-    if len(frames.predicted) < len(truth):
-        raise DataError(f"{len(frames.predicted)} predicted boxes for {len(truth)} frames; got10k needs all of them")
-    valid = (truth[:, 2:] > 0.0).all(axis=1) if frames.target_visible is None else frames.target_visible.copy()
+    ground_truth = frames.ground_truth
+    if len(frames.predicted) < len(ground_truth):
+        raise DataError(
+            f"{len(frames.predicted)} predicted boxes for {len(ground_truth)} frames; got10k needs all of them"
+        )
+    valid = (ground_truth[:, 2:] > 0.0).all(axis=1) if frames.target_visible is None else frames.target_visible.copy()
     valid[0] = False  # the box was given
-    if np.isnan(truth[valid]).any():
-        raise DataError(f"the ground truth has NaN in row {(np.isnan(truth).any(axis=1) & valid).argmax() + 1}")
-    boxes = frames.predicted[: len(truth)]
+    if np.isnan(ground_truth[valid]).any():
+        raise DataError(f"the ground truth has NaN in row {(np.isnan(ground_truth).any(axis=1) & valid).argmax() + 1}")
+    boxes = frames.predicted[: len(ground_truth)]
     if frames.image_size is not None:
-        boxes, truth = _clip_to_image(boxes, frames.image_size), _clip_to_image(truth, frames.image_size)
-    ends = np.minimum(boxes[:, :2] + boxes[:, 2:], truth[:, :2] + truth[:, 2:])
-    intersection = np.maximum(ends - np.maximum(boxes[:, :2], truth[:, :2]), 0.0).prod(axis=1)
-    union = boxes[:, 2:].prod(axis=1) + truth[:, 2:].prod(axis=1) - intersection
+        boxes, ground_truth = _clip_to_image(boxes, frames.image_size), _clip_to_image(ground_truth, frames.image_size)
+    ends = np.minimum(boxes[:, :2] + boxes[:, 2:], ground_truth[:, :2] + ground_truth[:, 2:])
+    intersection = np.maximum(ends - np.maximum(boxes[:, :2], ground_truth[:, :2]), 0.0).prod(axis=1)
+    union = boxes[:, 2:].prod(axis=1) + ground_truth[:, 2:].prod(axis=1) - intersection
     overlap = np.clip(intersection / (union + np.finfo(float).eps), 0.0, 1.0)
-    distance, norm_distance = centre_distances(boxes, truth)
+    distance, norm_distance = center_distances(boxes, ground_truth)
     for values, nothing in ((overlap, -1.0), (distance, np.inf), (norm_distance, np.inf)):
         values[~valid] = nothing
     return FrameErrors(overlap, distance, norm_distance, valid)

@@ -10,7 +10,7 @@ from lib.test.analysis.cache import ScoreCache
 from lib.test.analysis.collect import (
     ScoredTracker,
     Scoring,
-    require_public_truth,
+    require_public_ground_truth,
     score_results,
     score_static_box,
 )
@@ -48,7 +48,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        """Data set, size and protocol in one line."""
+        """Dataset, size and protocol in one line."""
         count = f"{len(self.sequences)} of {self.total}" if len(self.sequences) < self.total else str(self.total)
         size = f"{count} sequence{'s' * (self.total != 1)}, {self.sequences.num_frames} frames"
         lacking = "".join(f"; {label} lacks {number}" for label, number in self.missing.items())
@@ -121,13 +121,13 @@ def analyse(
 
     Raises:
         ConfigError: if the benchmark is unknown.
-        DataError: if the truth is hidden, missing or malformed, or a result is missing or incomplete.
+        DataError: if the ground truth is hidden, missing or malformed, or a result is missing or incomplete.
         InputError: if there is nothing to score.
     """
     found = find_benchmark(benchmark, paths)
     sequences = found.load(paths, strict=not selection.allow_missing)
     warn_once(logger, [f"left out, it cannot be read: {error}" for error in sequences.failures.values()])
-    require_public_truth(benchmark, sequences, found.server)
+    require_public_ground_truth(benchmark, sequences, found.server)
     total = len(sequences) + len(sequences.failures)
     candidates, missing = choose_candidates(benchmark, sequences, paths, selection), {}
     if selection.allow_missing and candidates:

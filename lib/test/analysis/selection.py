@@ -65,7 +65,7 @@ def found_benchmarks(paths: Paths) -> list[str]:
             names.append(name)
     if not names:
         raise InputError(
-            f"there are results of {', '.join(sorted(tags))}, but no dataset with public truth for them in "
+            f"there are results of {', '.join(sorted(tags))}, but no dataset with public ground truth for them in "
             f"{paths.data_dir}; name one with --dataset, and its place with --data_dir (own videos: --dataset "
             "folder:<path>)"
         )

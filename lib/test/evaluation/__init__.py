@@ -1,4 +1,4 @@
-"""Benchmark data sets, result files, and running a tracker over many sequences."""
+"""Benchmark datasets, result files, and running a tracker over many sequences."""
 
 from lib.test.evaluation.data import Sequence, SequenceList
 from lib.test.evaluation.datasets import BENCHMARKS, find_benchmark, get_dataset

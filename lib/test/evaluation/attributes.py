@@ -1,6 +1,6 @@
 """The challenges that a sequence shows, such as fast motion, by which benchmarks break their scores down.
 
-A data set that names them has a file for each sequence, in one of two forms: a row of zeros and ones, one column per
+A dataset that names them has a file for each sequence, in one of two forms: a row of zeros and ones, one column per
 attribute (the MATLAB toolkits of OTB, UAV123 and LaSOT), or abbreviations such as ``IV, OPR, SV`` (``attrs.txt`` of the
 Python toolkit of OTB). Order and names of the columns, and how many sequences of the whole benchmark show each as its
 published plots say, are in ``lib/test/data_specs/attributes.csv``.
@@ -64,13 +64,13 @@ def parse_attributes(text: str, name: str, known: list[Attribute]) -> tuple[str,
 
 
 class AttributeFiles:
-    """The attribute files of a data set that lie in a folder of their own, ``<sequence>.txt``.
+    """The attribute files of a dataset that are in a folder of their own, ``<sequence>.txt``.
 
     Upper and lower case, and the mark before the number of a target (``Jogging_1``, ``jogging-1``), make no difference.
 
     Args:
-        storage: the data set.
-        folders: where they may lie; the first one that holds text files counts.
+        storage: the dataset.
+        folders: where they may be; the first one that holds text files counts.
         benchmark: whose attributes they name.
     """
 
@@ -120,8 +120,8 @@ def unexpected_counts(benchmark: str, counts: Mapping[str, int]) -> list[str]:
 
     Args:
         benchmark: its tag.
-        counts: sequences of the whole benchmark by attribute. Nothing is said unless all attributes are there, since
-            some data sets name only a few of them in other ways.
+        counts: sequences of the whole benchmark by attribute. Silent unless all attributes are there, since
+            some datasets name only a few of them in other ways.
     """
     expected = {attribute.name: attribute.sequences for attribute in known_attributes(benchmark)}
     odd = [name for name, number in expected.items() if number is not None and counts.get(name, 0) != number]

@@ -1,4 +1,4 @@
-"""What can be said of truth boxes from the size of their images alone."""
+"""What follows for ground truth boxes from the size of their images alone."""
 
 import struct
 
@@ -50,7 +50,7 @@ def corners_to_xywh(boxes: np.ndarray) -> np.ndarray:
 def looks_like_corners(boxes: np.ndarray, width: float, height: float) -> bool:
     """Whether boxes (F, 4) make sense as x1, y1, x2, y2 only.
 
-    That is so if, read as x, y, w, h, most of them stick out of the image, while all lie in it read as corners.
+    That is so if, read as x, y, w, h, most of them stick out of the image, while all are in it read as corners.
     """
     rows = boxes[has_area(boxes)]
     if len(rows) == 0:

@@ -1,4 +1,4 @@
-"""What a benchmark consists of: sequences of frames with a truth box for each, or for the first frame only."""
+"""What a benchmark consists of: sequences of frames with a ground truth box for each, or for the first frame only."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,17 +17,17 @@ MAX_COORDINATE = 1e6
 
 @dataclass(frozen=True, eq=False)
 class Sequence:
-    """One video with its truth; F frames.
+    """One video with its ground truth; F frames.
 
     Attributes:
-        name: unique in its data set; names the result file.
+        name: unique in its dataset; names the result file.
         frames: F image files, as ``storage`` names them, or paths if there is no storage.
-        dataset: tag of the data set, which names the result folder (``got10k`` for its val and its test split).
+        dataset: tag of the dataset, which names the result folder (``got10k`` for its val and its test split).
         ground_truth_rect: (F, 4) float64 x, y, w, h in pixels, or (1, 4) where only the first box is public.
-        target_visible: (F,) bool, or None where the data set does not say.
+        target_visible: (F,) bool, or None where the dataset does not say.
         object_class: kind of target, if known.
-        storage: where the frames lie.
-        attributes: challenges of the sequence as its data set names them, such as ``Fast Motion``; None where it does
+        storage: where the frames are.
+        attributes: challenges of the sequence as its dataset names them, such as ``Fast Motion``; None where it does
             not say.
         resolution: width and height of the frames in pixels, if an annotation says so (protocol ``got10k`` uses it).
         target_present: (F,) bool, frames that the protocol ``got10k`` counts (``cover.label`` above 0), if known. Apart
@@ -49,15 +49,17 @@ class Sequence:
     target_present: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        truth = np.asarray(self.ground_truth_rect, dtype=np.float64).reshape(-1, 4)
-        object.__setattr__(self, "ground_truth_rect", truth)
+        ground_truth = np.asarray(self.ground_truth_rect, dtype=np.float64).reshape(-1, 4)
+        object.__setattr__(self, "ground_truth_rect", ground_truth)
         if not self.frames:
             raise DataError(f"sequence {self.name}: it has no frames")
-        if len(truth) not in (1, len(self.frames)):
-            raise DataError(f"sequence {self.name}: {len(truth)} truth boxes for {len(self.frames)} frames")
+        if len(ground_truth) not in (1, len(self.frames)):
+            raise DataError(
+                f"sequence {self.name}: {len(ground_truth)} ground truth boxes for {len(self.frames)} frames"
+            )
         for flags in (self.target_visible, self.target_present):
-            if flags is not None and len(flags) != len(truth):
-                raise DataError(f"sequence {self.name}: {len(flags)} visibility flags, {len(truth)} boxes")
+            if flags is not None and len(flags) != len(ground_truth):
+                raise DataError(f"sequence {self.name}: {len(flags)} visibility flags, {len(ground_truth)} boxes")
 
     @property
     def init_box_xywh(self) -> list[float]:
@@ -72,8 +74,8 @@ class Sequence:
         return box
 
     @property
-    def has_truth(self) -> bool:
-        """Whether every frame has a truth box; if not, only the benchmark's server can score results."""
+    def has_ground_truth(self) -> bool:
+        """Whether every frame has a ground truth box; if not, only the benchmark's server can score results."""
         return len(self.ground_truth_rect) == len(self.frames)
 
     def read_frame(self, index: int) -> np.ndarray:
@@ -168,17 +170,17 @@ class SequenceList(list[Sequence]):
         return SequenceList(by_name[name] for name in choose_names(self.names, wanted))
 
 
-def read_truth(
+def read_ground_truth(
     storage: Storage, name: str, frames: int | None = None, *, hidden: bool = False, allow_nan: bool = False
 ) -> np.ndarray:
     """Read and check the annotation file of a sequence.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         name: the annotation file.
         frames: number of frames of the sequence; None if this file decides it.
         hidden: whether the file may hold the first box only.
-        allow_nan: whether the data set marks absent targets with NaN.
+        allow_nan: whether the dataset marks absent targets with NaN.
 
     Returns:
         (frames, 4) float64 xywh, or (1, 4) where only the first box is public.

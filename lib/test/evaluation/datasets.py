@@ -30,20 +30,20 @@ VOT_NAMES = ("vot20", "vot21", "vot22")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark lies and how it is read.
+    """Where a benchmark is and how it is read.
 
     Attributes:
         name: by which it is chosen, and by which the update rule of the tracker is looked up.
         tag: name of its result folder, and of its conventions in scoring.
-        entries: lists its sequences in an opened data set without reading them.
+        entries: lists its sequences in an opened dataset without reading them.
         setting: its name among the path settings (``lib.config.paths.DATASET_DIRS``), if it has one.
         root: its folder, if it has no setting; None if it is rendered.
-        server: where results are scored if the truth is hidden, else None.
+        server: where results are scored if the ground truth is hidden, else None.
         sequences: how many there should be, if that is known.
-        names: the official names, where the data set lists its sequences itself.
-        packed: whether it has to lie in LMDB.
+        names: the official names, where the dataset lists its sequences itself.
+        packed: whether it has to be in LMDB.
         origin: where ``root`` is from, for messages.
-        has: whether an opened data set holds this part of it, if its parts come apart.
+        has: whether an opened dataset holds this part of it, if its parts come apart.
         discover: whether results in its folder are taken for results on it, if several benchmarks share the tag.
     """
 
@@ -62,11 +62,11 @@ class Benchmark:
 
     @property
     def split(self) -> str:
-        """Which part of a data set it is, if the parts have sequences of their own and share a result folder."""
+        """Which part of a dataset it is, if the parts have sequences of their own and share a result folder."""
         return self.name.removeprefix(f"{self.tag}_") if self.name.startswith(f"{self.tag}_") else ""
 
     def place(self, paths: Paths) -> tuple[Path | None, str]:
-        """Folder of the data set, and where that is set, for messages; None if it is rendered."""
+        """Folder of the dataset, and where that is set, for messages; None if it is rendered."""
         if self.setting is None:
             return self.root, self.origin
         return paths.dataset_dir(self.setting), paths.origin(self.setting)
@@ -82,7 +82,7 @@ class Benchmark:
             return True  # there is something, and it is unsound
 
     def open(self, paths: Paths) -> Storage:
-        """Open the data set. Raises DataError if it is missing."""
+        """Open the dataset. Raises DataError if it is missing."""
         folder, _ = self.place(paths)
         if folder is None:
             from lib.test.evaluation.synthetic import RenderedStorage  # the renderer is needed for nothing else
@@ -99,7 +99,7 @@ class Benchmark:
             strict: whether all have to be sound.
 
         Raises:
-            DataError: if the data set is missing, a wanted sequence is not part of it, or none can be read; the message
+            DataError: if the dataset is missing, a wanted sequence is not part of it, or none can be read; the message
                 names the file, and the setting that points there.
         """
         try:
@@ -178,9 +178,9 @@ def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
     if name.lower().endswith((".yaml", ".yml")):
         return _own(read_folder_spec(expand_home(name)))
     if name in VOT_NAMES:
-        raise ConfigError(f"data set {name!r} is run by the VOT toolkit, not by this script; see external/vot20")
+        raise ConfigError(f"dataset {name!r} is run by the VOT toolkit, not by this script; see external/vot20")
     packed = name.endswith(PACKED_SUFFIX)
-    return replace(lookup(BENCHMARKS, name.removesuffix(PACKED_SUFFIX), "data set"), packed=packed)
+    return replace(lookup(BENCHMARKS, name.removesuffix(PACKED_SUFFIX), "dataset"), packed=packed)
 
 
 def _is_there(folder: Path) -> bool:
@@ -191,7 +191,7 @@ def _own_folder(name: str, data_dir: Path) -> Benchmark:
     """A folder of one's own videos: below the current folder, or, if it is not there, below ``data_dir``."""
     given = expand_home(name.removeprefix(FOLDER_PREFIX))
     if name == FOLDER_PREFIX:
-        raise ConfigError(f"data set {name!r}: expected the path of a folder after the colon")
+        raise ConfigError(f"dataset {name!r}: expected the path of a folder after the colon")
     places = list(dict.fromkeys(Path(os.path.abspath(base / given)) for base in (Path(), data_dir)))
     root = next(filter(_is_there, places), places[-1])
     origin = "as given" if root == places[0] else f"where {name} was looked for after {places[0]}"
@@ -206,11 +206,11 @@ def _tags() -> set[str]:
 
 def _own(spec: FolderSpec, origin: str = "as given") -> Benchmark:
     try:
-        require_plain_name(spec.name, "data set")
+        require_plain_name(spec.name, "dataset")
     except DataError as error:
         raise ConfigError(f"{error} (its name becomes that of a folder)") from error
     if spec.name in _tags():
-        raise ConfigError(f"data set {spec.name!r}: that is the name of a benchmark; give yours another one")
+        raise ConfigError(f"dataset {spec.name!r}: that is the name of a benchmark; give yours another one")
     count = None if spec.sequences is None else len(spec.sequences)
     return Benchmark(
         spec.name, spec.name, partial(folder_entries, spec=spec), root=spec.root, sequences=count, origin=origin

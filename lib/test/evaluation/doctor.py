@@ -1,4 +1,4 @@
-"""What is wrong with a data set, found before a sweep of twelve hours finds it."""
+"""What is wrong with a dataset, found before a sweep of twelve hours finds it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ CHUNK = 64
 
 @dataclass
 class Diagnosis:
-    """What was found in a data set.
+    """What was found in a dataset.
 
     Attributes:
         sequences: how many sequences could be read.
@@ -39,7 +39,7 @@ class Diagnosis:
 
 
 def check_names(benchmark: Benchmark, entries: list[Entry]) -> list[str]:
-    """Compare the sequences that a data set lists with those it should have; one line for each difference."""
+    """Compare the sequences that a dataset lists with those it should have; one line for each difference."""
     problems = []
     found = [entry.name for entry in entries]
     if benchmark.sequences is not None and len(found) != benchmark.sequences:
@@ -75,11 +75,11 @@ def check_sequences(
     on_sequence: Callable[[], None] = lambda: None,
     on_frames: Callable[[int], None] = lambda count: None,
 ) -> Diagnosis:
-    """Read every sequence of a data set and look at its truth and its frames.
+    """Read every sequence of a dataset and look at its ground truth and its frames.
 
     Args:
         entries: the sequences.
-        decode: decode every frame, which takes as long as reading the whole data set does.
+        decode: decode every frame, which takes as long as reading the whole dataset does.
         threads: how many frames are decoded at a time.
         on_sequence: called after each sequence.
         on_frames: called with the number of frames decoded since the last call.
@@ -109,7 +109,7 @@ def check_sequences(
 
 
 def check_boxes(sequence: Sequence, sizes: np.ndarray | None) -> tuple[list[str], list[str]]:
-    """Look at the truth of a sequence.
+    """Look at the ground truth of a sequence.
 
     Args:
         sequence: F frames.
@@ -118,31 +118,36 @@ def check_boxes(sequence: Sequence, sizes: np.ndarray | None) -> tuple[list[str]
     Returns:
         Problems and remarks.
     """
-    truth = sequence.ground_truth_rect
+    ground_truth = sequence.ground_truth_rect
     problems, remarks = [], []
-    area = has_area(truth)
+    area = has_area(ground_truth)
     if not area[0]:
-        problems.append(f"the first box, which starts the tracker, has no area: {truth[0].tolist()}")
-    elif not np.abs(truth[0]).max() < MAX_COORDINATE:
-        problems.append(f"the first box, which starts the tracker, is larger than any image: {truth[0].tolist()}")
+        problems.append(f"the first box, which starts the tracker, has no area: {ground_truth[0].tolist()}")
+    elif not np.abs(ground_truth[0]).max() < MAX_COORDINATE:
+        problems.append(
+            f"the first box, which starts the tracker, is larger than any image: {ground_truth[0].tolist()}"
+        )
         return problems, remarks
     elif not area.all():
         first = int((~area).argmax())
         remarks.append(
-            f"{int((~area).sum())} of {len(truth)} boxes have no area (no target); the first is frame {first}"
+            f"{int((~area).sum())} of {len(ground_truth)} boxes have no area (no target); the first is frame {first}"
         )
     if sizes is None or np.isnan(sizes).all():
         return problems, remarks
-    width, height = np.broadcast_to(sizes, (max(len(sizes), len(truth)), 2))[: len(truth)].T
-    if looks_like_corners(truth, np.nanmax(width), np.nanmax(height)):
+    width, height = np.broadcast_to(sizes, (max(len(sizes), len(ground_truth)), 2))[: len(ground_truth)].T
+    if looks_like_corners(ground_truth, np.nanmax(width), np.nanmax(height)):
         problems.append("the boxes look like x1, y1, x2, y2, not x, y, width, height")
         return problems, remarks
-    beyond = outside(truth, width, height)
+    beyond = outside(ground_truth, width, height)
     if beyond[0]:
-        problems.append(f"the first box lies outside the image ({width[0]:.0f} x {height[0]:.0f}): {truth[0].tolist()}")
+        problems.append(
+            f"the first box is outside the image ({width[0]:.0f} x {height[0]:.0f}): {ground_truth[0].tolist()}"
+        )
     elif beyond.any():
         # Some benchmarks go on annotating a target that has left the image; half of the boxes is no such case.
-        text = f"{int(beyond.sum())} of {len(truth)} boxes lie outside the image; the first is frame {beyond.argmax()}"
+        count = f"{int(beyond.sum())} of {len(ground_truth)}"
+        text = f"{count} boxes are outside the image; the first is frame {beyond.argmax()}"
         (problems if beyond.mean() >= 0.5 else remarks).append(text)
     return problems, remarks
 

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from lib.test.evaluation.boxes import corners_to_xywh, has_area
-from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_ground_truth
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.files import expand_home, read_text
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FolderSpec:
-    """A data set of one's own.
+    """A dataset of one's own.
 
     Attributes:
         root: folder of the sequences.
-        name: tag of the data set.
+        name: tag of the dataset.
         boxes: ``xywh`` or ``xyxy``.
         first_box_only: whether only the first box of a sequence needs to be known.
         sequences: names of the sequences, None for all.
@@ -49,7 +49,7 @@ class FolderSpec:
 
 
 def read_folder_spec(path: Path) -> FolderSpec:
-    """Read the description of a data set.
+    """Read the description of a dataset.
 
     Raises:
         ConfigError: if the file is missing or is not such a description; the message names the line's key.
@@ -61,7 +61,7 @@ def read_folder_spec(path: Path) -> FolderSpec:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or "root" not in content:
-        raise ConfigError(f"{path}: expected the description of a data set with at least 'root: <folder>'")
+        raise ConfigError(f"{path}: expected the description of a dataset with at least 'root: <folder>'")
     known = [field.name for field in fields(FolderSpec)]
     for key in content:
         if key not in known:
@@ -104,29 +104,31 @@ def folder_entries(storage: Storage, spec: FolderSpec) -> list[Entry]:
 
 def _load(storage: Storage, spec: FolderSpec, name: str, video: VideoFolder) -> Sequence:
     frames = video.frames(storage)
-    truth = read_truth(storage, video.truth, len(frames), hidden=spec.first_box_only, allow_nan=True)
+    ground_truth = read_ground_truth(
+        storage, video.ground_truth, len(frames), hidden=spec.first_box_only, allow_nan=True
+    )
     if spec.boxes == "xyxy":
-        truth = corners_to_xywh(truth)
-    absent = np.isnan(truth).any(axis=1)
-    truth = np.where(absent[:, None], 0.0, truth)
+        ground_truth = corners_to_xywh(ground_truth)
+    absent = np.isnan(ground_truth).any(axis=1)
+    ground_truth = np.where(absent[:, None], 0.0, ground_truth)
     if storage.exists(video.absence):
         flags = parse_integers(storage.read_text(video.absence), str(storage.root / video.absence))
-        if len(flags) not in (len(truth), len(frames)):
-            raise DataError(f"{storage.root / video.absence}: {len(flags)} labels for {len(truth)} boxes")
-        absent = absent | (flags[: len(truth)] != 0)
+        if len(flags) not in (len(ground_truth), len(frames)):
+            raise DataError(f"{storage.root / video.absence}: {len(flags)} labels for {len(ground_truth)} boxes")
+        absent = absent | (flags[: len(ground_truth)] != 0)
     present = ~absent
-    start = _first_shown(storage, video, truth, present)
+    start = _first_shown(storage, video, ground_truth, present)
     if start:
         logger.warning("sequence %s: starts at frame %d, the first one with a target", name, start)
-    truth, present = truth[start:], present[start:]
+    ground_truth, present = ground_truth[start:], present[start:]
     return Sequence(
-        name, frames[start:], spec.name, truth, target_visible=present, storage=storage, target_present=present
+        name, frames[start:], spec.name, ground_truth, target_visible=present, storage=storage, target_present=present
     )
 
 
-def _first_shown(storage: Storage, video: VideoFolder, truth: np.ndarray, present: np.ndarray) -> int:
+def _first_shown(storage: Storage, video: VideoFolder, ground_truth: np.ndarray, present: np.ndarray) -> int:
     """Number of the first frame that shows the target, from which it can be tracked."""
-    shown = np.flatnonzero(present & has_area(truth))
+    shown = np.flatnonzero(present & has_area(ground_truth))
     if len(shown) == 0:
-        raise DataError(f"{storage.root / video.truth}: no box with an area in a frame that shows the target")
+        raise DataError(f"{storage.root / video.ground_truth}: no box with an area in a frame that shows the target")
     return int(shown[0])

@@ -1,13 +1,13 @@
 """GOT-10k: val, test, and ``ltrval``, the part of its train split that the family of PyTracking validates on.
 
 Official layout: ``<split>/list.txt`` names the sequences; ``<split>/<sequence>/`` holds ``groundtruth.txt`` (one row in
-the test split, whose truth is hidden) and the frames ``00000001.jpg``, ... Source: Huang et al., PAMI 2019.
+the test split, whose ground truth is hidden) and the frames ``00000001.jpg``, ... Source: Huang et al., PAMI 2019.
 """
 
 import re
 from typing import Any
 
-from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_ground_truth
 from lib.test.evaluation.layout import frames_by_number, read_facts, require_file
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import DataError
@@ -67,15 +67,17 @@ def got10k_entries(storage: Storage, split: str) -> list[Entry]:
 def _entry(storage: Storage, folder: str, name: str, hidden: bool) -> Entry:
     def load() -> Sequence:
         frames = frames_by_number(storage, folder)
-        truth = read_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(frames), hidden=hidden)
+        ground_truth = read_ground_truth(
+            storage, require_file(storage, folder, "groundtruth.txt"), len(frames), hidden=hidden
+        )
         labels = {} if hidden else _labels(storage, folder)
-        return Sequence(name, frames, TAG, truth, storage=storage, **labels)
+        return Sequence(name, frames, TAG, ground_truth, storage=storage, **labels)
 
     return Entry(name, load)
 
 
 def _labels(storage: Storage, folder: str) -> dict[str, Any]:
-    """What the protocol ``got10k`` needs beside the truth, as far as it is there: cover, resolution; and the class."""
+    """What the protocol ``got10k`` needs beside the ground truth, where it exists: cover, resolution; and the class."""
     labels: dict[str, Any] = {}
     if storage.exists(f"{folder}/cover.label"):
         path = f"{folder}/cover.label"

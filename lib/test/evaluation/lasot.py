@@ -8,7 +8,7 @@ Sources: Fan et al., CVPR 2019; Fan et al., IJCV 2021.
 """
 
 from lib.test.evaluation.attributes import AttributeFiles
-from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_ground_truth
 from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import DataError
@@ -31,7 +31,7 @@ def lasot_entries(storage: Storage, tag: str = "lasot") -> list[Entry]:
     """Test sequences in the published order, or those of ``testing_set.txt`` if it lists none of them.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         tag: ``lasot`` or ``lasot_extension_subset``.
 
     Raises:
@@ -60,17 +60,17 @@ def lasot_entries(storage: Storage, tag: str = "lasot") -> list[Entry]:
 
 
 def _load(storage: Storage, folder: str, tag: str, kind: str, name: str, attributes: AttributeFiles) -> Sequence:
-    truth = read_truth(storage, require_file(storage, folder, "groundtruth.txt"))
-    frames = numbered_frames(storage, f"{folder}/img", 1, len(truth), 8, ends=True)
+    ground_truth = read_ground_truth(storage, require_file(storage, folder, "groundtruth.txt"))
+    frames = numbered_frames(storage, f"{folder}/img", 1, len(ground_truth), 8, ends=True)
     absent, flagged = False, []
     for file, attribute in FLAGS.items():
         path = require_file(storage, folder, file)
         flags = parse_integers(storage.read_text(path), str(storage.root / path))
-        if len(flags) != len(truth):
-            raise DataError(f"{storage.root / path}: {len(flags)} flags for {len(truth)} boxes")
+        if len(flags) != len(ground_truth):
+            raise DataError(f"{storage.root / path}: {len(flags)} flags for {len(ground_truth)} boxes")
         absent = absent | (flags != 0)
         flagged += [attribute] if flags.any() else []
     shown = attributes.read(name) if attributes else tuple(flagged)
     return Sequence(
-        name, frames, tag, truth, target_visible=~absent, object_class=kind, storage=storage, attributes=shown
+        name, frames, tag, ground_truth, target_visible=~absent, object_class=kind, storage=storage, attributes=shown
     )

@@ -1,4 +1,4 @@
-"""Finding one's way in a data set: which of the known layouts it has, where a sequence's frames and truth lie."""
+"""Finding one's way in a dataset: which of the known layouts it has, where a sequence's frames and ground truth are."""
 
 import csv
 import json
@@ -25,15 +25,15 @@ def read_facts(name: str) -> Any:
 
 
 def choose_layout(storage: Storage, layouts: Iterable[str], probes: Callable[[str], Iterable[str]]) -> str:
-    """The first layout in which any of its probes is there, so that half a data set is still recognised.
+    """The first layout in which any of its probes is there, so that half a dataset is still recognized.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         layouts: known layouts, the official one first.
-        probes: files by which a layout is recognised.
+        probes: files by which a layout is recognized.
 
     Raises:
-        DataError: if it is none of them; the message says what was expected and what lies there.
+        DataError: if it is none of them; the message says what was expected and what is there.
     """
     expected = []
     for layout in layouts:
@@ -48,7 +48,7 @@ def choose_layout(storage: Storage, layouts: Iterable[str], probes: Callable[[st
 
 
 def require_file(storage: Storage, folder: str, *names: str) -> str:
-    """Path of the first of ``names`` that lies in ``folder``, in whatever case it is written.
+    """Path of the first of ``names`` that is in ``folder``, in whatever case it is written.
 
     Raises:
         DataError: if there is none; the message names the usual one.
@@ -68,7 +68,7 @@ def numbered_frames(
     """Paths of ``<folder>/<number>.jpg``, without listing the folder.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         folder: folder of the frames.
         first: number of the first frame.
         last: number of the last frame.
@@ -86,7 +86,7 @@ def numbered_frames(
                 f"{what_lies_near(storage, frame)}"
             )
     if ends and storage.exists(f"{folder}/{last + 1:0{digits}d}.jpg"):
-        raise DataError(f"{storage.root / folder}: there are more frames than truth boxes ({len(frames)})")
+        raise DataError(f"{storage.root / folder}: there are more frames than ground truth boxes ({len(frames)})")
     return frames
 
 

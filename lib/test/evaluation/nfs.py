@@ -1,6 +1,6 @@
 """Need for Speed at 30 frames/s (100 sequences).
 
-Three layouts are known, and told apart by where the annotation of a sequence lies:
+Three layouts are known, and told apart by where the annotation of a sequence is:
 
 * ``<video>/30/<video>/00001.jpg``, ... and ``<video>/30/<video>_pytracking.txt``: x, y, w, h, one row per frame; what
   the published code reads, not in the public release;
@@ -58,21 +58,21 @@ def _load(storage: Storage, row: dict[str, str]) -> Sequence:
     file = next((file for file in (key.format(video=video) for key in LAYOUTS) if storage.exists(file)), None)
     if file is None:
         raise DataError(f"{storage.root}: no annotation of {video}; found {what_lies_near(storage, f'{video}/30/x')}")
-    truth, text = None, storage.read_text(file)
+    ground_truth, text = None, storage.read_text(file)
     first_lines = text.splitlines()[:1]
     if first_lines and len(first_lines[0].replace(",", " ").split()) >= OFFICIAL_FIELDS:
-        truth = parse_official(text, str(storage.root / file), last)
+        ground_truth = parse_official(text, str(storage.root / file), last)
     folder = next(folder for key, folder in LAYOUTS.items() if key.format(video=video) == file)
     frames = numbered_frames(storage, folder.format(video=video), 1, last, 5)
-    if truth is None:
-        truth = parse_boxes(text, str(storage.root / file), allow_nan=False)
+    if ground_truth is None:
+        ground_truth = parse_boxes(text, str(storage.root / file), allow_nan=False)
         size = image_size(storage.read_bytes(frames[0]))
-        if size is not None and looks_like_corners(truth, *size):
-            truth = corners_to_xywh(truth)
-    if len(truth) != last:
-        raise DataError(f"{storage.root / file}: {len(truth)} boxes for {last} frames")
+        if size is not None and looks_like_corners(ground_truth, *size):
+            ground_truth = corners_to_xywh(ground_truth)
+    if len(ground_truth) != last:
+        raise DataError(f"{storage.root / file}: {len(ground_truth)} boxes for {last} frames")
     shown, kind = ("Occlusion",) if row["occlusion"] == "1" else (), row["object_class"]
-    return Sequence(row["name"], frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
+    return Sequence(row["name"], frames, TAG, ground_truth, object_class=kind, storage=storage, attributes=shown)
 
 
 def parse_official(text: str, name: str, frames: int) -> np.ndarray:

@@ -7,7 +7,7 @@ toolkits, if they are there: ``<video>/attrs.txt`` or ``anno/att/<sequence>.txt`
 """
 
 from lib.test.evaluation.attributes import AttributeFiles
-from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_ground_truth
 from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.storage import Storage
 from lib.utils.video_folder import find_file
@@ -54,7 +54,7 @@ def _load(storage: Storage, layout: str, row: dict[str, str], attributes: Attrib
     file = row["annotation"].rpartition("/")[2]
     truth_file = require_file(storage, folder, *dict.fromkeys([file, "groundtruth_rect.txt"]))
     first, last, skip = (int(row[key]) for key in ("first_frame", "last_frame", "skip_first"))
-    truth = read_truth(storage, truth_file, last - first + 1)[skip:]
+    ground_truth = read_ground_truth(storage, truth_file, last - first + 1)[skip:]
     frames = numbered_frames(storage, f"{folder}/img", first, last, int(row["digits"]))[skip:]
     shown, kind = attributes.read(name, find_file(storage, folder, "attrs.txt")), row["object_class"]
-    return Sequence(name, frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
+    return Sequence(name, frames, TAG, ground_truth, object_class=kind, storage=storage, attributes=shown)

@@ -62,13 +62,13 @@ def pack_benchmark(
 
     Args:
         name: a key of ``PACKABLE_BENCHMARKS``.
-        source: the data set as files.
-        target: folder of the database; what it holds already is kept, so that splits of a data set can share it.
+        source: the dataset as files.
+        target: folder of the database; what it holds already is kept, so that splits of a dataset can share it.
         progress: makes a progress bar from a title and a number of files; its method ``update`` gets counts.
 
     Raises:
         ConfigError: if ``name`` is unknown.
-        DataError: if the data set is incomplete or malformed, cannot be written, or reads differently when packed.
+        DataError: if the dataset is incomplete or malformed, cannot be written, or reads differently when packed.
     """
     benchmark = BENCHMARKS[lookup(PACKABLE_BENCHMARKS, name, "benchmark to pack")]
     recorder = _Recorder(source)
@@ -86,7 +86,7 @@ def pack_benchmark(
 
 
 def same_sequence(one: Sequence, other: Sequence) -> bool:
-    """Whether two sequences have the same name, files and annotations, wherever their bytes lie."""
+    """Whether two sequences have the same name, files and annotations, wherever their bytes are."""
     plain = ("name", "frames", "dataset", "object_class", "attributes", "resolution")
     arrays = ("target_visible", "target_present")
     return (

@@ -1,8 +1,8 @@
-"""Result files: the only place that knows where they lie and how they are written.
+"""Result files: the only place that knows where they are and how they are written.
 
 ``<save_dir>/test/tracking_results/<tracker>/<config>/<dataset>/<sequence>.txt`` holds one line per frame, x, y, w, h as
 integers separated by tabs; ``<sequence>_time.txt`` beside it holds the seconds spent on each frame. On request the same
-boxes with their fractions lie in ``float/<sequence>.txt`` below.
+boxes with their fractions are in ``float/<sequence>.txt`` below.
 """
 
 import re
@@ -58,15 +58,15 @@ def to_integers(boxes_xywh: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ResultFolder:
-    """Results of one tracker with one configuration on one data set.
+    """Results of one tracker with one configuration on one dataset.
 
     Attributes:
         save_dir: root of everything a run writes.
         tracker: name of the tracker, ``seqtrack``.
         config: name of its configuration, ``seqtrack_b256``.
-        dataset: tag of the data set (``Sequence.dataset``).
+        dataset: tag of the dataset (``Sequence.dataset``).
         floats: whether boxes are also written, and are read, with their fractions.
-        split: part of the data set, where several parts with sequences of their own share the folder (``val``).
+        split: part of the dataset, where several parts with sequences of their own share the folder (``val``).
         claim: what the manifest must hold while results are written (``manifest.identity``); empty: anything.
     """
 

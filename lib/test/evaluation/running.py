@@ -112,14 +112,14 @@ def find_pending(sequences: SequenceList, folder: ResultFolder, overwrite: bool)
     """Names of the sequences that have no complete result (or all of them), the longest first.
 
     Raises:
-        InputError: if a result starts with another box, so that it is of another data set of this name.
+        InputError: if a result starts with another box, so that it is of another dataset of this name.
     """
     wanted = []
     for sequence in sequences:
         if not overwrite and _is_of_other_data(sequence, folder):
             raise InputError(
                 f"{folder.boxes_path(sequence.name)}: starts with another box than sequence {sequence.name}: a result "
-                "of another data set of this name? Use --overwrite to replace the results, or another --save_dir"
+                "of another dataset of this name? Use --overwrite to replace the results, or another --save_dir"
             )
         if overwrite or not folder.is_complete(sequence.name, len(sequence.frames)):
             wanted.append(sequence)

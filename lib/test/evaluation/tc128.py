@@ -4,7 +4,7 @@ Official layout: ``<video>/<video>_gt.txt``, ``<video>/<video>_frames.txt`` with
 frame, ``<video>/img/0001.jpg``, ... Source: Liang et al., TIP 2015.
 """
 
-from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_ground_truth
 from lib.test.evaluation.layout import numbered_frames
 from lib.utils.box_text import parse_integers
 from lib.utils.errors import DataError
@@ -23,7 +23,7 @@ def tc128_entries(storage: Storage, *, extra_only: bool = False) -> list[Entry]:
     """Sequences by name.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         extra_only: only those whose name holds ``_ce``.
 
     Raises:
@@ -52,5 +52,5 @@ def _load(storage: Storage, name: str) -> Sequence:
     if len(numbers) != 2 or numbers[0] > numbers[1]:
         raise DataError(f"{storage.root / path}: expected the numbers of the first and the last frame, got {numbers}")
     first, last = numbers
-    truth = read_truth(storage, _only_file(storage, name, TRUTH_SUFFIX), last - first + 1)
-    return Sequence(name, numbered_frames(storage, f"{name}/img", first, last, 4), TAG, truth, storage=storage)
+    ground_truth = read_ground_truth(storage, _only_file(storage, name, TRUTH_SUFFIX), last - first + 1)
+    return Sequence(name, numbered_frames(storage, f"{name}/img", first, last, 4), TAG, ground_truth, storage=storage)

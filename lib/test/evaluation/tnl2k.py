@@ -4,7 +4,7 @@ Official layout: every folder is a sequence, with ``groundtruth.txt``, ``languag
 or PNG, with names of many kinds. Also found: one folder deeper, as the archive unpacks. Source: Wang et al., CVPR 2021.
 """
 
-from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_ground_truth
 from lib.test.evaluation.layout import require_file
 from lib.utils.errors import DataError
 from lib.utils.image_io import IMAGE_SUFFIXES
@@ -36,5 +36,5 @@ def tnl2k_entries(storage: Storage) -> list[Entry]:
 def _load(storage: Storage, folder: str, name: str) -> Sequence:
     # By number, not by letter as published: in a folder whose numbers are not filled with zeros, 10 came before 2.
     files = sorted(storage.list_files(f"{folder}/imgs", IMAGE_SUFFIXES), key=natural_key)
-    truth = read_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(files))
-    return Sequence(name, [f"{folder}/imgs/{file}" for file in files], TAG, truth, storage=storage)
+    ground_truth = read_ground_truth(storage, require_file(storage, folder, "groundtruth.txt"), len(files))
+    return Sequence(name, [f"{folder}/imgs/{file}" for file in files], TAG, ground_truth, storage=storage)

@@ -53,7 +53,7 @@ class TrackerRecipe:
     Attributes:
         kind: entry of ``TRACKERS``.
         config: name of the experiment.
-        benchmark: name of the data set, which chooses the update rule.
+        benchmark: name of the dataset, which chooses the update rule.
         overrides: further keyword arguments of ``kind.parameters``.
     """
 

@@ -1,10 +1,10 @@
-"""TrackingNet, test split (511 videos, hidden truth).
+"""TrackingNet, test split (511 videos, hidden ground truth).
 
 Official layout: ``TEST/anno/<video>.txt`` with the first box, ``TEST/frames/<video>/0.jpg``, ``1.jpg``, ...
 Also found: the same without ``TEST``. Source: Mueller et al., ECCV 2018.
 """
 
-from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_ground_truth
 from lib.test.evaluation.layout import frames_by_number
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage, what_lies_near
@@ -41,5 +41,5 @@ def trackingnet_entries(storage: Storage) -> list[Entry]:
 
 def _load(storage: Storage, folder: str, name: str) -> Sequence:
     frames = frames_by_number(storage, f"{folder}frames/{name}")
-    truth = read_truth(storage, f"{folder}anno/{name}.txt", len(frames), hidden=True)
-    return Sequence(name, frames, TAG, truth, storage=storage)
+    ground_truth = read_ground_truth(storage, f"{folder}anno/{name}.txt", len(frames), hidden=True)
+    return Sequence(name, frames, TAG, ground_truth, storage=storage)

@@ -7,7 +7,7 @@ Also found: in a folder ``UAV123``, and without the inner folders ``UAV123``. So
 """
 
 from lib.test.evaluation.attributes import AttributeFiles
-from lib.test.evaluation.data import Entry, Sequence, read_truth
+from lib.test.evaluation.data import Entry, Sequence, read_ground_truth
 from lib.test.evaluation.layout import choose_layout, numbered_frames, read_table, require_file
 from lib.utils.storage import Storage
 
@@ -50,8 +50,8 @@ def _load(storage: Storage, layout: str, row: dict[str, str], attributes: Attrib
     first, last = int(row["first_frame"]), int(row["last_frame"])
     file = row["annotation"].rpartition("/")[2]
     truth_file = require_file(storage, layout.format(part="anno"), file)
-    truth = read_truth(storage, truth_file, last - first + 1, allow_nan=True)
+    ground_truth = read_ground_truth(storage, truth_file, last - first + 1, allow_nan=True)
     folder = f"{layout.format(part='data_seq')}/{_video(row)}"
     frames = numbered_frames(storage, folder, first, last, int(row["digits"]))
     shown, kind = attributes.read(file.removesuffix(".txt")), row["object_class"]
-    return Sequence(row["name"], frames, TAG, truth, object_class=kind, storage=storage, attributes=shown)
+    return Sequence(row["name"], frames, TAG, ground_truth, object_class=kind, storage=storage, attributes=shown)

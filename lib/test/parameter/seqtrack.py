@@ -32,10 +32,10 @@ class TrackerParams:
         template_size: side of a template crop in pixels.
         template_factor: side of a template crop over ``sqrt(w * h)`` of its box.
         num_templates: how many templates the network sees; the first one stays for ever.
-        window: whether a Hann window damps coordinates far from the crop's centre.
+        window: whether a Hann window damps coordinates far from the crop's center.
         update_interval: every so many frames a new template may replace the oldest but the first.
         update_threshold: it does so only if the confidence (0 to 40) is above this.
-        mean, std: normalisation of RGB values in [0, 1].
+        mean, std: normalization of RGB values in [0, 1].
         compile: compile the network, and capture it as a CUDA graph on CUDA; the first step takes long.
         cuda_graphs: capture the network as a CUDA graph without compiling it; without effect on other devices.
     """

@@ -48,7 +48,7 @@ class TrackResult:
     Attributes:
         box_xywh: the new box, in image pixels.
         confidence: 0 to 40.
-        tokens: (4,) int64, the words that the decoder wrote.
+        tokens: (4,) int64, the tokens that the decoder wrote.
         likelihoods: (4,) their likelihoods after the window.
         updated: whether this frame gave a new template.
     """

@@ -15,7 +15,7 @@ MAX_TIMES_IMAGE = 10  # a target may stick out of the image, but not by any meas
 
 
 class Preprocessor(nn.Module):
-    """Uploads uint8 crops and normalises them on the device.
+    """Uploads uint8 crops and normalizes them on the device.
 
     Args:
         mean: of RGB values in [0, 1].
@@ -31,7 +31,7 @@ class Preprocessor(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, crops: Sequence[np.ndarray], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Normalise crops of one size.
+        """Normalize crops of one size.
 
         Args:
             crops: B arrays (S, S, 3) uint8 RGB.
@@ -40,7 +40,7 @@ class Preprocessor(nn.Module):
         Returns:
             (B, 3, S, S) on the device of the buffers.
         """
-        return self.normalise(self.upload(torch.from_numpy(np.stack(crops))), dtype)
+        return self.normalize(self.upload(torch.from_numpy(np.stack(crops))), dtype)
 
     def upload(self, crops: Tensor) -> Tensor:
         """Bring uint8 crops from the CPU to the device, a quarter of the bytes of float32, without waiting for it."""
@@ -48,8 +48,8 @@ class Preprocessor(nn.Module):
             crops = crops.pin_memory()  # else the copy would wait for all work before it
         return crops.to(self.mean.device, non_blocking=True)
 
-    def normalise(self, crops: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Normalise crops that are on the device.
+    def normalize(self, crops: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Normalize crops that are on the device.
 
         Args:
             crops: (B, S, S, 3) uint8 RGB.
@@ -83,7 +83,7 @@ def check_init_box(box_xywh: Any, height: int, width: int) -> list[float]:
         width: of the image.
 
     Raises:
-        InputError: if it is not four finite numbers, has no area, lies outside the image, or is more than
+        InputError: if it is not four finite numbers, has no area, is outside the image, or is more than
             ``MAX_TIMES_IMAGE`` times as large as the image.
     """
     image = f"in an image of {width}x{height} pixels"
@@ -97,7 +97,7 @@ def check_init_box(box_xywh: Any, height: int, width: int) -> list[float]:
     if w <= 0 or h <= 0:
         raise InputError(f"the initial box must have a width and a height above 0, got {_shown(box)} {image}")
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        raise InputError(f"the initial box {_shown(box)} lies outside the image of {width}x{height} pixels")
+        raise InputError(f"the initial box {_shown(box)} is outside the image of {width}x{height} pixels")
     if w > MAX_TIMES_IMAGE * width or h > MAX_TIMES_IMAGE * height:
         raise InputError(
             f"the initial box {_shown(box)} is too large: over {MAX_TIMES_IMAGE} times the {width}x{height} image"

@@ -19,7 +19,7 @@ LARGEST_BATCH = 64  # of a compiled or captured step; eager steps take any size 
 WARM_UP_STEPS = 3  # before a capture, as PyTorch's notes on CUDA graphs ask for
 
 Step = Callable[[Tensor, Tensor], Tensor]
-"""(B, T * Nt, C) embedded templates and (B, S, S, 3) uint8 crops, both on the device -> (B, 8) words, likelihoods."""
+"""(B, T * Nt, C) embedded templates and (B, S, S, 3) uint8 crops, both on the device -> (B, 8) tokens, likelihoods."""
 
 
 def bucket(count: int) -> int:
@@ -28,11 +28,11 @@ def bucket(count: int) -> int:
 
 
 class BoxReader:
-    """From crops to words and likelihoods, with one transfer in each direction.
+    """From crops to tokens and likelihoods, with one transfer in each direction.
 
     Args:
         network: in eval mode; its weights may change until the first call.
-        preprocess: normalises the crops, on the network's device.
+        preprocess: normalizes the crops, on the network's device.
         window: (bins,) on the device, or None.
         compile: compile the step with ``torch.compile`` (the first step of each batch size takes long). On CUDA it is
             also captured.
@@ -72,7 +72,7 @@ class BoxReader:
         """
         crops = self.preprocess.upload(crops)
         packed = self._run(templates, crops) if self.is_whole else self.step(templates, crops)
-        packed = packed.cpu()  # the one synchronisation
+        packed = packed.cpu()  # the one synchronization
         return packed[:, :4].long(), packed[:, 4:]
 
     @property
@@ -85,13 +85,13 @@ class BoxReader:
         return self.decode(self.encode(templates, crops))
 
     def encode(self, templates: Tensor, crops: Tensor) -> Tensor:
-        """First half of the step: normalise the crops and give what the decoder looks at."""
+        """First half of the step: normalize the crops and give what the decoder looks at."""
         return self.network.encode_embedded(
-            templates, self.preprocess.normalise(crops, self.dtype).unsqueeze(1), search_only=True
+            templates, self.preprocess.normalize(crops, self.dtype).unsqueeze(1), search_only=True
         )
 
     def decode(self, needed: Tensor) -> Tensor:
-        """Second half: (B, 8) words, whole numbers that are exact in float32 below 2**24, and likelihoods."""
+        """Second half: (B, 8) tokens, whole numbers that are exact in float32 below 2**24, and likelihoods."""
         tokens, likelihoods = self.network.generate(needed, self.window)
         likelihoods = likelihoods if likelihoods.dtype == torch.float64 else likelihoods.float()
         return torch.cat((tokens.to(likelihoods.dtype), likelihoods), dim=-1)

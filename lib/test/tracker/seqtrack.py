@@ -32,7 +32,7 @@ class SeqTrackTracker:
         return self.engine.network
 
     def initialize(self, image: np.ndarray, info: Mapping[str, Any]) -> None:
-        """Begin a sequence (also anew).
+        """Begin a sequence (also again).
 
         Args:
             image: (H, W, 3) uint8 RGB, the first frame.

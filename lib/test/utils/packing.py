@@ -25,10 +25,10 @@ class Submission:
 
     Attributes:
         tag: name of the result folder and of the zip.
-        benchmark: the data set whose results it takes.
+        benchmark: the dataset whose results it takes.
         boxes: path of a box file in the zip, with ``{name}`` for the sequence.
         times: path of a time file in the zip; empty if there is none.
-        foreign: names of sequences that lie in the same result folder and are no part of it.
+        foreign: names of sequences that are in the same result folder and are no part of it.
     """
 
     tag: str
@@ -48,7 +48,7 @@ SUBMISSIONS: dict[str, Submission] = {
     ),
     "trackingnet": Submission(tag="trackingnet", benchmark="trackingnet", boxes="{name}.txt"),
 }
-"""Servers by the data set they score."""
+"""Servers by the dataset they score."""
 
 
 def find_submission(name: str) -> Submission:
@@ -57,7 +57,7 @@ def find_submission(name: str) -> Submission:
 
 
 def submission_path(folder: ResultFolder, form: Submission) -> Path:
-    """Where the zip of a result folder lies: beside the folder, ``<tag>_submit.zip``."""
+    """Where the zip of a result folder is: beside the folder, ``<tag>_submit.zip``."""
     return folder.path.with_name(f"{form.tag}_submit.zip")
 
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ZIP",
         help="validate a zip as the server would, without packing; without a value: pack, then validate",
     )
-    parser.add_argument("--data_dir", type=Path, help="folder of the data sets, for the number of frames")
+    parser.add_argument("--data_dir", type=Path, help="folder of the datasets, for the number of frames")
     parser.add_argument("--save_dir", type=Path, help="folder below which test.py wrote its results (default: .)")
 
 
@@ -74,7 +74,7 @@ def pack_and_check(server: str, args: argparse.Namespace, *, raw: bool = False) 
         raw: also pack the result files as they are, as the published scripts do.
 
     Raises:
-        InputError: if it is not said which results, or the zip is unreadable.
+        InputError: if no results are named, or the zip is unreadable.
         DataError: if there are no results, or they cannot be packed.
     """
     form = find_submission(server)
@@ -98,7 +98,7 @@ def pack_and_check(server: str, args: argparse.Namespace, *, raw: bool = False) 
 
 
 def check_submission(path: Path, form: Submission, paths: Paths) -> tuple[list[str], str]:
-    """Validate a zip against the data set if it is there, else against what is known of the benchmark.
+    """Validate a zip against the dataset if it is there, else against what is known of the benchmark.
 
     Returns:
         The problems, and in words what it was compared with.
@@ -111,7 +111,7 @@ def check_submission(path: Path, form: Submission, paths: Paths) -> tuple[list[s
     except DataError:
         sequences, doubt = None, "here but unsound, see tracking/check_data.py"
     if sequences is None:
-        known = f"numbers of frames not checked: the data set is {doubt}"
+        known = f"numbers of frames not checked: the dataset is {doubt}"
         return check_zip(path, form, names=names, count=benchmark.sequences), known
     frames = {sequence.name: len(sequence.frames) for sequence in sequences}
     if len(frames) == benchmark.sequences:

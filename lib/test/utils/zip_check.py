@@ -30,7 +30,7 @@ def check_zip(
         form: what the server expects.
         names: all sequences of the benchmark, if they are known.
         count: how many there are, if only that is known.
-        frames: number of frames by sequence, where the data set is at hand.
+        frames: number of frames by sequence, where the dataset is at hand.
 
     Returns:
         One line for each problem; empty if there is none.
@@ -59,7 +59,7 @@ def _problems(
     files = [info.filename for info in archive.infolist() if not info.is_dir()]
     found = sorted(name for name in (_sequence(file, form.boxes) for file in files) if name is not None)
     if not found and (shifted := _shifted(files, form)):
-        yield f"the files lie in a folder {shifted!r} of the zip; they must lie at its root"
+        yield f"the files are in a folder {shifted!r} of the zip; they must be at its root"
         return
     expected = set(found) if names is None else set(names)
     missing, unknown = sorted(expected - set(found)), sorted(set(found) - expected)

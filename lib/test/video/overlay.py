@@ -42,8 +42,8 @@ def _draw_box(canvas: np.ndarray, box_xywh: Sequence[float], scale: float) -> No
     one = 1 << _SUBPIXEL_BITS
     corners = [(round(cx * one), round(cy * one)) for cx, cy in ((x, y), (x + w, y + h))]
     line = max(1, round(1.6 * scale))
-    for colour, thickness in ((SHADE_COLOUR, line + 2), (BOX_COLOUR, line)):
-        cv2.rectangle(canvas, *corners, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    for color, thickness in ((SHADE_COLOUR, line + 2), (BOX_COLOUR, line)):
+        cv2.rectangle(canvas, *corners, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _draw_mask(canvas: np.ndarray, mask: np.ndarray, scale: float) -> None:

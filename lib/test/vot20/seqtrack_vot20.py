@@ -87,7 +87,7 @@ class VotTracker:
         return starts
 
     def _initialize(self, session: Session, image: np.ndarray, region: list[float] | np.ndarray) -> None:
-        """Start anew and repeat the region, as the protocol asks for.
+        """Start again and repeat the region, as the protocol asks for.
 
         A region without a pixel in the image is an anchor that the sequence should not have. It is reported as lost
         until the next start, since an error would end the evaluation of all sequences.
@@ -112,7 +112,7 @@ class VotTracker:
 
     def _track(self, session: Session, image: np.ndarray) -> None:
         if not self._started:
-            raise InputError("the toolkit sent a frame before the first initialisation")
+            raise InputError("the toolkit sent a frame before the first initialization")
         result = self.tracker.track(image) if self._has_target else {"target_bbox": [0.0] * 4, "confidence": 0.0}
         box = result["target_bbox"]
         lost = not np.isfinite(box).all() or min(box[2:]) <= 0

@@ -133,7 +133,7 @@ class WholeLines(io.TextIOBase):
     """A text stream that passes on whole lines only.
 
     Protocol and output of a tracker share one pipe. A line between two messages does no harm, but a message that starts
-    in the middle of a line (after a progress bar, say) is not recognised, and the toolkit waits until its time is up.
+    in the middle of a line (after a progress bar, say) is not recognized, and the toolkit waits until its time is up.
 
     Args:
         stream: where lines go. Of a line that was rewritten (carriage returns) the last version is passed on.

@@ -88,11 +88,11 @@ class SeqTrackActor(nn.Module):
 
     def _soft_loss(self, logits: Tensor, soft: Tensor) -> Tensor:
         """Cross entropy of logits (B, 5 * S, V) and targets (B, S, 4, bins); END has the weight it has in ``score``."""
-        scores = logits.unflatten(1, (-1, self.vocabulary.words_per_frame)).float().log_softmax(dim=-1)  # (B, S, 5, V)
-        coordinates = -(soft * scores[..., : self.vocabulary.words_per_box, : self.vocabulary.bins]).sum(dim=-1)
+        scores = logits.unflatten(1, (-1, self.vocabulary.tokens_per_frame)).float().log_softmax(dim=-1)  # (B, S, 5, V)
+        coordinates = -(soft * scores[..., : self.vocabulary.tokens_per_box, : self.vocabulary.bins]).sum(dim=-1)
         weight = self.word_weights[self.vocabulary.end]
         end = -scores[..., -1, self.vocabulary.end] * weight
-        return (coordinates.sum(dim=-1) + end).mean() / (self.vocabulary.words_per_box + weight)
+        return (coordinates.sum(dim=-1) + end).mean() / (self.vocabulary.tokens_per_box + weight)
 
     def score(self, logits: Tensor, tokens: Tensor) -> StepOutput:
         """Compare logits with the tokens of the ground-truth boxes.

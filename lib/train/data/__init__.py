@@ -1,1 +1,1 @@
-"""From data sets to batches: frame sampling, cropping and augmentation, loading."""
+"""From datasets to batches: frame sampling, cropping and augmentation, loading."""

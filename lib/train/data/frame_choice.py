@@ -30,7 +30,7 @@ class FrameChoice:
 
 @dataclass(frozen=True)
 class FramePolicy:
-    """How many frames a sample has and how far apart they may lie.
+    """How many frames a sample has and how far apart they may be.
 
     Attributes:
         num_template: T, template frames per sample.

@@ -1,6 +1,6 @@
 """Image augmentations and the arithmetic that turns uint8 crops into network input.
 
-Mirroring and greying act on views and slices, so that no whole frame is ever copied; brightness and normalisation run
+Mirroring and greying act on views and slices, so that no whole frame is ever copied; brightness and normalization run
 on the device, on whole batches.
 """
 
@@ -41,7 +41,7 @@ def mirror_box(box_xywh: Tensor, mirrored: bool, last: float) -> Tensor:
     Args:
         box_xywh: (4,) float32.
         mirrored: if false the box is only rebuilt from its corners.
-        last: coordinate of the last column: ``width - 1`` in pixels, 1 for a normalised crop.
+        last: coordinate of the last column: ``width - 1`` in pixels, 1 for a normalized crop.
 
     Returns:
         (4,) xywh float32 with a non-negative size.
@@ -61,7 +61,7 @@ def mirror_box(box_xywh: Tensor, mirrored: bool, last: float) -> Tensor:
 
 
 def normalize_crops(crops: Tensor, gain: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Brightness, clamping and normalisation of uint8 crops, on the device where they lie.
+    """Brightness, clamping and normalization of uint8 crops, on the device where they are.
 
     Args:
         crops: (B, K, H, W, 3) uint8 RGB.

@@ -1,1 +1,1 @@
-"""Facts about data sets, as tables."""
+"""Facts about datasets, as tables."""

@@ -1,1 +1,1 @@
-"""Training data sets, one class per data set, and the table of their names."""
+"""Training datasets, one class per dataset, and the table of their names."""

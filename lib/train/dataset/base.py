@@ -1,4 +1,4 @@
-"""What the sampler asks of a training data set."""
+"""What the sampler asks of a training dataset."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ class SequenceInfo:
 class TrainingDataset(ABC):
     """Sequences of frames with one target each.
 
-    A data set is pickled to the loader's workers, so it holds no open handles, and reading is free of random numbers
+    A dataset is pickled to the loader's workers, so it holds no open handles, and reading is free of random numbers
     and side effects: the same arguments always give the same pixels.
 
     Attributes:
         name: the name it has in the configuration, also shown in messages.
-        is_video: ``False`` for still images: the template(s) and the search region then come from one picture.
+        is_video: ``False`` for still images: the template(s) and the search region then come from one image.
     """
 
     name: str

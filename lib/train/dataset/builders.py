@@ -1,4 +1,4 @@
-"""How the data sets on disk are opened from the name they have in the configuration."""
+"""How the datasets on disk are opened from the name they have in the configuration."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +24,11 @@ Opener = Callable[[Storage, str, Path, str], TrainingDataset]
 
 
 def _builder(setting: str, open_dataset: Opener, *, argument: str = "", is_path: bool = False) -> Builder:
-    """Make the builder of a data set that a path setting points to.
+    """Make the builder of a dataset that a path setting points to.
 
     Args:
-        setting: name of the data set among the path settings.
-        open_dataset: makes the data set.
+        setting: name of the dataset among the path settings.
+        open_dataset: makes the dataset.
         argument: what may follow a colon in the name, for messages; empty if nothing may.
         is_path: the argument is a path, relative to ``data_dir``.
     """
@@ -36,9 +36,9 @@ def _builder(setting: str, open_dataset: Opener, *, argument: str = "", is_path:
     def build(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
         base, colon, given = name.partition(":")
         if colon and not argument:
-            raise ConfigError(f"training data set {name!r}: {base} takes nothing after a colon")
+            raise ConfigError(f"training dataset {name!r}: {base} takes nothing after a colon")
         if colon and not given:
-            raise ConfigError(f"training data set {name!r}: expected {argument} after the colon")
+            raise ConfigError(f"training dataset {name!r}: expected {argument} after the colon")
         if given and is_path:
             given = str(paths.data_dir / expand_home(given))
         root = paths.dataset_dir(setting)
@@ -58,7 +58,7 @@ def _got10k(split: str) -> Builder:
 def _folder(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
     base, _, given = name.partition(":")
     if not given:
-        raise ConfigError(f"training data set {name!r}: write {base}:<folder of your sequences>")
+        raise ConfigError(f"training dataset {name!r}: write {base}:<folder of your sequences>")
     root = paths.data_dir / expand_home(given)
     try:
         storage = find_storage(root, packed=base.endswith(PACKED_SUFFIX))
@@ -95,4 +95,4 @@ DISK_DATASETS: dict[str, Builder] = {
     "VID": _builder("imagenet_vid", lambda storage, _, cache, name: ImagenetVid(storage, cache_dir=cache, name=name)),
     "FOLDER": _folder,
 }
-"""Data sets on disk by name; with ``_lmdb`` behind a name, the packed form is insisted on."""
+"""Datasets on disk by name; with ``_lmdb`` behind a name, the packed form is insisted on."""

@@ -1,4 +1,4 @@
-"""What all data sets on disk share: annotations in an index, frames in a storage, and checks of what lies there."""
+"""What all datasets on disk share: annotations in an index, frames in a storage, and checks of what is there."""
 
 import logging
 import os
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 class DiskDataset(TrainingDataset):
-    """Sequences whose annotations stand in an index and whose frames lie in a storage.
+    """Sequences whose annotations stand in an index and whose frames are in a storage.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         name: as in the configuration.
-        options: class and options of the data set, as far as they decide what is parsed.
+        options: class and options of the dataset, as far as they decide what is parsed.
         sources: annotation files (or folders); when one changes, they are parsed again.
         parse: reads the annotations.
         cache_dir: where the index is kept; None parses at each start and keeps it in memory.
@@ -66,7 +66,7 @@ class DiskDataset(TrainingDataset):
 
     @abstractmethod
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
+        """Path of a frame, relative to the root of the dataset."""
 
     def __len__(self) -> int:
         """Number of sequences."""
@@ -106,12 +106,12 @@ def require_files(storage: Storage, names: Sequence[str], what: str) -> None:
     """Check that files are there.
 
     Args:
-        storage: the data set.
+        storage: the dataset.
         names: paths that have to exist.
         what: what they are, for the message.
 
     Raises:
-        DataError: if not; one line says how many are missing, what was expected and what lies there instead.
+        DataError: if not; one line says how many are missing, what was expected and what is there instead.
     """
     missing = [name for name in names if not storage.exists(name)]
     if missing:

@@ -34,22 +34,23 @@ class FolderDataset(DiskDataset):
             storage,
             name=name,
             options="Folder",
-            sources=[source for video in videos for source in (video.truth, video.absence, video.images)],
+            sources=[source for video in videos for source in (video.ground_truth, video.absence, video.images)],
             parse=lambda: (_parse(storage, video) for video in videos),
             cache_dir=cache_dir,
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
+        """Path of a frame, relative to the root of the dataset."""
         return self.index.frame_name(sequence, frame)
 
 
 def _parse(storage: Storage, video: VideoFolder) -> SequenceRecord:
     frames = video.frames(storage)
-    boxes = read_boxes(storage, video.truth)
+    boxes = read_boxes(storage, video.ground_truth)
     if len(frames) != len(boxes):
         raise DataError(
-            f"{storage.root / video.truth}: {len(boxes)} boxes, but {len(frames)} images in {video.images or '.'}"
+            f"{storage.root / video.ground_truth}: {len(boxes)} boxes, but {len(frames)} images in "
+            f"{video.images or '.'}"
         )
     valid = has_area(boxes)
     visible = valid.copy()

@@ -1,7 +1,7 @@
 """GOT-10k, training part and official validation part.
 
 Layout: ``train/list.txt`` names the sequences, ``train/<sequence>/`` holds ``groundtruth.txt``, ``absence.label``,
-``cover.label`` and ``%08d.jpg`` from 1; ``val`` likewise. ``meta_info.ini`` is not needed.
+``cover.label`` and ``%08d.jpg`` from 1; ``val`` as above. ``meta_info.ini`` is not needed.
 Source: Huang et al., PAMI 2019.
 """
 
@@ -57,7 +57,7 @@ class Got10k(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
+        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(self._prefix, self.index.name(sequence), frame)
 
 

@@ -1,7 +1,7 @@
 """ImageNet-VID (ILSVRC 2015), training part: one sequence per annotated track.
 
 Layout: ``Annotations/VID/train/ILSVRC2015_VID_train_%04d/ILSVRC2015_train_%08d/%06d.xml`` from 0, and the frames below
-``Data`` likewise (``.JPEG``). A ``cache.json`` in the root, as other code of the family writes it, stands in for
+``Data`` as above (``.JPEG``). A ``cache.json`` in the root, as other code of the family writes it, stands in for
 missing XML files. Source: Russakovsky et al., IJCV 2015.
 """
 
@@ -51,7 +51,7 @@ class ImagenetVid(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
+        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(self.index.name(sequence), self.index.first_frame(sequence) + frame)
 
 

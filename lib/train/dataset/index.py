@@ -1,6 +1,6 @@
-"""Annotations of a data set as a few flat arrays, parsed once and mapped into memory from then on.
+"""Annotations of a dataset as a few flat arrays, parsed once and mapped into memory from then on.
 
-A data set of 30 000 sequences is 14 million boxes. As objects they would be copied into every worker, and parsing them
+A dataset of 30 000 sequences is 14 million boxes. As objects they would be copied into every worker, and parsing them
 takes a minute at each start. Here they are one file: opening it takes milliseconds, only the pages that are drawn from
 are read, and all processes of a machine share them.
 """
@@ -33,7 +33,7 @@ class SequenceRecord:
     """One parsed sequence of F frames.
 
     Attributes:
-        name: of the sequence; the data set derives the paths of its frames from it.
+        name: of the sequence; the dataset derives the paths of its frames from it.
         boxes_xywh: (F, 4), pixels.
         valid: (F,) bool.
         visible: (F,) bool.
@@ -54,8 +54,8 @@ class IndexKey:
     """What an index was made from.
 
     Attributes:
-        dataset: class and options of the data set.
-        root: where it lies.
+        dataset: class and options of the dataset.
+        root: where it is.
         fingerprint: of its annotation files.
     """
 
@@ -65,7 +65,7 @@ class IndexKey:
 
     @property
     def file_name(self) -> str:
-        """Name of the index; one for each data set, place and options, replaced when the annotations change."""
+        """Name of the index; one for each dataset, place and options, replaced when the annotations change."""
         digest = hashlib.blake2b(
             f"{self.dataset}\0{self.root}".encode(errors="surrogateescape"), digest_size=8
         ).hexdigest()

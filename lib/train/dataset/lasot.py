@@ -49,7 +49,7 @@ class Lasot(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the data set."""
+        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(self.index.name(sequence), frame)
 
 

@@ -1,4 +1,4 @@
-"""Packing training data sets, in the layouts that the family of STARK reads."""
+"""Packing training datasets, in the layouts that the family of STARK reads."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ class Database:
 
     Attributes:
         folder: of the database below the target; empty for the target itself.
-        names: files, relative to the root of the data set.
+        names: files, relative to the root of the dataset.
         strip: start of the names that the keys leave out.
         extra: contents of further files by name.
     """
@@ -45,13 +45,13 @@ class Database:
 
 @dataclass(frozen=True)
 class Packable:
-    """How a data set is packed.
+    """How a dataset is packed.
 
     Attributes:
         setting: its name among the path settings.
         open: opens whatever part of it is there, which checks its annotations.
         databases: what goes where.
-        side_files: texts that lie beside the databases, by name.
+        side_files: texts that are beside the databases, by name.
     """
 
     setting: str
@@ -115,7 +115,7 @@ PACKABLE: dict[str, Packable] = {
     "vid": Packable("imagenet_vid", ImagenetVid, _vid),
     "folder": Packable("", FolderDataset, _whole_tree),
 }
-"""Data sets that can be packed, by name."""
+"""Datasets that can be packed, by name."""
 
 
 @contextlib.contextmanager
@@ -128,19 +128,19 @@ def _no_bar(title: str, total: int) -> Iterator[Any]:
 
 
 def pack_dataset(kind: str, source: Storage, target: Path, *, progress: ProgressBar = _no_bar) -> PackingReport:
-    """Pack a data set and check that it reads the same.
+    """Pack a dataset and check that it reads the same.
 
     Args:
         kind: a key of ``PACKABLE``.
-        source: the data set as files.
+        source: the dataset as files.
         target: folder of the database, or of the databases.
         progress: makes a progress bar for each database.
 
     Raises:
         ConfigError: if ``kind`` is unknown.
-        DataError: if the data set is missing or malformed, cannot be written, or reads differently when packed.
+        DataError: if the dataset is missing or malformed, cannot be written, or reads differently when packed.
     """
-    packable = lookup(PACKABLE, kind, "data set to pack")
+    packable = lookup(PACKABLE, kind, "dataset to pack")
     dataset = packable.open(source)
     written = kept = 0
     for database in packable.databases(source):

@@ -45,13 +45,13 @@ DATASETS: dict[str, Builder] = {
 
 
 def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
-    """Open a training data set.
+    """Open a training dataset.
 
     Args:
-        name: a key of ``DATASETS``; for data sets on disk with ``_lmdb`` behind it to insist on the packed form, and,
-            where the data set takes one, an argument behind a colon, as ``FOLDER:my_videos`` or ``TRACKINGNET:0-3``.
+        name: a key of ``DATASETS``; for datasets on disk with ``_lmdb`` behind it to insist on the packed form, and,
+            where the dataset takes one, an argument behind a colon, as ``FOLDER:my_videos`` or ``TRACKINGNET:0-3``.
         cfg: the configuration.
-        paths: where data sets lie.
+        paths: where datasets are.
 
     Raises:
         ConfigError: if the name is unknown; the message lists the known ones.
@@ -59,4 +59,4 @@ def build_dataset(name: str, cfg: EasyDict, paths: Paths) -> TrainingDataset:
     """
     key = name.partition(":")[0]
     plain = key.removesuffix(PACKED_SUFFIX)
-    return lookup(DATASETS, plain if plain in DISK_DATASETS else key, "training data set")(name, cfg, paths)
+    return lookup(DATASETS, plain if plain in DISK_DATASETS else key, "training dataset")(name, cfg, paths)

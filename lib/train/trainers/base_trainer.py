@@ -44,7 +44,7 @@ class TrainerSettings:
         save_every_steps: steps between checkpoints inside an epoch; 0 writes none there.
         print_interval: steps between log lines.
         val_interval: epochs between validations.
-        smooth_words: sigma of ``SeqTrack.smooth_words``, applied after each epoch; 0 leaves it out.
+        smooth_tokens: sigma of ``SeqTrack.smooth_tokens``, applied after each epoch; 0 leaves it out.
     """
 
     epochs: int
@@ -52,7 +52,7 @@ class TrainerSettings:
     save_every_steps: int = 0
     print_interval: int = 50
     val_interval: int = 1
-    smooth_words: float = 0.0
+    smooth_tokens: float = 0.0
 
 
 class BaseTrainer(ABC):
@@ -63,7 +63,7 @@ class BaseTrainer(ABC):
         step: changes the weights by one batch.
         scheduler: stepped after each epoch.
         settings: numbers of the loop.
-        store: where checkpoints lie.
+        store: where checkpoints are.
         config: the resolved configuration, saved with each checkpoint.
         config_name: name of the experiment.
         revision: git revision of the code, empty if unknown; saved with each checkpoint.

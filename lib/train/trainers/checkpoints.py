@@ -52,7 +52,7 @@ class CheckpointStore:
     ``SEQTRACK_ep<e>_step<steps done in it>.pth.tar``; the newest one is kept until the epoch is complete.
 
     Args:
-        folder: where they lie.
+        folder: where they are.
         keep: number of newest epochs kept; 0 keeps all.
         keep_every: epochs divisible by this are kept for good; 0 keeps none.
     """
@@ -237,7 +237,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
 
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Put a saved state into an optimiser; which kernels do the work is this run's choice, not the saved one's."""
+    """Put a saved state into an optimizer; which kernels do the work is this run's choice, not the saved one's."""
     groups = [
         saved | {key: group[key] for key in ("fused", "foreach", "capturable") if key in group}
         for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True)

@@ -108,8 +108,8 @@ class LTRTrainer(BaseTrainer):
     def _count_step(self) -> None:
         """Count a step; the last one of an epoch includes the smoothing, so that a checkpoint never holds it twice."""
         self.steps_done += 1
-        if self.steps_done == len(self.train_loader) and self.settings.smooth_words > 0:
-            self.network.smooth_words(self.settings.smooth_words)
+        if self.steps_done == len(self.train_loader) and self.settings.smooth_tokens > 0:
+            self.network.smooth_tokens(self.settings.smooth_tokens)
 
     def _after_step(self, epoch: int, report: StepReport, parts: list[TrainingBatch]) -> None:
         values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm} if report.taken else {}

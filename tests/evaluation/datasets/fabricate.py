@@ -32,13 +32,13 @@ def write_frames(folder: Path, numbers: Iterable[int], digits: int, suffix: str 
 
 
 def write_lasot(
-    root: Path, table: str = "lasot", layout: str = "{kind}/{name}", truth: str = "groundtruth.txt"
+    root: Path, table: str = "lasot", layout: str = "{kind}/{name}", ground_truth: str = "groundtruth.txt"
 ) -> None:
     for row in rows(table):
         for number in row["numbers"].split():
             folder = root / layout.format(kind=row["class"], name=f"{row['class']}-{number}")
             write_frames(folder / "img", range(1, 4), 8)
-            write(folder / truth, box_lines(3))
+            write(folder / ground_truth, box_lines(3))
             write(folder / "full_occlusion.txt", "0,1,0")
             write(folder / "out_of_view.txt", "0,0,1")
 

@@ -1,4 +1,4 @@
-"""Attributes come from the files of each data set and reach the table and the radar."""
+"""Attributes come from the files of each dataset and reach the table and the radar."""
 
 import csv
 from pathlib import Path
@@ -118,7 +118,7 @@ def write_counted_uav(root: Path) -> Path:
 
 @pytest.fixture
 def uav(tmp_path: Path) -> Path:
-    """The data set, and results that are the truth in the first 50 sequences and far off in the others."""
+    """The dataset, and results that are the ground truth in the first 50 sequences and far off in the others."""
     write_counted_uav(tmp_path / "data" / "uav")
     results = tmp_path / "test" / "tracking_results" / "seqtrack" / "cfg" / "uav"
     for index, sequence in enumerate(load(tmp_path / "data", "uav")):

@@ -1,4 +1,4 @@
-"""What is said about a wrong root, half a data set, and annotations that do not fit their frames."""
+"""What is said about a wrong root, half a dataset, and annotations that do not fit their frames."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,11 +53,11 @@ def add_frame(root: Path) -> None:
     (root / "bear/bear-2/img/00000004.jpg").touch()
 
 
-def short_truth(root: Path) -> None:
+def short_ground_truth(root: Path) -> None:
     (root / "bear/bear-2/groundtruth.txt").write_text(fabricate.box_lines(2))
 
 
-def long_truth(root: Path) -> None:
+def long_ground_truth(root: Path) -> None:
     (root / "bear/bear-2/groundtruth.txt").write_text(fabricate.box_lines(4))
 
 
@@ -69,11 +69,11 @@ def no_flags(root: Path) -> None:
     (root / "bear/bear-2/full_occlusion.txt").unlink()
 
 
-def nan_truth(root: Path) -> None:
+def nan_ground_truth(root: Path) -> None:
     (root / "bear/bear-2/groundtruth.txt").write_text("1,2,3,4\nNaN,NaN,NaN,NaN\n1,2,3,4\n")
 
 
-def no_truth(root: Path) -> None:
+def no_ground_truth(root: Path) -> None:
     (root / "bear/bear-2/groundtruth.txt").write_text("\n")
 
 
@@ -85,13 +85,13 @@ def no_truth(root: Path) -> None:
             r"4 of 280 sequences cannot be read \(half a download\?\): .*airplane-1/groundtruth.txt: no such",
         ),
         (drop_last_frame, r"1 of 280 .*bear-2/img/00000003.jpg: no such frame"),
-        (add_frame, r"bear-2/img: there are more frames than truth boxes \(3\)"),
-        (short_truth, r"bear-2/img: there are more frames than truth boxes \(2\)"),
-        (long_truth, r"bear-2/img/00000004.jpg: no such frame \(expected 1 to 4\)"),
+        (add_frame, r"bear-2/img: there are more frames than ground truth boxes \(3\)"),
+        (short_ground_truth, r"bear-2/img: there are more frames than ground truth boxes \(2\)"),
+        (long_ground_truth, r"bear-2/img/00000004.jpg: no such frame \(expected 1 to 4\)"),
         (short_flags, r"out_of_view.txt: 2 flags for 3 boxes"),
         (no_flags, r"full_occlusion.txt: no such file"),
-        (nan_truth, r"groundtruth.txt: line 2: expected 4 finite numbers"),
-        (no_truth, r"groundtruth.txt: the file is empty"),
+        (nan_ground_truth, r"groundtruth.txt: line 2: expected 4 finite numbers"),
+        (no_ground_truth, r"groundtruth.txt: the file is empty"),
     ],
 )
 def test_damaged_lasot(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:

@@ -18,14 +18,14 @@ from tests.evaluation.datasets.fabricate import load
 
 
 def pack_beside(root: Path) -> None:
-    """Pack a data set and remove the original."""
+    """Pack a dataset and remove the original."""
     storage = DirectoryStorage(root)
     pack(storage, list(walk_files(storage)), root.with_name(root.name + "_lmdb"))
     root.rename(root.with_name("original"))
 
 
 @pytest.mark.parametrize(
-    ("layout", "truth"),
+    ("layout", "ground_truth"),
     [
         ("{kind}/{name}", "groundtruth.txt"),
         ("{name}", "Groundtruth.txt"),
@@ -33,8 +33,8 @@ def pack_beside(root: Path) -> None:
         ("LaSOTTest/{name}", "groundtruth.txt"),
     ],
 )
-def test_lasot(tmp_path: Path, layout: str, truth: str) -> None:
-    fabricate.write_lasot(tmp_path / "lasot", layout=layout, truth=truth)
+def test_lasot(tmp_path: Path, layout: str, ground_truth: str) -> None:
+    fabricate.write_lasot(tmp_path / "lasot", layout=layout, ground_truth=ground_truth)
     sequences = load(tmp_path, "lasot")
     assert len(sequences) == 280
     assert len({sequence.object_class for sequence in sequences}) == 70
@@ -133,8 +133,8 @@ def test_got10k_val_and_test(tmp_path: Path) -> None:
     assert (len(val), len(test)) == (180, 180)
     assert val.names == list(BENCHMARKS["got10k_val"].names())
     assert test.names == list(BENCHMARKS["got10k_test"].names())
-    assert val[0].has_truth
-    assert not test[0].has_truth
+    assert val[0].has_ground_truth
+    assert not test[0].has_ground_truth
     assert {val[0].dataset, test[0].dataset} == {"got10k"}
 
 

@@ -51,7 +51,7 @@ def test_yaml_file(tmp_path: Path, videos: Path) -> None:
     path.write_text("root: videos\nname: my_set\nboxes: xyxy\nsequences: [park-dog]\nfirst_box_only: true\n")
     (videos / "park/dog/groundtruth.txt").write_text("10 20 30 45\n")
     (dog,) = load(tmp_path / "elsewhere", str(path))
-    assert (dog.name, dog.dataset, dog.has_truth) == ("park-dog", "my_set", False)
+    assert (dog.name, dog.dataset, dog.has_ground_truth) == ("park-dog", "my_set", False)
     assert dog.init_box_xywh == [10, 20, 20, 25]
     assert find_benchmark(str(path)).name == "my_set"
 

@@ -60,7 +60,7 @@ def few_short_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_benchmark(name: str, data_dir: Path) -> Path:
-    """Write a benchmark in which every frame is there and another picture."""
+    """Write a benchmark in which every frame is there and another image."""
     root = data_dir / FOLDERS.get(name, name)
     WRITERS[name](root)
     rng = np.random.default_rng(0)
@@ -132,14 +132,16 @@ def test_half_a_data_set_is_not_packed(damage: str, message: str, tmp_path: Path
     with pytest.raises(DataError, match=message):
         make_lmdb.main(["otb", "--data_dir", str(tmp_path)])
     with pytest.raises(DataError):
-        load(tmp_path, "otb_lmdb")  # whatever was written before the damage is not taken for the data set
+        load(tmp_path, "otb_lmdb")  # whatever was written before the damage is not taken for the dataset
 
 
 def test_a_database_that_reads_differently_is_refused(tmp_path: Path) -> None:
     root = write_benchmark("tc128", tmp_path)
     make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
-    truth = root / "Ball_ce1" / "Ball_ce1_gt.txt"
-    truth.write_text(truth.read_text().replace("20", "21"))  # of the same length, so it counts as written already
+    ground_truth = root / "Ball_ce1" / "Ball_ce1_gt.txt"
+    ground_truth.write_text(
+        ground_truth.read_text().replace("20", "21")
+    )  # of the same length, so it counts as written already
     with pytest.raises(DataError, match="the packed sequences differ from those in"):
         make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
 

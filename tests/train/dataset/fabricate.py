@@ -1,4 +1,4 @@
-"""Tiny data sets in the official layouts."""
+"""Tiny datasets in the official layouts."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ Boxes = Sequence[Sequence[float]]
 
 
 def boxes_of(count: int, seed: int = 0) -> list[list[float]]:
-    """``count`` boxes inside the picture, all different."""
+    """``count`` boxes inside the image, all different."""
     rng = np.random.RandomState(seed)
     return np.column_stack([rng.randint(0, 16, (count, 2)), rng.randint(1, 8, (count, 2)) + 0.5]).tolist()
 

@@ -1,4 +1,4 @@
-"""Reading data sets in full and comparing; a module of its own, since spawned workers import it and nothing heavy."""
+"""Reading datasets in full and comparing; a module of its own, since spawned workers import it and nothing heavy."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set is said in one line that names the file, at the start."""
+"""What is wrong with a dataset is reported in one line that names the file, at the start."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ VID = "Annotations/VID/train/ILSVRC2015_VID_train_0001/ILSVRC2015_train_00000007
 
 COCO_JSON = "annotations/instances_train2017.json"
 
-CASES = {  # data set, file to replace (None: to remove), its text, message
+CASES = {  # dataset, file to replace (None: to remove), its text, message
     "three numbers": (
         "lasot",
         LASOT_TRUTH,
@@ -203,8 +203,8 @@ def test_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("LASSOT", "unknown training data set 'LASSOT'; known: COCO17, FOLDER, .*did you mean LASOT"),
-        ("LASOTS_lmdb", "unknown training data set 'LASOTS_lmdb'"),
+        ("LASSOT", "unknown training dataset 'LASSOT'; known: COCO17, FOLDER, .*did you mean LASOT"),
+        ("LASOTS_lmdb", "unknown training dataset 'LASOTS_lmdb'"),
         ("COCO17:x", "COCO17 takes nothing after a colon"),
         ("FOLDER", "write FOLDER:<folder of your sequences>"),
         ("TRACKINGNET:", "expected numbers of parts such as 0-3,7 after the colon"),

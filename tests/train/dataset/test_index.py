@@ -61,11 +61,11 @@ def test_second_start_reads_no_annotation(
 def test_changed_annotations_are_read_again(change: str, tmp_path: Path) -> None:
     FABRICATE["lasot"](tmp_path / "data")
     before = read_all(OPEN["lasot"](tmp_path / "data", tmp_path / "cache"))
-    truth = tmp_path / "data" / "bird" / "bird-1" / "groundtruth.txt"
+    ground_truth = tmp_path / "data" / "bird" / "bird-1" / "groundtruth.txt"
     if change == "contents":
-        truth.write_text("9,9,9,9\n" * 4)
+        ground_truth.write_text("9,9,9,9\n" * 4)
     elif change == "time":
-        os.utime(truth, ns=(1, 1))
+        os.utime(ground_truth, ns=(1, 1))
     else:
         FABRICATE["lasot"](tmp_path / "data2")
         (tmp_path / "data2" / "car" / "car-1").rename(tmp_path / "data" / "car" / "car-7")

@@ -1,4 +1,4 @@
-"""Every data set gives the same frames and boxes from files and packed, in this process and in workers."""
+"""Every dataset gives the same frames and boxes from files and packed, in this process and in workers."""
 
 import multiprocessing
 import pickle
@@ -103,5 +103,5 @@ def test_training_batches_are_the_same(tmp_path: Path) -> None:
 
 
 def test_unknown_kind_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown data set to pack 'lasott'; known: coco, .*did you mean lasot"):
+    with pytest.raises(ConfigError, match=r"unknown dataset to pack 'lasott'; known: coco, .*did you mean lasot"):
         pack_dataset("lasott", open_storage(tmp_path), tmp_path / "packed")
