@@ -14,17 +14,20 @@ last box. Prints one table for each difficulty and one for all, and writes them 
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
 import cv2
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.config.paths import PROJECT_ROOT
 from lib.config.seqtrack.config import experiment_name
@@ -34,7 +37,7 @@ from lib.synthetic.presets import PRESETS
 from lib.test.analysis.metrics import score_sequence, summarise
 from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomic
 from lib.utils.image_io import read_image
@@ -47,7 +50,7 @@ COLUMNS = ("AUC", "OP50", "OP75", "P", "NP")
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="our experiment (default: seqtrack_demo)")
     parser.add_argument("--checkpoint", type=Path, default=None, help="our weights (default: the bundled ones)")
     parser.add_argument("--dtype", nargs="+", default=["float32"], help="of ours; several are several rows")

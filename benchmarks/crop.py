@@ -9,6 +9,7 @@ Exit code 1 if a pixel differs from the plain way.
 """
 
 import argparse
+import signal
 import statistics
 import sys
 import time
@@ -17,12 +18,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
-
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.crop import crop_side, crop_window, sample_target
 
 FRAMES = {"720p": (1280, 720), "4K": (3840, 2160), "8K": (7680, 4320)}
@@ -65,7 +68,7 @@ def cost(make: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return 1 if a pixel differs from the plain way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="side of the crop in pixels (default: 256)")
     parser.add_argument("--factor", type=float, default=4.0, help="side of the region over sqrt(w h) (default: 4)")
     parser.add_argument("--repeats", type=int, default=5)

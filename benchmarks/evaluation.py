@@ -17,15 +17,18 @@ and says what share of the time reading the images takes.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
+import numpy as np
 
 from lib.config.seqtrack.config import load_config
 from lib.data.sequence import Sequence as VideoSequence
@@ -38,13 +41,13 @@ from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.running import run_benchmark
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.tracker.seqtrack import SeqTrackEngine, SeqTrackTracker
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.image_io import write_image
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="experiment whose network tracks (random weights)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32")

@@ -17,6 +17,7 @@ import argparse
 import copy
 import dataclasses
 import platform
+import signal
 import statistics
 import sys
 import time
@@ -25,11 +26,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
 import numpy as np
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from benchmarks import plain
 from benchmarks.networks import fill_with_seeded_weights, seeded_images
@@ -41,7 +44,7 @@ from lib.test.parameter.seqtrack import TrackerParams, parameters_from_config
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.test.tracker.reader import compile_step
 from lib.utils.box_ops import box_iou, box_xywh_to_xyxy
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.device import resolve_device
 from lib.utils.errors import InputError
 
@@ -124,7 +127,7 @@ class Version:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configs", nargs="+", default=["seqtrack_b256", "seqtrack_demo"], help="names, or all")
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1, 8], help="sequences at once (default: 1 8)")
     parser.add_argument(

@@ -19,6 +19,7 @@ Exit code 1 if a sample differs from the plain one.
 """
 
 import argparse
+import signal
 import statistics
 import sys
 import tempfile
@@ -27,14 +28,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
 import cv2
 import numpy as np
 import torch
 from easydict import EasyDict
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from benchmarks.plain_training import PlainSampler, collate_plain
 from lib.config.seqtrack.config import load_config
@@ -46,7 +49,7 @@ from lib.train.data.processing import Augmentation
 from lib.train.data.sampler import SampleKey, TrackingSampler
 from lib.train.data.transforms import normalize_crops
 from lib.train.train_script import build_processing
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.crop import sample_reduced, sample_target
 from lib.utils.image_io import decode_image, encode_image
 from lib.utils.lazy_image import EncodedImage
@@ -78,7 +81,7 @@ class Pipeline:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_b256")
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--batch_size", type=int, default=8)

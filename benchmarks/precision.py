@@ -8,14 +8,17 @@ the mean IoU of boxes over frames in which the target is visible, averaged over 
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.config.paths import PROJECT_ROOT, find_checkpoint
 from lib.config.seqtrack.config import experiment_name, load_config
@@ -24,14 +27,14 @@ from lib.synthetic import SyntheticSequence
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.utils.box_ops import box_iou, box_xywh_to_xyxy
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 
 FIRST_SEED = 1000
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="name of the experiment, or path of its YAML file")
     parser.add_argument("--checkpoint", type=Path, help="trained weights (default: the bundled ones)")
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "int8"], choices=PRECISIONS)

@@ -8,23 +8,26 @@ weights (``PackedLinear``). Weights come in turn from a set larger than a core's
 """
 
 import argparse
+import signal
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.seqtrack.cpu import PackedLinear, split_linear
 from lib.models.seqtrack.precision import BLOCK_LINEARS
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.errors import InputError
 
 SET_BYTES = 24_000_000  # of weights that take turns
@@ -35,7 +38,7 @@ Work = Callable[[int], object]
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_b256", help="name of the experiment, or path of its YAML file")
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1], help="sequences at once (default: 1)")
     parser.add_argument("--repeats", type=int, default=20, help="rounds over all weights (default: 20)")

@@ -187,6 +187,8 @@ def test_flags(script: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys
     module = importlib.import_module(f"tracking.{script}")
     monkeypatch.setattr(sys, "argv", [f"{script}.py"])
     monkeypatch.setattr("subprocess.Popen.__init__", refuse_to_start)
+    if hasattr(module, "DEFAULT_WORKSPACE"):
+        monkeypatch.setattr(module, "DEFAULT_WORKSPACE", place / "workspace")
     with pytest.raises(SystemExit) as asked:
         module.main(["--help"])
     assert asked.value.code == 0

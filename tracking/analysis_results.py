@@ -2,11 +2,14 @@
 
 import argparse
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from lib.config.paths import Paths, load_paths
 from lib.config.seqtrack.config import experiment_name
@@ -18,9 +21,9 @@ from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import analyse, write_table
 from lib.test.analysis.selection import Selection, choose_candidates, found_benchmarks
 from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text
-from lib.test.evaluation import BENCHMARKS, find_benchmark, get_dataset
+from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import plots_dir
-from lib.utils.cli import run_script, user_path
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import DataError, InputError, SeqTrackError
 from lib.utils.log import setup_logging
 from lib.utils.registry import lookup
@@ -29,7 +32,7 @@ from lib.utils.text import printable
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description=__doc__
         + " Without flags: everything found below the save_dir. A missing or incomplete result is an "
         "error (exit code 2), never a score."
@@ -120,7 +123,7 @@ def terminal_width() -> int:
 
 def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
     """Write videos of sequences with the ground truth and the boxes of the trackers; a bad one is left out."""
-    sequences = get_dataset(name, paths=paths).select(args.playback)
+    sequences = find_benchmark(name, paths).load(paths, args.playback, strict=True)
     candidates, errors = choose_candidates(name, sequences, paths, chosen(args)), []
     for sequence in sequences:
         path = folder / f"{sequence.name}.mp4"

@@ -1,19 +1,22 @@
 """Say what is there of a benchmark and what is wrong with it, before a long run finds out."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
+from tqdm import tqdm
 
 from lib.config.paths import Paths, load_paths
 from lib.data.benchmark import Benchmark
 from lib.data.doctor import check_attributes, check_names, check_sequences
 from lib.test.evaluation import BENCHMARKS, find_benchmark
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.errors import DataError, InputError
 from lib.utils.storage import DirectoryStorage
 from lib.utils.storage_lmdb import LmdbStorage
@@ -22,7 +25,7 @@ from lib.utils.text import printable
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description=__doc__ + " Checks numbers and names of sequences, annotations against frames, missing and empty "
         "files, and boxes against the size of the images. Exit code 0: all well, 1: problems, 2: no such benchmark."
     )

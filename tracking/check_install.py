@@ -3,15 +3,23 @@
 import argparse
 import importlib
 import platform
+import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
+from lib.utils.cli import ScriptParser, run_script
 
 MODULES = ("torch", "torchvision", "timm", "cv2", "numpy")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Import torch, torchvision, timm and cv2 in one process, run one operator of each, and print the "
         "versions and the device. Exit code 1, with the reason, if they do not fit each other."
     )
@@ -52,4 +60,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

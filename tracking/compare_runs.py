@@ -9,16 +9,19 @@ than --tolerance.
 
 import argparse
 import math
+import signal
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from lib.train.admin.curves import Curves, Difference, compare, newest_manifest, read_curves
 from lib.train.trainers.checkpoints import config_differences
-from lib.utils.cli import run_script, user_path
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.files import atomic_path
 from lib.utils.text import printable
@@ -29,7 +32,7 @@ MAX_PLOTS = 24
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=user_path, nargs="+", metavar="run", help="log, or folder of TensorBoard events")
     parser.add_argument("--plot", type=user_path, help="image to write (.png, .pdf, .svg): loss, IoU and other curves")
     parser.add_argument("--tolerance", type=float, help="exit with 1 if a loss or an IoU differs by more than this")

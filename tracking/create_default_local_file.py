@@ -1,15 +1,18 @@
 """Write the two path files: where datasets are and where results go."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from lib.config.paths import LOCAL_FILES, local_file_text
-from lib.utils.cli import describe_os_error, run_script, user_path
+from lib.utils.cli import ScriptParser, describe_os_error, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.files import atomic_path
 from lib.utils.lock import folder_lock
@@ -17,7 +20,7 @@ from lib.utils.lock import folder_lock
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Write lib/train/admin/local.py and lib/test/evaluation/local.py with absolute paths. "
         "Existing files are kept unless --force is given."
     )

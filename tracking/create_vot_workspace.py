@@ -1,11 +1,14 @@
 """Write a workspace of the VOT toolkit: which experiments, and how to start SeqTrack and SeqTrack+AR."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from external.vot20.toolkit import Toolkit, find_toolkit
 from external.vot20.workspace import (
@@ -21,7 +24,7 @@ from external.vot20.workspace import (
 )
 from lib.config.paths import PROJECT_ROOT, load_paths
 from lib.config.seqtrack.config import experiment_name
-from lib.utils.cli import run_script, user_path
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.registry import lookup
 
@@ -30,7 +33,7 @@ DEFAULT_WORKSPACE = PROJECT_ROOT / "external" / "vot20" / "seqtrack"
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Write config.yaml and trackers.ini of a workspace, with absolute paths. The trackers: "
         "seqtrack_b256, _b384, _l256, _l384 (boxes) and the same with _ar (masks). Edited files are kept.",
         epilog="Then: cd <workspace_dir>; vot evaluate --workspace . seqtrack_b256_ar; vot analysis --workspace .",

@@ -3,16 +3,19 @@
 import argparse
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from lib.config.paths import PROJECT_ROOT, bundled_checkpoint
 from lib.utils.child import run_child
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.errors import InputError
 
 CONFIG = "seqtrack_demo"
@@ -22,7 +25,7 @@ MEDIA = Path("data/demo_media/val")
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Render a held-out benchmark of short videos (of photos and cut-outs, if prepare_demo_data.py has "
         "gathered them), train seqtrack_demo for a few steps on other videos, track the benchmark with the bundled "
         "weights, write the table, the plots and an annotated MP4. Everything lands in --output."
@@ -75,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ()
         if pictures
         else (
-            "DATA.SYNTHETIC.BACKGROUNDS=''",
-            "DATA.SYNTHETIC.CUTOUTS=''",
+            "DATA.SYNTHETIC.BACKGROUNDS=",
+            "DATA.SYNTHETIC.CUTOUTS=",
             "MODEL.ENCODER.PRETRAIN_TYPE=sincos",
             "TRAIN.ENCODER_MULTIPLIER=1.0",
         )

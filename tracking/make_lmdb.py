@@ -1,17 +1,20 @@
 """Pack a dataset into LMDB. Training and testing find it as ``<dataset>_lmdb`` beside the original, which may go."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
+from tqdm import tqdm
 
 from lib.config.paths import load_paths
 from lib.data.packing import PACKABLE, pack_dataset
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.errors import InputError
 from lib.utils.registry import lookup
 from lib.utils.storage import DirectoryStorage, packed_path
@@ -19,7 +22,7 @@ from lib.utils.storage import DirectoryStorage, packed_path
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Pack a dataset into LMDB, in the layout that STARK and its relatives read. What was written is "
         "read back and compared. A run that was cut off goes on where it stopped; the original is never touched."
     )

@@ -8,14 +8,17 @@ Nothing is downloaded by this script, and nothing that it writes belongs into th
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from lib.utils.checkpoint import save_checkpoint
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from tracking.demo_media import SPLITS, gather
 from tracking.dinov2 import convert_dinov2, read_onnx_weights
 
@@ -24,7 +27,7 @@ ENCODER_FILE = "dinov2_s6_patch16.pth"
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--output", type=Path, default=Path("data/demo_media"), help="folder to write (default: data/demo_media)"
     )

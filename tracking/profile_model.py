@@ -12,13 +12,16 @@ import argparse
 import dataclasses
 import json
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
+import torch
 
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import build_seqtrack
@@ -28,7 +31,7 @@ from lib.test.evaluation.trackers import TRACKERS
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.profiling import Latency, measure_latency, peak_memory
 from lib.test.tracker.engine import SeqTrackEngine
-from lib.utils.cli import check_ranges, run_script, user_path
+from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.device import resolve_device
 from lib.utils.files import write_text_atomic
 from lib.utils.registry import lookup
@@ -41,7 +44,7 @@ ANNOUNCE_SECONDS = 60.0
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--script", default="seqtrack", help="name of the tracker (default: seqtrack)")
     parser.add_argument("--config", default="seqtrack_b256", help="name of the experiment, or path of its YAML file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")

@@ -3,24 +3,22 @@
 By hand it uses the processes of --threads; started by torchrun on one machine or many, all ranks share the work.
 """
 
-import signal
-import sys
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
-
 import argparse
 import contextlib
 import logging
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
+import torch
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
@@ -29,7 +27,7 @@ from lib.test.evaluation.results import ResultFolder, run_config, run_log_path
 from lib.test.evaluation.running import run_benchmark
 from lib.test.evaluation.shared import Place, find_place
 from lib.test.evaluation.trackers import TRACKERS, TrackerRecipe, tracker_recipe
-from lib.utils.cli import check_ranges, run_script, user_path
+from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.launch import read_launch
 from lib.utils.log import setup_logging
@@ -38,7 +36,7 @@ from lib.utils.registry import lookup
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description=f"{__doc__} Complete results are left as they are, so an interrupted run is continued by the same "
         "command. Exit code 1 if a sequence failed."
     )
@@ -165,7 +163,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run_script(main))

@@ -8,23 +8,26 @@ it stopped.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from lib.config.paths import PROJECT_ROOT, checkpoint_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.child import run_child
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 from lib.utils.errors import InputError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="experiment (default: seqtrack_demo)")
     parser.add_argument(
         "--save_dir", type=Path, default=Path("output/demo_train"), help="checkpoints and logs (default: %(default)s)"

@@ -1,25 +1,28 @@
 """Check a downloaded checkpoint against the experiment it is for: keys, shapes, numbers; print its hash."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
+
+import torch
 
 from lib.config.paths import find_checkpoint, load_paths
 from lib.config.seqtrack.config import experiment_name, load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.test.evaluation.manifest import file_hash
 from lib.utils.checkpoint import check_weights, find_weights, load_checkpoint
-from lib.utils.cli import run_script
+from lib.utils.cli import ScriptParser, run_script
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description=__doc__ + " Nothing in the file is run. Exit code 2, with the reason, if it does not fit."
     )
     parser.add_argument("config", help="experiment, such as seqtrack_b256")

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from external.AR import AlphaRefine, find_checkpoint
 from lib.config.paths import load_paths
@@ -27,7 +29,7 @@ from lib.test.video.masks import MaskedTracker
 from lib.test.video.run import BOX_FLAGS, Job, VideoRun, join_box, parse_box
 from lib.test.video.screen import has_display
 from lib.test.video.sources import open_source
-from lib.utils.cli import run_script, user_path
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.device import resolve_device
 from lib.utils.errors import CheckpointError, InputError
 from lib.utils.log import setup_logging
@@ -39,7 +41,7 @@ NO_BENCHMARK = "default"  # template updates as for a benchmark without settings
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracker_name", help="name of the tracker: seqtrack")
     parser.add_argument("tracker_param", help="name of the experiment (seqtrack_b256), or path of its YAML file")
     parser.add_argument("video", type=user_path, help="a video file, a folder of images, or the index of a camera (0)")
@@ -64,10 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fps", type=float, help="frames per second of the result; default: those of the video, or 30")
     parser.add_argument("--no_video", action="store_true", help="write the boxes only, no annotated video")
     parser.add_argument("--show", action="store_true", help="watch in a window (q ends)")
-    args = parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
-    if [] in vars(args).values():  # what argparse makes of --output=--
-        parser.error("an option has no value")
-    return args
+    return parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,21 +6,24 @@ The toolkit's own commands do the same, but their exit code is 0 even if the tra
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from external.vot20.toolkit import Score, find_toolkit, read_scores, run_toolkit
 from external.vot20.workspace import check_sequences, sequences_folder
 from lib.config.paths import PROJECT_ROOT
-from lib.utils.cli import run_script, show, user_path
+from lib.utils.cli import ScriptParser, run_script, show, user_path
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracker", nargs="+", help="names in trackers.ini")
     workspace = PROJECT_ROOT / "external" / "vot20" / "seqtrack"
     parser.add_argument("--workspace_dir", type=user_path, default=workspace, help="default: external/vot20/seqtrack")

@@ -8,6 +8,7 @@ Rendered sequences are tracked in this process first (errors appear as they are)
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import traceback
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 import numpy as np
 
@@ -25,7 +28,7 @@ from external.vot20.in_process import converse
 from external.vot20.toolkit import find_toolkit, read_scores, run_toolkit
 from external.vot20.workspace import COMPAT, TrackerEntry, config_text, registry_text, write_workspace
 from lib.test.vot20.trax_client import import_trax
-from lib.utils.cli import run_script, show, user_path
+from lib.utils.cli import ScriptParser, run_script, show, user_path
 from lib.utils.errors import InputError, SeqTrackError
 
 NAME = "selftest"
@@ -33,7 +36,7 @@ NAME = "selftest"
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", help="name of an experiment; default: a stand-in that needs no checkpoint")
     parser.add_argument("--masks", action="store_true", help="report masks (SeqTrack+AR)")
     parser.add_argument("--evaluate", action="store_true", help="run `vot evaluate` and `vot analysis` too")

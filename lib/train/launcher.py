@@ -13,6 +13,8 @@ from pathlib import Path
 
 if __name__ == "__main__":  # run as a file: the folder of the project takes the place of the folder of this file
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback
 
 from lib.utils.child import PARENT_VARIABLE, watch_given_parent
 

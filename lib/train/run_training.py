@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -23,16 +24,18 @@ if __name__ == "__main__":  # run as a file: the folder of the project takes the
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     if "TORCHELASTIC_RUN_ID" in os.environ:  # a rank does not outlive its launcher
         os.environ.setdefault("SEQTRACK_PARENT_PID", str(os.getppid()))
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from easydict import EasyDict
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from lib.config.paths import Paths, checkpoint_path, load_paths, manifest_path
-from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
+from lib.config.seqtrack.config import experiment_name, known_experiments, load_config, parse_overrides
 from lib.config.seqtrack.fallback import overrides_without_files
 from lib.train.distributed import choose_device, first_rank_speaks, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
-from lib.utils.cli import run_script, user_path
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import CheckpointError, InputError
 from lib.utils.files import check_writable
 from lib.utils.launch import is_main_process, read_launch
@@ -75,7 +78,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_arguments(parser)
     # Launchers pass one of the two spellings.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
@@ -106,8 +109,8 @@ def train(
     with process_group(launch, device):
         setup_logging()
         if missing and is_main_process():
-            replaced = ", ".join(f"{key}={value!r}" for key, value in missing.items())
-            logger.warning("optional files are missing, falling back to %s", replaced)
+            changed = " ".join(f"{key}={value}" for key, value in missing.items())
+            logger.warning("optional files are missing, continuing as with --override %s", changed)
         name = args.name or experiment_name(args.config)
         settings = RunSettings(
             name, paths, device, args.resume, launch.local_world_size, track, track_every, args.name is not None
@@ -136,6 +139,8 @@ def read_run(args: argparse.Namespace) -> tuple[Callable[..., int], EasyDict, Pa
     name = args.name or experiment_name(args.config)
     if args.name is not None and not re.fullmatch(r"\w[\w.+-]*", args.name):
         raise InputError(f"--name {args.name!r}: expected letters, digits and . _ + -, since it names folders")
+    if name in known_experiments() and name != experiment_name(args.config):
+        raise InputError(f"--name {name}: an experiment of its own, whose name would then stand for other options")
     check_writable(checkpoint_path(paths.save_dir, name, 1))
     check_writable(manifest_path(paths.save_dir, name, datetime.now(timezone.utc)))
     if args.resume != "auto" and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0:

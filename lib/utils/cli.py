@@ -4,8 +4,9 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from lib.utils.child import watch_given_parent
 from lib.utils.errors import InputError, SeqTrackError
@@ -51,6 +52,20 @@ def describe_os_error(error: OSError) -> str:
     """One line that names the file and what the system says about it."""
     reason = error.strerror or str(error)
     return printable(f"{error.filename}: {reason}" if error.filename is not None else reason, 1000)
+
+
+class ScriptParser(argparse.ArgumentParser):
+    """Parser of a script's flags. What an error echoes of them is one printable line of bounded length."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # noqa: D102
+        args = sys.argv[1:] if args is None else list(args)
+        for text in args[: args.index("--")] if "--" in args else args:
+            if text.startswith("-") and text.endswith("=--"):  # before Python 3.13 the value would be []
+                self.error(f"argument {text[:-3]}: expected a value, got '--'")
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:  # noqa: D102
+        super().error(printable(message, 1000))
 
 
 def user_path(text: str) -> Path:

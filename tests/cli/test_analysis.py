@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import tracking.analysis_results as script
+from lib.data.benchmark import Benchmark
 from lib.data.sequence import Sequence
-from lib.test.analysis import playback, plots, report
+from lib.test.analysis import playback, plots
 from lib.test.evaluation import SequenceList
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
@@ -202,6 +203,17 @@ def test_missing_sequences_are_left_out_on_request_and_counted(world: Path, caps
     assert run(world, "--dataset", "got10k_val", "--config", "good", "--no_plots", "--allow_missing") == 2
 
 
+def test_a_sequence_that_cannot_be_read_is_left_out_on_request(world: Path, capsys: pytest.CaptureFixture) -> None:
+    good, bad = LENGTHS
+    (world / "data" / "got10k" / "val" / bad / "groundtruth.txt").write_text("x\n")
+    assert run(world, "--no_plots") == 2
+    assert f"{bad}/groundtruth.txt: line 1" in one_line(capsys)
+    assert run(world, "--no_plots", "--allow-missing") == 0
+    assert "got10k_val (1 of 2 sequences, 6 frames)" in capsys.readouterr().out
+    assert run(world, "--dataset", "got10k_val", "--playback", good) == 0
+    assert run(world, "--dataset", "got10k_val", "--playback", bad) == 2
+
+
 def test_protocols_side_by_side(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(world, "--protocol", "seqtrack", "pytracking", "got10k", "--no_plots") == 0
     out = capsys.readouterr().out
@@ -228,7 +240,7 @@ def test_attributes_and_classes(
 ) -> None:
     assert run(world, "--no_plots", "--per_attribute") == 2
     assert "ships no attributes" in one_line(capsys)
-    load = report.get_dataset
+    load = Benchmark.load
 
     def with_attributes(*args, **kwargs) -> SequenceList:
         first, second = load(*args, **kwargs)
@@ -236,7 +248,7 @@ def test_attributes_and_classes(
         return SequenceList([first, replace(second, attributes=("Blur",))])
 
     monkeypatch.setattr(plots, "PLOTS", ())  # only the radar
-    monkeypatch.setattr(report, "get_dataset", with_attributes)
+    monkeypatch.setattr(Benchmark, "load", with_attributes)
     assert run(world, "--per_attribute", "--per_class") == 0
     assert [row["attribute"] for row in rows(world, "per_attribute")] == ["Blur (2)", "Low Light (1)", "Scale (1)"]
     overall = {row["tracker"]: row["AUC"] for row in rows(world)}

@@ -1,5 +1,6 @@
 """``tracking/demo.py``: its steps, each replaced by a record of its arguments (`.ci/run` runs the real ones)."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ def test_demos_of_other_settings_are_not_in_each_others_way(monkeypatch: pytest.
     rendered, read = [], []
 
     def record(title: str, script: str, *arguments: object) -> None:
+        assert all(str(argument) == shlex.quote(str(argument)) for argument in arguments)  # printed without quotes
         if script == "make_synthetic.py":
             video = after(arguments, "--output") / "val" / "GOT-10k_Val_000001"
             video.mkdir(parents=True)  # fails if another demo has been there

@@ -182,6 +182,7 @@ def test_a_zip_with_one_folder_too_many(tmp_path: Path, capsys: pytest.CaptureFi
         (["lasot", "--cfg_name", "fmt"], "unknown server 'lasot'; known: got10k, trackingnet"),
         (["got10k", "--check", "missing.zip"], "missing.zip: cannot read the zip"),
         (["got10k", "--check", __file__], "not a zip file"),
+        (["got10k", "--check", "/dev/zero"], "not a zip file"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
@@ -223,3 +224,11 @@ def test_the_published_command(tmp_path: Path, results: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (results / "got10k_submit.zip").exists()
+
+
+def test_names_of_members_are_printable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("\x1b[31m.txt", "1")
+    assert run_script(lambda: script.main(["got10k", "--check", str(tmp_path / "x.zip")])) == 1
+    out = capsys.readouterr().out
+    assert "\\x1b[31m.txt" in out and "\x1b" not in out

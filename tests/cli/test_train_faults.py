@@ -179,6 +179,8 @@ def test_a_named_run_has_paths_and_options_of_its_own(experiment, tmp_path, run)
     assert (tmp_path / "logs" / "seqtrack-half_rate.log").is_file() and not checkpoints(tmp_path).exists()
     with pytest.raises(InputError, match=r"--name '\.\./x': expected letters"):
         run("--config", path, "--name", "../x")
+    with pytest.raises(InputError, match="--name seqtrack_b256: an experiment of its own"):
+        run("--config", path, "--name", "seqtrack_b256")
 
 
 def unwritable(tmp_path, kind):

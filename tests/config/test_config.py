@@ -210,6 +210,7 @@ def test_overrides_win_and_are_checked() -> None:
 
 def test_overrides_of_a_command_line() -> None:
     assert parse_override("TRAIN.LR=2e-4") == ("TRAIN.LR", "2e-4")
+    assert parse_override("DATA.SYNTHETIC.CUTOUTS=") == ("DATA.SYNTHETIC.CUTOUTS", "")
     assert parse_override("DATA.TRAIN.DATASETS_NAME=[A, B]") == ("DATA.TRAIN.DATASETS_NAME", ["A", "B"])
     for bad in ("TRAIN.LR", "=3", " =3"):
         with pytest.raises(ConfigError, match="expected KEY=VALUE"):

@@ -71,6 +71,25 @@ def test_longest_first_and_resume(tmp_path: Path, folder: ResultFolder) -> None:
     assert folder.boxes_path("long").stat().st_mtime_ns == before
 
 
+def test_results_of_another_data_set_are_not_taken_for_these(tmp_path: Path, folder: ResultFolder) -> None:
+    sequences = benchmark(tmp_path)
+    for frames in (LENGTHS["middle"], 9):
+        folder.write("middle", np.full((frames, 4), 7.0), np.ones(frames))
+        with pytest.raises(InputError, match=r"middle.txt: starts with another box .* --overwrite"):
+            run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    assert not run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], overwrite=True).failed
+    assert not run_benchmark(sequences, fakes.make_broken, folder, devices=["cpu"]).outcomes
+
+
+def test_the_bar_counts_the_sequences_that_can_be_read(
+    tmp_path: Path, folder: ResultFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sequences = benchmark(tmp_path)
+    sequences.failures["broken"] = "no images"
+    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
+    assert "4/4 sequences, 1 failed" in capsys.readouterr().err
+
+
 def test_nothing_to_do_makes_no_tracker(tmp_path: Path, folder: ResultFolder) -> None:
     sequences = benchmark(tmp_path)
     run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import random
+import resource
 import signal
 import time
 import warnings
@@ -280,6 +281,19 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"ep0001\.pth\.tar: cannot be written: .*No space left.*untouched"):
         trainer.save()
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+@pytest.mark.parametrize("limit", [0, 100, 20_000, 36_000])
+def test_a_disk_that_fills_anywhere_in_a_checkpoint_is_one_line(tmp_path, limit):
+    trainer = make_trainer(tiny_config(), tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # the system refuses to write more, as on a full disk
+    try:
+        with pytest.raises(CheckpointError, match=r"ep0000\.pth\.tar: cannot be written: .*untouched"):
+            trainer.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_code_that_changed_is_said(tmp_path, caplog):

@@ -265,7 +265,7 @@ def find_experiment(name_or_path: str | Path) -> Path:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Split ``KEY=VALUE`` as written on a command line; the value is read as YAML.
+    """Split ``KEY=VALUE`` as written on a command line; the value is read as YAML; ``KEY=`` is the empty text.
 
     Raises:
         ConfigError: if there is no ``=`` or the value is not YAML.
@@ -273,7 +273,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     dotted, equals, value = text.partition("=")
     if not (equals and dotted.strip()):
         raise ConfigError(f"override {printable(repr(text))}: expected KEY=VALUE, such as TRAIN.LR=2e-4")
-    return dotted.strip(), read_yaml(value, f"override {printable(repr(text))}")
+    return dotted.strip(), read_yaml(value, f"override {printable(repr(text))}") if value.strip() else ""
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:

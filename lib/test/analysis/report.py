@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib.config.paths import Paths
 from lib.data.attributes import unexpected_counts
-from lib.data.registry import BENCHMARKS, find_benchmark, get_dataset
+from lib.data.registry import BENCHMARKS, find_benchmark
 from lib.data.sequence import SequenceList
 from lib.test.analysis.cache import ScoreCache
 from lib.test.analysis.collect import (
@@ -18,6 +18,7 @@ from lib.test.analysis.collect import (
     score_static_box,
 )
 from lib.test.analysis.selection import Selection, choose_candidates, without_missing
+from lib.test.analysis.sources import warn_once
 from lib.test.analysis.tables import FORMATS, Table, group_table, score_table, sequence_table
 from lib.utils.errors import DataError
 from lib.utils.files import write_text_atomic
@@ -124,10 +125,12 @@ def analyse(
         DataError: if the ground truth is hidden, missing or malformed, or a result is missing or incomplete.
         InputError: if there is nothing to score.
     """
-    server = find_benchmark(benchmark, paths).server
-    sequences = get_dataset(benchmark, paths=paths)
-    require_public_ground_truth(benchmark, sequences, server)
-    candidates, missing, total = choose_candidates(benchmark, sequences, paths, selection), {}, len(sequences)
+    found = find_benchmark(benchmark, paths)
+    sequences = found.load(paths, strict=not selection.allow_missing)
+    warn_once(logger, [f"left out, it cannot be read: {error}" for error in sequences.failures.values()])
+    require_public_ground_truth(benchmark, sequences, found.server)
+    total = len(sequences) + len(sequences.failures)
+    candidates, missing = choose_candidates(benchmark, sequences, paths, selection), {}
     if selection.allow_missing and candidates:
         sequences, missing = without_missing(sequences, candidates)
     trackers = [

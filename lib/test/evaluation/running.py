@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from lib.data.names import check_distinct, check_name
-from lib.data.sequence import SequenceList
+from lib.data.sequence import Sequence, SequenceList
+from lib.data.text import read_boxes
 from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, TrackerFactory
 from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores
-from lib.test.evaluation.results import ResultFolder
+from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.shared import (
     POLL_SECONDS,
     Dispatcher,
@@ -23,7 +24,7 @@ from lib.test.evaluation.shared import (
     Wait,
     decide,
 )
-from lib.utils.errors import DataError, SeqTrackError
+from lib.utils.errors import DataError, InputError, SeqTrackError
 from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class _Account:
     def __init__(self, sequences: SequenceList, summary: RunSummary) -> None:
         self._length = {sequence.name: len(sequence.frames) for sequence in sequences}
         self._summary = summary
+        self._unreadable = len(summary.outcomes)
         # Without a terminal, a line now and then instead of a bar that is drawn over itself.
         interval = 0.1 if sys.stderr.isatty() else 10.0
         self._bar = tqdm(total=sequences.num_frames, unit="frame", desc="tracking", mininterval=interval, smoothing=0.1)
@@ -92,7 +94,8 @@ class _Account:
             log_failure(news)
             self._bar.total -= self._length[news.sequence] - news.frames
         failed = f", {len(self._summary.failed)} failed" if self._summary.failed else ""
-        self._bar.set_postfix_str(f"{len(self._summary.outcomes)}/{len(self._length)} sequences{failed}", refresh=False)
+        done = len(self._summary.outcomes) - self._unreadable
+        self._bar.set_postfix_str(f"{done}/{len(self._length)} sequences{failed}", refresh=False)
 
     def close(self) -> None:
         """Leave the bar as it is."""
@@ -106,11 +109,31 @@ def log_failure(outcome: Outcome) -> None:
 
 
 def find_pending(sequences: SequenceList, folder: ResultFolder, overwrite: bool) -> list[str]:
-    """Names of the sequences that have no complete result (or all of them), the longest first."""
-    wanted = [
-        sequence for sequence in sequences if overwrite or not folder.is_complete(sequence.name, len(sequence.frames))
-    ]
+    """Names of the sequences that have no complete result (or all of them), the longest first.
+
+    Raises:
+        InputError: if a result starts with another box, so that it is of another dataset of this name.
+    """
+    wanted = []
+    for sequence in sequences:
+        if not overwrite and _is_of_other_data(sequence, folder):
+            raise InputError(
+                f"{folder.boxes_path(sequence.name)}: starts with another box than sequence {sequence.name}: a result "
+                "of another dataset of this name? Use --overwrite to replace the results, or another --save_dir"
+            )
+        if overwrite or not folder.is_complete(sequence.name, len(sequence.frames)):
+            wanted.append(sequence)
     return [sequence.name for sequence in sorted(wanted, key=lambda sequence: -len(sequence.frames))]
+
+
+def _is_of_other_data(sequence: Sequence, folder: ResultFolder) -> bool:
+    """Whether there is a whole result (damaged ones are made again) that starts with another box than the sequence."""
+    try:
+        boxes = read_boxes(folder.boxes_path(sequence.name), allow_nan=False)
+    except DataError:
+        return False
+    other = (boxes[:1] != to_integers(sequence.ground_truth_rect[:1])).any()
+    return bool(other) and folder.is_complete(sequence.name, len(boxes))
 
 
 def run_benchmark(

@@ -10,7 +10,9 @@ from lib.data.registry import BENCHMARKS
 from lib.test.evaluation.results import ResultFolder
 from lib.test.utils.packing import Submission, find_submission, pack, pack_raw
 from lib.test.utils.zip_check import check_zip
+from lib.utils.cli import ScriptParser
 from lib.utils.errors import DataError, InputError
+from lib.utils.text import printable
 
 SHOWN = 20
 """Problems that are listed at most."""
@@ -56,7 +58,7 @@ def transform(server: str, description: str | None, argv: Sequence[str] | None) 
     Returns:
         The answer, and the exit code: 1 if ``--check`` was given and there are problems, else 0.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = ScriptParser(description=description)
     add_arguments(parser)
     args = parser.parse_args(argv)
     outcome = pack_and_check(server, args, raw=True)
@@ -90,7 +92,7 @@ def pack_and_check(server: str, args: argparse.Namespace, *, raw: bool = False) 
     if not problems:
         return Outcome([*lines, f"{path}: the server should take it ({basis})"], [])
     lines.append(f"{path}: {len(problems)} problem(s), the server would refuse it or score it wrongly ({basis})")
-    lines += [f"  {problem}" for problem in problems[:SHOWN]]
+    lines += [f"  {printable(problem, 1000)}" for problem in problems[:SHOWN]]
     lines += [f"  ... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
     return Outcome(lines, problems)
 

@@ -45,6 +45,8 @@ def check_zip(
     Raises:
         InputError: if the zip cannot be read at all.
     """
+    if path.exists() and not path.is_file():  # /dev/zero never ends
+        raise InputError(f"{path}: not a zip file")
     try:
         with zipfile.ZipFile(path) as archive:
             problems = _problems(archive, form, names, count, frames or {})

@@ -19,6 +19,8 @@ from lib.utils.errors import CheckpointError
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"SEQTRACK_ep(\d{4,})(?:_step(\d{6,}))?\.pth\.tar")
+_WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream error")
+"""What a RuntimeError of ``torch.save`` says where the file cannot be written, by where the disk is full."""
 
 FREE_OPTIONS = (
     "TEST",
@@ -100,9 +102,10 @@ class CheckpointStore:
         try:
             save_checkpoint(state, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as either
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            if isinstance(error, RuntimeError) and not any(text in str(error) for text in _WRITE_ERRORS):
                 raise
             reason = " ".join(str(error).split())[:200]
+            reason = reason if isinstance(error, OSError) else f"is the disk full? {reason}"
             raise CheckpointError(f"{path}: cannot be written: {reason}; earlier checkpoints are untouched") from error
         for place, old in self._found().items():
             if place[1] and place < (epoch, step):
