@@ -56,8 +56,6 @@ def test_trains_exports_and_the_export_tracks(tmp_path: Path, tiny_yaml: Path) -
     assert done.returncode == 0, done.stderr
     message = "optional files are missing, continuing as with --override DATA.SYNTHETIC.CUTOUTS="
     assert message in done.stderr + done.stdout
-        "optional files are missing, continuing as with --override DATA.SYNTHETIC.CUTOUTS=" in done.stderr + done.stdout
-    )
     target = tmp_path / "tiny.pth.tar"
     assert f"weights in half precision: {target}" in done.stdout
     state = load_checkpoint(target)
