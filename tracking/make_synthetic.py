@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lib.synthetic import DIFFICULTIES, SyntheticSequence, write_got10k, write_lasot
 from lib.synthetic.media import list_images, load_cutout
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, check_ranges, run_script
 from lib.utils.errors import InputError
 
 
@@ -55,10 +55,7 @@ def check(args: argparse.Namespace) -> None:
         InputError: which flag and why.
         DataError: if a cut-out has no alpha channel.
     """
-    if args.num_sequences < 1:
-        raise InputError(f"--num_sequences must be at least 1, not {args.num_sequences}")
-    if args.workers < 0:
-        raise InputError(f"--workers must not be negative, unlike {args.workers}")
+    check_ranges(args, LIMITS)
     if args.output.exists() and not args.output.is_dir():
         raise InputError(f"--output {args.output}: is a file, not a folder")
     if args.backgrounds:
@@ -66,6 +63,10 @@ def check(args: argparse.Namespace) -> None:
     if args.cutouts:
         for path in list_images(args.cutouts):
             load_cutout(path, 32)
+
+
+LIMITS = {"num_sequences": (1, 1_000_000), "num_frames": (1, 100_000), "workers": (0, 1024)}
+"""Smallest and largest value of number flags."""
 
 
 class ProgressBar:

@@ -1,5 +1,6 @@
 """Puts a training run together: configuration in, trainer out. The only place that knows all the parts."""
 
+import copy
 import glob
 import logging
 import os
@@ -177,7 +178,9 @@ def write_records(trainer: LTRTrainer, settings: RunSettings, resume_from: Path 
             logger.info("earlier checkpoints moved to %s", moved)
     trainer.writer = TensorboardWriter(tensorboard_dir(save_dir, name), first_step=first_step)
     if settings.is_named:  # tracking/test.py takes it as its configuration, and finds the checkpoints beside it
-        write_text_atomic(trainer.store.folder / f"{name}.yaml", yaml.safe_dump(trainer.config, sort_keys=False))
+        config = copy.deepcopy(trainer.config)
+        config["TEST"]["EPOCH"] = min(config["TEST"]["EPOCH"], config["TRAIN"]["EPOCH"])  # the last one that will exist
+        write_text_atomic(trainer.store.folder / f"{name}.yaml", yaml.safe_dump(config, sort_keys=False))
     path = manifest_path(save_dir, name, datetime.now(timezone.utc))
     write_manifest(
         path,

@@ -97,11 +97,11 @@ def test_own_photos(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--num_sequences", "0"], "--num_sequences must be at least 1"),
-        (["--num_frames", "0"], "at least one frame"),
+        (["--num_sequences", "0"], "--num_sequences must be from 1 to"),
+        (["--num_frames", "0"], "--num_frames must be from 1 to"),
         (["--width", "5"], "not 5x48"),
         (["--seed", "-3"], "not negative"),
-        (["--workers", "-1"], "--workers must not be negative"),
+        (["--workers", "-1"], "--workers must be from 0 to"),
         (["--backgrounds", "no/such/folder"], "no/such/folder: no such folder"),
         (["--cutouts", "no/such/folder"], "no/such/folder: no such folder"),
         (["--layout", "lasot", "--split", "val"], "LaSOT has no split 'val'"),

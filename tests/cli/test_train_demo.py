@@ -54,9 +54,8 @@ def test_trains_exports_and_the_export_tracks(tmp_path: Path, tiny_yaml: Path) -
         [*map(str, command), "--device", "cpu", "--override", *missing], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (
-        "optional files are missing, continuing as with --override DATA.SYNTHETIC.CUTOUTS=" in done.stderr + done.stdout
-    )
+    message = "optional files are missing, continuing as with --override DATA.SYNTHETIC.CUTOUTS="
+    assert message in done.stderr + done.stdout
     target = tmp_path / "tiny.pth.tar"
     assert f"weights in half precision: {target}" in done.stdout
     state = load_checkpoint(target)
