@@ -37,7 +37,7 @@ from lib.synthetic.presets import PRESETS
 from lib.test.analysis.metrics import score_sequence, summarise
 from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.files import write_text_atomic
 from lib.utils.image_io import read_image
@@ -52,17 +52,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="our experiment (default: seqtrack_demo)")
-    parser.add_argument("--checkpoint", type=Path, default=None, help="our weights (default: the bundled ones)")
+    parser.add_argument("--checkpoint", type=user_path, default=None, help="our weights (default: bundled)")
     parser.add_argument("--dtype", nargs="+", default=["float32"], help="of ours; several are several rows")
-    parser.add_argument("--media", type=Path, default=Path("data/demo_media/val"), help="folder of held-out images")
+    parser.add_argument(
+        "--media", type=user_path, default=Path("data/demo_media/val"), help="folder of held-out images"
+    )
     parser.add_argument("--sequences", type=int, default=15, help="videos of each difficulty (default: 15)")
     parser.add_argument("--frames", type=int, default=120, help="of each video (default: 120)")
     parser.add_argument(
-        "--opencv_python", type=Path, default=Path(sys.executable), help="a Python that has the trackers"
+        "--opencv_python", type=user_path, default=Path(sys.executable), help="a Python that has the trackers"
     )
     parser.add_argument("--opencv", nargs="*", default=OPENCV, choices=OPENCV, help="which of them")
     parser.add_argument("--threads", type=int, default=2, help="of every tracker (default: 2)")
-    parser.add_argument("--output", type=Path, default=Path("output/against_opencv"), help="where videos and scores go")
+    parser.add_argument(
+        "--output", type=user_path, default=Path("output/against_opencv"), help="where videos and scores go"
+    )
     return parser.parse_args(argv)
 
 

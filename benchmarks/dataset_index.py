@@ -28,7 +28,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 
 from lib.data.trackingnet import NUM_PARTS, TrackingNet
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.storage import DirectoryStorage
 
 
@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sequences", type=int, default=30_000)
     parser.add_argument("--frames", type=int, default=470, help="per sequence; TrackingNet has 470 on average")
-    parser.add_argument("--keep", type=Path, help="fabricate here and leave it there for another run")
+    parser.add_argument("--keep", type=user_path, help="fabricate here and leave it there for another run")
     return parser.parse_args(argv)
 
 

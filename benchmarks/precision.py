@@ -27,7 +27,7 @@ from lib.synthetic import SyntheticSequence
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.utils.box_ops import box_iou, box_xywh_to_xyxy
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 
 FIRST_SEED = 1000
 
@@ -36,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="name of the experiment, or path of its YAML file")
-    parser.add_argument("--checkpoint", type=Path, help="trained weights (default: the bundled ones)")
+    parser.add_argument("--checkpoint", type=user_path, help="trained weights (default: the bundled ones)")
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16", "int8"], choices=PRECISIONS)
     parser.add_argument("--sequences", type=int, default=20, help="rendered sequences of 60 frames (default: 20)")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:<index> or mps (default: cpu)")

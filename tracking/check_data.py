@@ -16,7 +16,7 @@ from lib.config.paths import Paths, load_paths
 from lib.data.benchmark import Benchmark
 from lib.data.doctor import check_attributes, check_names, check_sequences
 from lib.test.evaluation import BENCHMARKS, find_benchmark
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import DataError, InputError
 from lib.utils.storage import DirectoryStorage
 from lib.utils.storage_lmdb import LmdbStorage
@@ -36,8 +36,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=4, help="frames decoded at a time (default: 4)")
     parser.add_argument("--show", type=int, default=20, help="problems and remarks that are listed (default: 20)")
     parser.add_argument("--strict", action="store_true", help="remarks count as problems")
-    parser.add_argument("--data_dir", type=Path, help="folder of the datasets (default: ./data)")
+    parser.add_argument("--data_dir", type=user_path, help="folder of the datasets (default: ./data)")
     return parser.parse_args(argv)
+
+
+QUICKLY_VERIFIED = 4 << 30
+"""Databases up to this size in bytes are compared with their content hash without ``--decode``, too."""
 
 
 def describe(benchmark: Benchmark, paths: Paths) -> str:
@@ -54,7 +58,10 @@ def examine(benchmark: Benchmark, paths: Paths, args: argparse.Namespace) -> boo
     """Check one dataset and print what was found; return whether it is sound."""
     try:
         print(describe(benchmark, paths), flush=True)
-        entries = benchmark.entries(benchmark.open(paths))
+        storage = benchmark.open(paths)
+        if isinstance(storage, LmdbStorage):
+            storage.verify(None if args.decode else QUICKLY_VERIFIED)
+        entries = benchmark.entries(storage)
     except DataError as error:
         folder, origin = benchmark.place(paths)
         print(f"{benchmark.name}: cannot be read: {error} ({folder} is {origin})")

@@ -15,7 +15,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from lib.config.paths import PROJECT_ROOT, bundled_checkpoint
 from lib.utils.child import run_child
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError
 
 CONFIG = "seqtrack_demo"
@@ -30,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "gathered them), train seqtrack_demo for a few steps on other videos, track the benchmark with the bundled "
         "weights, write the table, the plots and an annotated MP4. Everything lands in --output."
     )
-    parser.add_argument("--output", type=Path, default=Path("output/demo"), help="where everything is written")
+    parser.add_argument("--output", type=user_path, default=Path("output/demo"), help="where everything is written")
     parser.add_argument("--sequences", type=int, default=None, help="videos of the benchmark (default: 12; quick: 3)")
     parser.add_argument("--frames", type=int, default=None, help="frames of each video (default: 80; quick: 20)")
     parser.add_argument("--threads", type=int, default=2, help="worker processes that render and track")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lib.config.paths import load_paths
 from lib.data.packing import PACKABLE, pack_dataset
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.registry import lookup
 from lib.utils.storage import DirectoryStorage, packed_path
@@ -27,9 +27,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "read back and compared. A run that was cut off goes on where it stopped; the original is never touched."
     )
     parser.add_argument("dataset", help=f"one of {', '.join(PACKABLE)}")
-    parser.add_argument("--source", type=Path, help="folder of the dataset (default: as in the path settings)")
-    parser.add_argument("--target", type=Path, help="folder to write (default: <source>_lmdb)")
-    parser.add_argument("--data_dir", type=Path, help="folder of the datasets")
+    parser.add_argument("--source", type=user_path, help="folder of the dataset (default: as in the path settings)")
+    parser.add_argument("--target", type=user_path, help="folder to write (default: <source>_lmdb)")
+    parser.add_argument("--data_dir", type=user_path, help="folder of the datasets")
     return parser.parse_args(argv)
 
 

@@ -18,14 +18,14 @@ from tqdm import tqdm
 
 from lib.synthetic import DIFFICULTIES, SyntheticSequence, write_got10k, write_lasot
 from lib.synthetic.media import list_images, load_cutout
-from lib.utils.cli import ScriptParser, check_ranges, run_script
+from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.errors import InputError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = ScriptParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="data-set folder, such as data/got10k")
+    parser.add_argument("--output", type=user_path, required=True, help="data-set folder, such as data/got10k")
     parser.add_argument("--layout", choices=("got10k", "lasot"), default="got10k")
     parser.add_argument(
         "--split", choices=("train", "val", "test"), help="LaSOT has no val (default: val, of LaSOT test)"
@@ -39,9 +39,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--seed", type=int, default=0, help="number of the first world; sequence k shows world seed + k"
     )
     parser.add_argument(
-        "--backgrounds", type=Path, default=None, help="folder of photos instead of painted backgrounds"
+        "--backgrounds", type=user_path, default=None, help="folder of photos instead of painted backgrounds"
     )
-    parser.add_argument("--cutouts", type=Path, default=None, help="folder of RGBA images instead of painted figures")
+    parser.add_argument(
+        "--cutouts", type=user_path, default=None, help="folder of RGBA images instead of painted figures"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes; the result does not depend on it")
     args = parser.parse_args(argv)
     args.split = args.split or ("val" if args.layout == "got10k" else "test")

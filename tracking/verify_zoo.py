@@ -17,7 +17,7 @@ from lib.config.seqtrack.config import experiment_name, load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.test.evaluation.manifest import file_hash
 from lib.utils.checkpoint import check_weights, find_weights, load_checkpoint
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, run_script, user_path
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -26,8 +26,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__ + " Nothing in the file is run. Exit code 2, with the reason, if it does not fit."
     )
     parser.add_argument("config", help="experiment, such as seqtrack_b256")
-    parser.add_argument("--checkpoint", type=Path, help="the file (default: where test.py looks, below save_dir)")
-    parser.add_argument("--save_dir", type=Path, help="folder of the checkpoints (default: .)")
+    parser.add_argument("--checkpoint", type=user_path, help="the file (default: where test.py looks, below save_dir)")
+    parser.add_argument("--save_dir", type=user_path, help="folder of the checkpoints (default: .)")
     return parser.parse_args(argv)
 
 

@@ -1,6 +1,7 @@
 """Text as people's editors leave it, folders that cannot be opened, and files written whole or not at all."""
 
 import codecs
+import hashlib
 import os
 import re
 import stat
@@ -156,3 +157,12 @@ def read_names(text: str, name: str) -> list[tuple[int, str]]:
     """
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
     return [(number, require_plain_name(line, f"{name}: line {number}")) for number, line in lines if line]
+
+
+def file_hash(path: Path | str) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

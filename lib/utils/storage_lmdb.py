@@ -5,6 +5,7 @@ STARK packs them. TrackingNet is packed part by part: ``TRAIN_3/anno/a.txt`` has
 ``TRAIN_3_lmdb``.
 """
 
+import json
 import os
 import struct
 import threading
@@ -17,6 +18,7 @@ from weakref import WeakValueDictionary
 import lmdb
 
 from lib.utils.errors import DataError
+from lib.utils.files import file_hash, write_text_atomic
 from lib.utils.lock import folder_lock
 from lib.utils.storage import (
     PACKED_SUFFIX,
@@ -30,6 +32,10 @@ from lib.utils.storage import (
 DATABASE_FILE = "data.mdb"
 UNFINISHED = ".packing"
 """Empty file that is in a database while it is being written."""
+CONTENT = "content.json"
+"""Length and SHA-256 of the database when it was packed, beside it; databases of other packers have none."""
+ALWAYS_VERIFIED = 64 << 20
+"""Databases up to this size in bytes are compared with their hash whenever they are opened, which takes 0.1 s."""
 BATCH_BYTES = 32 << 20
 BATCH_FILES = 2000
 FIRST_MAP_SIZE = 1 << 30
@@ -61,6 +67,31 @@ def _check_length(path: Path) -> None:
         raise DataError(f"{file}: cut short ({length} bytes of {(last_page + 1) * page_size}); {again}")
 
 
+def verify_content(path: Path, limit: int | None = None) -> None:
+    """Compare a database with what was packed, if that was recorded: a damaged page can kill the process that maps it.
+
+    Args:
+        path: folder of the database.
+        limit: in bytes; of a larger database only the length is compared. None: all of it is read.
+
+    Raises:
+        DataError: if it differs; the message says what to do.
+    """
+    record, file = path / CONTENT, path / DATABASE_FILE
+    if not record.exists():
+        return
+    try:
+        expected = json.loads(record.read_text(encoding="utf-8"))
+        length = file.stat().st_size
+        same = length == expected["bytes"] and (
+            (limit is not None and length > limit) or file_hash(file) == expected["sha256"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{record}: cannot be read: {type(error).__name__}; pack the dataset again") from error
+    if not same:
+        raise DataError(f"{file}: not what was packed; pack it again with tracking/make_lmdb.py, or copy it again")
+
+
 class _OpenDatabases:
     """The databases that are open in one process.
 
@@ -79,6 +110,7 @@ class _OpenDatabases:
             database = self.by_path.get(key)
             if database is None:
                 _check_length(path)
+                verify_content(path, ALWAYS_VERIFIED)
                 try:
                     # No lock file: data often is on read-only or network disks, and nothing writes while we read.
                     database = lmdb.open(key, readonly=True, lock=False, readahead=False, meminit=False)
@@ -122,6 +154,11 @@ class LmdbStorage(FileReading):
         for path in self._parts.values():
             if (path / UNFINISHED).exists():
                 raise DataError(f"{path}: packing was not finished; run tracking/make_lmdb.py again, it goes on")
+
+    def verify(self, limit: int | None = None) -> None:
+        """Compare each database with what was packed; see ``verify_content``."""
+        for path in self._parts.values():
+            verify_content(path, limit)
 
     @staticmethod
     def is_at(root: Path | str) -> bool:
@@ -264,6 +301,7 @@ def pack(
             if existing.exists():
                 _check_length(target)
             (target / UNFINISHED).touch()
+            (target / CONTENT).unlink(missing_ok=True)
             map_size = max(FIRST_MAP_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
             with lmdb.open(str(target), map_size=map_size, readahead=False, meminit=False) as database:
                 for batch in _batches(source, files, strip, database, progress):
@@ -272,6 +310,8 @@ def pack(
                     written += len(batch)
                     progress(len(batch))
                 database.sync(True)
+            content = {"bytes": existing.stat().st_size, "sha256": file_hash(existing)}
+            write_text_atomic(target / CONTENT, json.dumps(content) + "\n")
             (target / UNFINISHED).unlink()
     except (lmdb.Error, OSError) as error:
         raise DataError(f"{target}: cannot write the LMDB: {error}") from error

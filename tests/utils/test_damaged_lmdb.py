@@ -1,10 +1,12 @@
 """A database that was copied in part is refused before a page behind its end is read."""
 
+import random
 import shutil
 
 import lmdb
 import pytest
 
+from lib.utils import storage_lmdb
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError
 from lib.utils.lock import FolderInUseError, folder_lock
@@ -35,6 +37,32 @@ def test_a_truncated_database_is_refused(packed, share):
 
 def test_a_whole_database_is_read(packed):
     assert LmdbStorage(packed).read_bytes("3.txt") == b"\x03" * 5000
+
+
+def test_a_changed_byte_anywhere_is_found_before_the_database_is_mapped(packed, capsys):
+    content = (packed / "data.mdb").read_bytes()
+    draw, count = random.Random(0), 60
+    for _ in range(count):
+        changed = bytearray(content)
+        changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
+        (packed / "data.mdb").write_bytes(changed)
+        with pytest.raises(DataError, match=r"data\.mdb: .*make_lmdb"):
+            LmdbStorage(packed).read_bytes("3.txt")
+    with capsys.disabled():
+        print(f"\nfuzz LMDB files: {count} flipped bits, {count} refused")
+    (packed / "data.mdb").write_bytes(content)
+    assert LmdbStorage(packed).read_bytes("3.txt") == b"\x03" * 5000
+
+
+def test_a_large_database_is_compared_on_request(packed, monkeypatch):
+    monkeypatch.setattr(storage_lmdb, "ALWAYS_VERIFIED", 0)
+    content = bytearray((packed / "data.mdb").read_bytes())
+    content[-3000] ^= 1  # of a value: nothing else notices
+    (packed / "data.mdb").write_bytes(content)
+    storage = LmdbStorage(packed)
+    storage.verify(limit=0)
+    with pytest.raises(DataError, match=r"data\.mdb: not what was packed; pack it again with tracking/make_lmdb"):
+        storage.verify()
 
 
 def test_a_second_packer_is_told_that_one_is_at_work(packed):

@@ -14,7 +14,7 @@ from typing import Any
 
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError
-from lib.utils.files import write_text_atomic
+from lib.utils.files import file_hash, write_text_atomic
 from lib.utils.lock import FolderInUseError, folder_lock, other_owners
 
 PACKAGES = ("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python")
@@ -22,15 +22,6 @@ IDENTITY = {"dtype": "another dtype", "settings_sha256": "other settings"}
 """Facts that must be equal to those of earlier results, beside the weights, and how to call them if they are not."""
 CLAIM_SECONDS = 20.0
 """How long to wait for another run that is just looking at the folder."""
-
-
-def file_hash(path: Path | str) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_manifest(folder: ResultFolder) -> dict[str, Any]:

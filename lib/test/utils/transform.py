@@ -10,7 +10,7 @@ from lib.data.registry import BENCHMARKS
 from lib.test.evaluation.results import ResultFolder
 from lib.test.utils.packing import Submission, find_submission, pack, pack_raw
 from lib.test.utils.zip_check import check_zip
-from lib.utils.cli import ScriptParser
+from lib.utils.cli import ScriptParser, user_path
 from lib.utils.errors import DataError, InputError
 from lib.utils.text import printable
 
@@ -25,13 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         nargs="?",
-        type=Path,
+        type=user_path,
         const=Path(),
         metavar="ZIP",
         help="validate a zip as the server would, without packing; without a value: pack, then validate",
     )
-    parser.add_argument("--data_dir", type=Path, help="folder of the datasets, for the number of frames")
-    parser.add_argument("--save_dir", type=Path, help="folder below which test.py wrote its results (default: .)")
+    parser.add_argument("--data_dir", type=user_path, help="folder of the datasets, for the number of frames")
+    parser.add_argument("--save_dir", type=user_path, help="folder below which test.py wrote its results (default: .)")
 
 
 @dataclass(frozen=True)
