@@ -22,7 +22,7 @@ class Benchmark:
         setting: its name among the path settings (``lib.config.paths.DATASET_DIRS``), if it has one.
         root: its folder, if it has no setting; None if it is rendered.
         render: makes the storage of its frames, if it is rendered.
-        server: where results are scored if the ground ground_truth is hidden, else None.
+        server: where results are scored if the ground truth is hidden, else None.
         sequences: how many there should be, if that is known.
         names: the official names, where the dataset lists its sequences itself.
         packed: whether it has to be in LMDB.

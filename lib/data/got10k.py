@@ -1,7 +1,7 @@
 """GOT-10k: the splits of its training part, val and test.
 
 Official layout: ``<part>/list.txt`` names the sequences; ``<part>/<sequence>/`` holds ``groundtruth.txt`` (one row in
-the test part, whose ground ground_truth is hidden), ``absence.label``, ``cover.label``, ``meta_info.ini`` (not needed) and the
+the test part, whose ground truth is hidden), ``absence.label``, ``cover.label``, ``meta_info.ini`` (not needed) and the
 frames ``00000001.jpg``, ... Also found: in a folder ``full_data``. Source: Huang et al., PAMI 2019.
 """
 

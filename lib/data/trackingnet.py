@@ -1,4 +1,4 @@
-"""TrackingNet: twelve parts for training, and the test part (511 videos, hidden ground ground_truth).
+"""TrackingNet: twelve parts for training, and the test part (511 videos, hidden ground truth).
 
 Official layout: ``<part>/anno/<video>.txt``, ``<part>/frames/<video>/<frame>.jpg`` for the parts ``TRAIN_0`` to
 ``TRAIN_11`` and ``TEST``, whose annotation is the first box; frames from 0 without padding. For evaluation also: the
