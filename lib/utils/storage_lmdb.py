@@ -68,7 +68,9 @@ def _check_length(path: Path) -> None:
 
 
 def verify_content(path: Path, limit: int | None = None) -> None:
-    """Compare a database with what was packed, if that was recorded: a damaged page can kill the process that maps it.
+    """Refuse a database cut short, or other than what was packed, where that was recorded.
+
+    A page that is missing or damaged can kill the process that maps it.
 
     Args:
         path: folder of the database.
@@ -77,6 +79,7 @@ def verify_content(path: Path, limit: int | None = None) -> None:
     Raises:
         DataError: if it differs; the message says what to do.
     """
+    _check_length(path)
     record, file = path / CONTENT, path / DATABASE_FILE
     if not record.exists():
         return
@@ -109,7 +112,6 @@ class _OpenDatabases:
         with self.lock:
             database = self.by_path.get(key)
             if database is None:
-                _check_length(path)
                 verify_content(path, ALWAYS_VERIFIED)
                 try:
                     # No lock file: data often is on read-only or network disks, and nothing writes while we read.
