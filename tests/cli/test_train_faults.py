@@ -277,7 +277,7 @@ def test_sighup_is_passed_on():
     assert run_child(["sh", "-c", "trap 'exit 3' HUP; kill -HUP $PPID; while :; do sleep 0.05; done"]) == 129
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_nothing_goes_on_when_the_launching_script_is_killed(experiment, tmp_path):  # noqa: F811
     """Script, torchrun, two ranks and their loader workers; the ranks save on the way out."""
     path = experiment(**TINY_RUN | {"TRAIN__EPOCH": 100_000, "TRAIN__NUM_WORKER": 1})
@@ -295,7 +295,7 @@ def test_nothing_goes_on_when_the_launching_script_is_killed(experiment, tmp_pat
     assert "Traceback" not in log and "stopped by SIGTERM" in log
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_mistake_in_many_processes_is_said_once(experiment, tmp_path):  # noqa: F811
     path = experiment(**TINY_RUN | {"DATA__TRAIN__DATASETS_NAME": ["GOT10K_train_full"]})
     flags = ["--config", path, "--save_dir", tmp_path, "--data_dir", tmp_path / "none"]
