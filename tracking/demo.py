@@ -59,12 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     start = time.perf_counter()
     out = args.output
-    training, videos, weights = out / "training", out / "video", bundled_checkpoint(CONFIG)
+    training, weights = out / "training", bundled_checkpoint(CONFIG)
     sequences = args.sequences or (3 if args.quick else 12)
     frames = args.frames or (20 if args.quick else 80)
     pictures = [f"--{kind}={MEDIA / kind}" for kind in ("backgrounds", "cutouts") if (MEDIA / kind).is_dir()]
     # A folder for each choice, so that a demo of other settings is not in the way, and nothing has to be removed.
     data = out / "data" / f"{sequences}x{frames}_{'photos' if pictures else 'painted'}"
+    videos = out / "video" / data.name
     places = ("--data_dir", data, "--save_dir", out)
     run_step(
         "1/5 render a held-out benchmark",
