@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from lib.utils.child import watch_given_parent
 from lib.utils.errors import InputError, SeqTrackError
+from lib.utils.files import expand_home
 from lib.utils.text import printable
 
 
@@ -77,9 +78,9 @@ def user_path(text: str) -> Path:
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"expected a path, got {printable(repr(text))}")
     try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{printable(text)}: {error}") from error
+        return expand_home(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def check_ranges(args: argparse.Namespace, limits: Mapping[str, tuple[int, int]]) -> None:
