@@ -6,13 +6,12 @@ import shutil
 import lmdb
 import pytest
 
+from lib.data.packing import pack
 from lib.utils import lmdb_file
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError
 from lib.utils.lock import FolderInUseError, folder_lock
-from lib.utils.storage import DirectoryStorage
-from lib.data.packing import pack
-from lib.utils.storage import LmdbStorage
+from lib.utils.storage import DirectoryStorage, LmdbStorage
 from tests.data.fabricate import FABRICATE
 from tracking import check_data, make_lmdb, test
 

@@ -7,10 +7,9 @@ import lmdb
 import pytest
 
 from lib.data import packing
-from lib.utils.errors import DataError
-from lib.utils.storage import DirectoryStorage, Storage, find_storage, open_storage, walk_files
 from lib.data.packing import pack
-from lib.utils.storage import LmdbStorage
+from lib.utils.errors import DataError
+from lib.utils.storage import DirectoryStorage, LmdbStorage, Storage, find_storage, open_storage, walk_files
 
 FILES = {
     "a.txt": b"hello",
