@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import require_files
 from lib.utils.errors import DataError

@@ -11,13 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.data.benchmark import Benchmark
-from lib.data.boxes import has_area
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.annotations import has_area, read_ground_truth, read_labels, read_list, read_split
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import GROUND_TRUTH, list_frames, read_facts, require_file, require_files
-from lib.data.sequence import Entry, Sequence
-from lib.data.text import read_ground_truth, read_labels, read_list, read_split
+from lib.data.sequence import Benchmark, Entry, Sequence
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import Storage
 

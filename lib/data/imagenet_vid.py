@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lib.data.boxes import has_area
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.annotations import has_area
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import require_files
 from lib.utils.errors import DataError

@@ -16,10 +16,10 @@ from typing import Any
 
 import lmdb
 
+from lib.data.base import DiskDataset
 from lib.data.coco import ANNOTATIONS as COCO_ANNOTATIONS
 from lib.data.coco import IMAGES as COCO_IMAGES
 from lib.data.coco import Coco
-from lib.data.disk import DiskDataset
 from lib.data.folder import FolderDataset
 from lib.data.got10k import Got10k
 from lib.data.imagenet_vid import CACHE, ImagenetVid, read_tracks

@@ -10,10 +10,9 @@ import numpy as np
 from easydict import EasyDict
 
 from lib.config.paths import Paths
+from lib.data.annotations import has_area
 from lib.data.base import SequenceInfo, TrainingDataset
-from lib.data.benchmark import Benchmark
-from lib.data.boxes import has_area
-from lib.data.sequence import Entry, Sequence
+from lib.data.sequence import Benchmark, Entry, Sequence
 from lib.synthetic import SyntheticSequence
 from lib.utils.errors import DataError
 from lib.utils.image_io import encode_image

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import tracking.analysis_results as script
-from lib.data.benchmark import Benchmark
-from lib.data.sequence import Sequence
+from lib.data.sequence import Benchmark, Sequence
 from lib.test.analysis import playback, plots
 from lib.test.evaluation import SequenceList
 from lib.utils.cli import run_script

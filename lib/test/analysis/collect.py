@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lib.data.annotations import parse_boxes
 from lib.data.registry import BENCHMARKS
 from lib.data.sequence import Sequence, SequenceList
-from lib.data.text import parse_boxes
 from lib.test.analysis.cache import ScoreCache, content_key
 from lib.test.analysis.metrics import PROTOCOLS, SequenceScores, merge_runs, score_sequence, summarise
 from lib.test.analysis.sources import Source, count_rows, near_names, read_result, warn_once

@@ -1,4 +1,7 @@
-"""Text files of boxes and flags: annotations and results. Long training sets are read by this, so it is fast."""
+"""Annotations: text files of boxes, flags and names (results too), and what follows from boxes.
+
+Long training sets are read by this, so it is fast.
+"""
 
 import re
 from pathlib import Path
@@ -148,3 +151,39 @@ def read_split(path: Path) -> list[tuple[int, str]]:
     if not entries:
         raise DataError(f"{path}: the split file is empty")
     return entries
+
+
+MARGIN = 2.0
+"""Pixels by which annotations may miss the edge of an image, for counting from 1 and rounding."""
+
+
+def has_area(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Whether boxes (F, 4) have a positive width and height, (F,) bool; False for NaN."""
+    return (boxes_xywh[:, 2:] > 0).all(axis=1)
+
+
+def outside(boxes_xywh: np.ndarray, width: np.ndarray | float, height: np.ndarray | float) -> np.ndarray:
+    """Whether boxes (F, 4) with an area do not touch their image at all, (F,) bool."""
+    x, y, w, h = boxes_xywh.T
+    with np.errstate(invalid="ignore"):
+        beyond = (x >= width + MARGIN) | (y >= height + MARGIN) | (x + w <= -MARGIN) | (y + h <= -MARGIN)
+    return beyond & has_area(boxes_xywh)
+
+
+def corners_to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Boxes x1, y1, x2, y2 (F, 4) as x, y, w, h."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def looks_like_corners(boxes: np.ndarray, width: float, height: float) -> bool:
+    """Whether boxes (F, 4) make sense as x1, y1, x2, y2 only.
+
+    That is so if, read as x, y, w, h, most of them stick out of the image, while all are in it read as corners.
+    """
+    rows = boxes[has_area(boxes)]
+    if len(rows) == 0:
+        return False
+    limit = np.array([width, height]) + MARGIN
+    sticks_out = (rows[:, :2] + rows[:, 2:] > limit).any(axis=1)
+    fits = (rows[:, 2:] > rows[:, :2]).all(axis=1) & (rows[:, 2:] <= limit).all(axis=1) & (rows >= -MARGIN).all(axis=1)
+    return bool(sticks_out.mean() > 0.5 and fits.all())
