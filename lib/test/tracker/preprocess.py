@@ -43,7 +43,7 @@ class Preprocessor(nn.Module):
         return self.normalize(self.upload(torch.from_numpy(np.stack(crops))), dtype)
 
     def upload(self, crops: Tensor) -> Tensor:
-        """Bring uint8 crops from the CPU to the device, a quarter of the bytes of float32; CUDA does not wait for it."""
+        """Bring uint8 crops from the CPU to the device, a quarter of the bytes of float32; no wait on CUDA."""
         on_cuda = self.mean.device.type == "cuda"
         if on_cuda:
             crops = crops.pin_memory()  # else the copy would wait for all work before it
