@@ -1,6 +1,7 @@
 """The network has the published parameters and computes the published numbers."""
 
 import numpy as np
+import pytest
 import torch
 
 from external.AR import AlphaRefineNetwork
@@ -10,7 +11,7 @@ from tests.golden import load_json
 from tests.golden.ar.recipe import make_patch, make_weights
 
 
-def test_parameters_are_the_published_ones(network: AlphaRefineNetwork) -> None:
+def test_against_published_parameters(network: AlphaRefineNetwork) -> None:
     state = network.state_dict()
     expected = load_json("ar/state_dict_keys.json")
     assert len(expected) == 477
@@ -20,12 +21,14 @@ def test_parameters_are_the_published_ones(network: AlphaRefineNetwork) -> None:
     assert sum(value.numel() for value in network.parameters()) == 30_161_573
 
 
-def test_reference_weights_are_reproduced(network: AlphaRefineNetwork) -> None:
+def test_reference_weights_and_inputs_are_reproduced(network: AlphaRefineNetwork) -> None:
     names = [key.removeprefix("b/weights/") for key in golden() if key.startswith("b/weights/")]
     assert len(names) == 6
     for name in names:
         found = network.state_dict()[name].flatten()[:8]
         np.testing.assert_allclose(found, golden()["b/weights/" + name], atol=1e-7)
+    for name, patch in {"net/input_ref": make_patch(1), "net/input_test": make_patch(2)}.items():
+        np.testing.assert_allclose(patch.flatten()[:8], golden()[name], atol=1e-6)
 
 
 def run_stages(network: AlphaRefineNetwork) -> dict[str, np.ndarray]:
@@ -54,7 +57,10 @@ def run_stages(network: AlphaRefineNetwork) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in stages.items()}
 
 
-def check_stages(network: AlphaRefineNetwork, recipe: str) -> None:
+@pytest.mark.parametrize("recipe", ["a", "b"])
+def test_against_published_stages(recipe: str) -> None:
+    network = AlphaRefineNetwork().eval()
+    network.load_state_dict(make_weights(network.state_dict(), recipe))
     stages = run_stages(network)
     names = [key.split("/")[2] for key in golden() if key.startswith(f"{recipe}/net/") and key.endswith("/stats")]
     assert set(names) == set(stages) and len(names) == 14
@@ -62,19 +68,6 @@ def check_stages(network: AlphaRefineNetwork, recipe: str) -> None:
         check_stage(f"{recipe}/net/{name}", stages[name], {"mask": 1e-4}.get(name, 1e-5))
     grid = golden()[f"{recipe}/net/mask_grid"]
     np.testing.assert_allclose(stages["mask"][0, 0, ::16, ::16], grid, atol=1e-4, rtol=0)
-
-
-def test_stages_equal_the_published_network(network: AlphaRefineNetwork) -> None:
-    inputs = {"net/input_ref": make_patch(1), "net/input_test": make_patch(2)}
-    for name, patch in inputs.items():
-        np.testing.assert_allclose(patch.flatten()[:8], golden()[name], atol=1e-6)
-    check_stages(network, "b")
-
-
-def test_stages_equal_the_published_network_with_plain_weights() -> None:
-    network = AlphaRefineNetwork().eval()
-    network.load_state_dict(make_weights(network.state_dict(), "a"))
-    check_stages(network, "a")
 
 
 def test_correlation_filters_with_each_position_of_the_kernel() -> None:

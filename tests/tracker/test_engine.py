@@ -1,4 +1,4 @@
-"""Properties of the tracker on a tiny network; tests/parity/test_tracker_parity.py has the published numbers."""
+"""Properties of the tracker on a tiny network; the published numbers are in tests/parity."""
 
 import dataclasses
 import math

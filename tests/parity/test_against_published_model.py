@@ -140,8 +140,8 @@ def test_generated_tokens_and_likelihoods(golden, case, precision):
         model = recipe_model(case, precision, **{"DATA.SEQ_FORMAT": seq_format})
         window = model.vocabulary.window() if windowed == "win" else None
         with torch.inference_mode():
-            said = model.generate(recipe_features(case, precision), window)
-        assert np.array_equal(said.tokens, golden[f"{prefix}/pred_boxes"]), prefix
+            generated = model.generate(recipe_features(case, precision), window)
+        assert np.array_equal(generated.tokens, golden[f"{prefix}/pred_boxes"]), prefix
         expected = golden[f"{prefix}/confidence"]
-        assert str(said.likelihoods.dtype) == f"torch.{expected.dtype}"
-        assert_close(said.likelihoods, expected, TOLERANCES[precision]["likelihoods"])
+        assert str(generated.likelihoods.dtype) == f"torch.{expected.dtype}"
+        assert_close(generated.likelihoods, expected, TOLERANCES[precision]["likelihoods"])
