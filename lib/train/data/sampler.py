@@ -169,9 +169,7 @@ class TrackingSampler:
             f"with the target visible in more than {needed}"
         )
 
-    def _draw_frames(
-        self, dataset: TrainingDataset, info: SequenceInfo, source: str, rng: SampleRng
-    ) -> FrameChoice:
+    def _draw_frames(self, dataset: TrainingDataset, info: SequenceInfo, source: str, rng: SampleRng) -> FrameChoice:
         if dataset.is_video:
             try:
                 return self.choose_frames(rng, info, self.policy)
