@@ -1,4 +1,4 @@
-"""Rehearsing VOT in one process: both ends of TraX, and stand-ins for all that has to be downloaded (weights, a dataset).
+"""Rehearsing VOT in one process: both ends of TraX, and stand-ins for what has to be downloaded (weights, a dataset).
 
 The stand-in tracker is a tiny network that runs like a real one but always says "where it was": its last layer prefers
 the tokens for the middle and for the size of the last box. Random weights would lose the target in every frame, and the
