@@ -78,7 +78,7 @@ class DiskDataset(TrainingDataset):
 
     Args:
         storage: the dataset.
-        name: as in the configuration.
+        name: as in the configuration (all datasets take it, and ``cache_dir``).
         options: class and options of the dataset, as far as they decide what is parsed.
         sources: annotation files (or folders); when one changes, they are parsed again.
         parse: reads the annotations.
@@ -122,27 +122,15 @@ class DiskDataset(TrainingDataset):
         """Path of a frame, relative to the root of the dataset."""
 
     def __len__(self) -> int:
-        """Number of sequences."""
         return len(self.index)
 
     def sequence_info(self, sequence: int) -> SequenceInfo:
-        """Annotations of one sequence."""
         return self.index.info(sequence)
 
     def frames(self, sequence: int, frame_ids: Sequence[int]) -> list[np.ndarray]:
-        """Frames of one sequence, each (H, W, 3) uint8 RGB.
-
-        Raises:
-            DataError: if a frame is missing or damaged.
-        """
         return [image.pixels() for image in self.lazy_frames(sequence, frame_ids)]
 
     def lazy_frames(self, sequence: int, frame_ids: Sequence[int]) -> list[LazyImage]:
-        """The files of frames, read but not decoded; a file that is asked for twice is the same object.
-
-        Raises:
-            DataError: if a file is missing.
-        """
         paths = [self.frame_path(sequence, frame) for frame in frame_ids]
         root, read = self.storage.root, self.storage.read_bytes
         begin = self.frame_path(sequence, 0)
@@ -155,7 +143,6 @@ class DiskDataset(TrainingDataset):
         return self.index.same_as(other.index)
 
     def sequence_name(self, sequence: int) -> str:
-        """Name of a sequence for messages."""
         return f"{self.name}/{self.index.name(sequence)}"
 
 

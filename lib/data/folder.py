@@ -136,8 +136,6 @@ class FolderDataset(DiskDataset):
 
     Args:
         storage: a folder of sequences (nested as you like), or a single sequence.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if there is no sequence, or one is malformed.
@@ -155,7 +153,6 @@ class FolderDataset(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return self.index.frame_name(sequence, frame)
 
 

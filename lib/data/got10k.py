@@ -35,8 +35,6 @@ class Got10k(DiskDataset):
         split: ``train_full`` (all that ``train/list.txt`` names), ``train`` and ``val`` (7934 and 1401 of them),
             ``vottrain`` and ``votval`` (7086 and 1249, see ``split_rows``), ``official_val`` (the part ``val``), or the
             path of a text file with one sequence name, or one row of the list counted from 0, per line.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed, or a split names a sequence that is not there.
@@ -58,7 +56,6 @@ class Got10k(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(self._prefix, self.index.name(sequence), frame)
 
 

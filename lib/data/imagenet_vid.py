@@ -33,8 +33,6 @@ class ImagenetVid(DiskDataset):
 
     Args:
         storage: the folder that holds ``Annotations`` and ``Data``.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed.
@@ -53,7 +51,6 @@ class ImagenetVid(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(self.index.name(sequence), self.index.first_frame(sequence) + frame)
 
 

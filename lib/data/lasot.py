@@ -40,8 +40,6 @@ class Lasot(DiskDataset):
         storage: the folder that holds the classes.
         split: ``train`` (the published 1120 sequences), ``all`` (whatever is there), or the path of a text file with
             one sequence name per line.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed, or a split file names a sequence that is not there.
@@ -61,7 +59,6 @@ class Lasot(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(_folder(self.index.name(sequence)), frame)
 
 

@@ -71,7 +71,6 @@ class Synthetic(TrainingDataset):
         self._cache: OrderedDict[int, tuple[SyntheticSequence, SequenceInfo]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Number of sequences."""
         return self.num_sequences
 
     def __getstate__(self) -> dict:
@@ -91,11 +90,9 @@ class Synthetic(TrainingDataset):
         return self._cache[sequence]
 
     def sequence_info(self, sequence: int) -> SequenceInfo:
-        """Annotations of one sequence."""
         return self._world(sequence)[1]
 
     def frames(self, sequence: int, frame_ids: list[int]) -> list[np.ndarray]:
-        """Render frames, each (H, W, 3) uint8 RGB."""
         world = self._world(sequence)[0]
         rendered = {frame: world.frame(frame) for frame in dict.fromkeys(frame_ids)}
         return [rendered[frame] for frame in frame_ids]

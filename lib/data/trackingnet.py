@@ -27,8 +27,6 @@ class TrackingNet(DiskDataset):
     Args:
         storage: the folder that holds ``TRAIN_0`` to ``TRAIN_11``.
         parts: which of the twelve are used; all that are named have to be there.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed.
@@ -53,7 +51,6 @@ class TrackingNet(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return f"{_frames(*self.index.name(sequence).split('/'))}/{frame}.jpg"
 
 
