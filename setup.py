@@ -53,7 +53,6 @@ setup(
         "opencv-python>=4.8",
         "simplejpeg>=1.7",
         "numpy>=1.26",
-        "pandas>=2.0",
         "tqdm>=4.66",
         "PyYAML>=6.0",
         "easydict>=1.11",

@@ -9,8 +9,8 @@ import yaml
 
 from lib.config.paths import load_paths
 from lib.data.registry import get_dataset
-from lib.test.analysis.collect import Scoring, score_results
-from lib.test.analysis.sources import OwnResults
+from lib.test.analysis.scoring import Scoring, score_results
+from lib.test.analysis.selection import own_results
 from lib.test.evaluation.results import ResultFolder
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.utils.checkpoint import save_checkpoint
@@ -78,7 +78,7 @@ def test_scores_are_those_of_test_and_analysis(paths, tmp_path):
     assert test.main(["seqtrack", str(tmp_path / "tiny.yaml"), *flags, *checkpoint]) == 0
     folder = ResultFolder(tmp_path, "seqtrack", "tiny", "squares")
     sequences = get_dataset(NAME, paths=paths)
-    expected = score_results([OwnResults(folder)], sequences, Scoring(), label="tiny").summary
+    expected = score_results([own_results(folder)], sequences, Scoring(), label="tiny").summary
     assert TrackCheck(NAME, paths=paths)(tiny_config(), trainer.network.eval()) == pytest.approx(expected, abs=1e-9)
     assert expected["AUC"] > 5
 

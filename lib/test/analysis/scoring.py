@@ -1,28 +1,35 @@
-"""From result files to scores: which results there are, whether they are complete, and what they are worth."""
+"""From result files to scores: read, checked and scored, or taken from the scores that were computed before."""
 
+import hashlib
 import logging
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from lib.data.annotations import parse_boxes
 from lib.data.registry import BENCHMARKS
 from lib.data.sequence import Sequence, SequenceList
-from lib.test.analysis.cache import ScoreCache, content_key
+from lib.test.analysis import metrics, protocols
 from lib.test.analysis.metrics import PROTOCOLS, SequenceScores, merge_runs, score_sequence, summarise
-from lib.test.analysis.sources import Source, count_rows, near_names, read_result, warn_once
+from lib.test.analysis.selection import STATIC_BOX, Source, count_rows, near_names, warn_once
 from lib.test.evaluation.results import to_integers
 from lib.utils.errors import DataError
-from lib.utils.files import decode_text
-
-logger = logging.getLogger(__name__)
+from lib.utils.files import atomic_path, decode_text
 
 BENCHMARK_TAGS = frozenset(benchmark.tag for benchmark in BENCHMARKS.values())
 LARGEST_NUMBER = 1e9
 """Pixels; beyond it areas lose their digits and nothing is a box any more."""
-STATIC_BOX = "static box"
-"""Label of the baseline whose box never moves."""
+KEPT_FILES = 200
+"""Files in the cache; the ones unused for longest go first."""
+CURVES = ("success", "precision", "norm_precision")
+DAMAGE = (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile)
+"""What reading a damaged file of the cache may raise, apart from ``zlib.error``."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,7 @@ class ScoredTracker:
     def summary_of(self, indices: Iterable[int]) -> dict[str, float]:
         """Scores over some of the sequences, by their positions."""
         chosen = list(indices)
-        runs = self.runs or (self.scores,)
-        summaries = [summarise([run[index] for index in chosen]) for run in runs]
+        summaries = [summarise([run[index] for index in chosen]) for run in self.runs or (self.scores,)]
         return {key: float(np.mean([summary[key] for summary in summaries])) for key in summaries[0]}
 
 
@@ -111,15 +117,77 @@ class Scoring:
             raise DataError(f"sequence {sequence.name}: {error}") from error
 
 
-def require_public_ground_truth(benchmark: str, sequences: SequenceList, server: str | None) -> None:
-    """Refuse a benchmark whose ground truth is hidden. Raises DataError saying where its results are scored."""
-    hidden = [sequence for sequence in sequences if not sequence.has_ground_truth]
-    if hidden:
-        where = f"submit the results to its server, {server}" if server else "submit the results to its server"
-        raise DataError(
-            f"{benchmark} cannot be scored here: only the first box of {len(hidden)} of {len(sequences)} sequences is "
-            f"public; {where}"
+class ScoreCache:
+    """Scores computed before, by the content of what they depend on: boxes, ground truth, conventions, code.
+
+    Args:
+        folder: where they are, a folder that may be deleted at any time; None for no cache.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> list[SequenceScores] | None:
+        """Scores of all sequences in their order, None if they are not there or unreadable."""
+        if self._folder is None:
+            return None
+        path = self._folder / f"{key}.npz"
+        try:
+            with np.load(path) as content:
+                scores = _unpack({name: content[name] for name in content.files})
+            path.touch()
+            return scores
+        except FileNotFoundError:
+            return None
+        except (*DAMAGE, zlib.error) as error:
+            logger.warning("%s: the cached scores cannot be used (%s) and are computed again", path, error)
+            return None
+
+    def put(self, key: str, scores: list[SequenceScores]) -> None:
+        """Keep scores; a disk that cannot be written to is no reason to fail."""
+        if self._folder is None:
+            return
+        try:
+            with atomic_path(self._folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
+                np.savez(file, **_pack(scores))
+            newest_last = sorted(self._folder.glob("[!.]*.npz"), key=lambda path: path.stat().st_mtime)
+            for path in newest_last[:-KEPT_FILES]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s: scores cannot be cached: %s", self._folder, error)
+
+
+def content_key(parts: Iterable[bytes]) -> str:
+    """Hash of what scores depend on, and of the code that computes them."""
+    digest = hashlib.blake2b(digest_size=20)
+    code = (Path(module.__file__).read_bytes() for module in (metrics, protocols) if module.__file__)
+    for group in (code, parts):
+        for part in group:
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _pack(scores: list[SequenceScores]) -> dict[str, np.ndarray]:
+    of_sequences = (*CURVES, "average_overlap", "protocol")
+    stacked = {name: np.array([getattr(score, name) for score in scores]) for name in of_sequences}
+    frames = {name: np.concatenate([getattr(score, name) for score in scores]) for name in ("overlap", "valid")}
+    return {**stacked, **frames, "lengths": np.array([len(score.overlap) for score in scores])}
+
+
+def _unpack(content: dict[str, np.ndarray]) -> list[SequenceScores]:
+    ends = np.cumsum(content["lengths"])[:-1]
+    overlaps, valid = np.split(content["overlap"], ends), np.split(content["valid"], ends)
+    return [
+        SequenceScores(
+            overlap=overlaps[index],
+            valid=valid[index],
+            average_overlap=float(content["average_overlap"][index]),
+            protocol=str(content["protocol"][index]),
+            **{name: content[name][index] for name in CURVES},
         )
+        for index in range(len(overlaps))
+    ]
 
 
 def score_results(
@@ -147,37 +215,35 @@ def score_results(
 
 
 def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache: ScoreCache) -> list[SequenceScores]:
-    contents = [read_result(source, sequence) for sequence in sequences]
-    missing = [sequence for sequence, content in zip(sequences, contents, strict=True) if content is None]
+    contents = [source.read(sequence.name) for sequence in sequences]
+    missing = [sequence.name for sequence, content in zip(sequences, contents, strict=True) if content is None]
     if missing:
         path = source.file(missing[0])
         near = near_names([path]).get(path, "")
         raise DataError(
             f"{source.name}: {len(missing)} of {len(sequences)} results are missing, the first one is {path}{near}; "
-            f"{source.how_to_make()}, or leave the sequences out with --allow-missing"
+            f"{source.how_to_make}, or leave the sequences out with --allow-missing"
         )
-    texts = [content for content in contents if content is not None]
+    results = [(sequence, text) for sequence, text in zip(sequences, contents, strict=True) if text is not None]
     # Some published results of LaSOT have a few rows too many. Reported whether scores are cached or not.
-    rows = [(sequence, count_rows(text), len(sequence.frames)) for sequence, text in zip(sequences, texts, strict=True)]
     surplus = [
-        f"{source.file(sequence)}: {boxes} boxes for {frames} frames; the surplus is ignored"
-        for sequence, boxes, frames in rows
-        if boxes > frames
+        f"{source.file(sequence.name)}: {rows} boxes for {len(sequence.frames)} frames; the surplus is ignored"
+        for sequence, text in results
+        if (rows := count_rows(text)) > len(sequence.frames)
     ]
     warn_once(logger, surplus)
     ground_truth = (part for sequence in sequences for part in scoring.content(sequence))
-    key = content_key((*ground_truth, *texts))
+    key = content_key((*ground_truth, *(text for _, text in results)))
     scores = cache.get(key)
     if scores is None:
-        pairs = zip(sequences, texts, strict=True)
-        scores = [scoring.score(sequence, _boxes(source, sequence, text)) for sequence, text in pairs]
+        scores = [scoring.score(sequence, _boxes(source, sequence, text)) for sequence, text in results]
         cache.put(key, scores)
     return scores
 
 
 def _boxes(source: Source, sequence: Sequence, content: bytes) -> np.ndarray:
     """Boxes of a sequence from its file, at least one for each frame."""
-    path, frames = source.file(sequence), len(sequence.frames)
+    path, frames = source.file(sequence.name), len(sequence.frames)
     boxes = parse_boxes(decode_text(content, str(path)), str(path), allow_nan=False)
     if len(boxes) < frames:
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames; the result is incomplete")
@@ -193,19 +259,15 @@ def _boxes(source: Source, sequence: Sequence, content: bytes) -> np.ndarray:
 
 def read_boxes_of(source: Source, sequence: Sequence) -> np.ndarray:
     """Boxes of a sequence, (F, 4) float64 xywh. Raises DataError if the file is missing or too short."""
-    content = read_result(source, sequence)
+    content = source.read(sequence.name)
     if content is None:
-        path = source.file(sequence)
-        raise DataError(f"{path}: no such result{near_names([path]).get(path, '')}; {source.how_to_make()}")
+        path = source.file(sequence.name)
+        raise DataError(f"{path}: no such result{near_names([path]).get(path, '')}; {source.how_to_make}")
     return _boxes(source, sequence, content)[: len(sequence.frames)]
 
 
 def score_static_box(sequences: SequenceList, scoring: Scoring) -> ScoredTracker:
-    """Score a box that stays where it was in the first frame: what a tracker must beat."""
-    scores = [scoring.score(sequence, _static_boxes(sequence)) for sequence in sequences]
+    """Score a box that stays where it was in the first frame, in integers as a result file would hold it."""
+    boxes = [np.repeat(to_integers(s.ground_truth_rect[:1]), len(s.frames), axis=0) for s in sequences]
+    scores = [scoring.score(sequence, rows) for sequence, rows in zip(sequences, boxes, strict=True)]
     return ScoredTracker(STATIC_BOX, sequences.names, scores, is_baseline=True)
-
-
-def _static_boxes(sequence: Sequence) -> np.ndarray:
-    """The first box for every frame, in integers as a result file would hold it."""
-    return np.repeat(to_integers(sequence.ground_truth_rect[:1]), len(sequence.frames), axis=0)

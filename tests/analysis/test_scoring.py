@@ -10,11 +10,9 @@ import pytest
 
 from lib.config.paths import bundled_checkpoint
 from lib.data.sequence import Sequence, SequenceList
-from lib.test.analysis import collect
-from lib.test.analysis.cache import ScoreCache, content_key
-from lib.test.analysis.collect import Scoring, score_results
 from lib.test.analysis.metrics import summarise
-from lib.test.analysis.sources import OwnResults, RawResults, missing_sequences, parse_raw_results
+from lib.test.analysis.scoring import ScoreCache, Scoring, content_key, read_boxes_of, score_results
+from lib.test.analysis.selection import Source, own_results, raw_results
 from lib.test.analysis.tables import format_csv, format_latex, format_text, score_table
 from lib.test.evaluation.results import ResultFolder, run_config, split_run
 from lib.utils.errors import DataError, InputError
@@ -27,11 +25,11 @@ SEQUENCES = SequenceList(
 )
 
 
-def write(root: Path, config: str, shift: float) -> OwnResults:
+def write(root: Path, config: str, shift: float) -> Source:
     folder = ResultFolder(root, "seqtrack", config, "otb")
     for sequence in SEQUENCES:
         folder.write(sequence.name, np.add(sequence.ground_truth_rect, [shift, 0, 0, 0]), np.ones(len(sequence.frames)))
-    return OwnResults(folder)
+    return own_results(folder)
 
 
 def test_names_of_runs() -> None:
@@ -64,31 +62,29 @@ def test_published_results_load_as_they_are(tmp_path: Path, layout: str, delimit
         path = tmp_path / "raw" / layout.format(name=sequence.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savetxt(path, sequence.ground_truth_rect, delimiter=delimiter, fmt="%.2f")
-    (source,) = parse_raw_results([f"theirs={tmp_path / 'raw'}"], ["otb"])
-    tracker = score_results([source], SEQUENCES, Scoring(), label=source.label)
+    source = raw_results(f"theirs={tmp_path / 'raw'}", ["otb"])
+    tracker = score_results([source], SEQUENCES, Scoring(), label=source.name)
     assert [score.average_overlap for score in tracker.scores] == pytest.approx([1, 1], abs=2e-3)
-    assert source.label == "theirs"
+    assert source.name == "theirs"
 
 
 def test_mixed_delimiters_are_read_and_a_wrong_line_is_named(tmp_path: Path) -> None:
     rows = SEQUENCES[1].ground_truth_rect.round(1).tolist()
     lines = [("\t", ",", " ")[i % 3].join(map(str, row)) for i, row in enumerate(rows)]
     (tmp_path / "b.txt").write_text("\n".join(lines))
-    source, one = RawResults("x", tmp_path, ("otb",)), SEQUENCES.select(["b"])
-    np.testing.assert_array_equal(collect.read_boxes_of(source, one[0]), rows)
+    source, one = raw_results(f"x={tmp_path}", ["otb"]), SEQUENCES.select(["b"])
+    np.testing.assert_array_equal(read_boxes_of(source, one[0]), rows)
     (tmp_path / "b.txt").write_text("\n".join([*lines[:2], "1,2,3", *lines[3:]]))
     with pytest.raises(DataError, match=r"b\.txt: line 3: expected 4 numbers"):
         score_results([source], one, Scoring(), label="x")
     for text in (str(tmp_path / "nowhere"), f"x={tmp_path / 'nowhere'}", "x=", "", "~nobody-here/x", "a\0b"):
         with pytest.raises((DataError, InputError)) as caught:
-            parse_raw_results([text], [])
+            raw_results(text)
         assert str(caught.value).count("\n") == 0
     (odd := tmp_path / "lr=1").mkdir()
-    assert [(raw.label, raw.root) for raw in parse_raw_results([str(odd), f"={odd}", f"x={odd}"], [])] == [
-        ("lr=1", odd),
-        ("lr=1", odd),
-        ("x", odd),
-    ]
+    for text, name in ((str(odd), "lr=1"), (f"={odd}", "lr=1"), (f"x={odd}", "x")):
+        source = raw_results(text)
+        assert (source.name, source.file("a")) == (name, odd / "a.txt")
 
 
 def test_the_cache_gives_equal_scores_without_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +99,7 @@ def test_the_cache_gives_equal_scores_without_scoring(tmp_path: Path, monkeypatc
         for name in ("overlap", "valid", "success", "precision", "norm_precision", "average_overlap", "protocol"):
             np.testing.assert_array_equal(getattr(new, name), getattr(old, name))
 
-    path = source.file(SEQUENCES[0])
+    path = source.file("a")
     stat = path.stat()
     path.write_text(path.read_text().replace("1", "2"))  # as long as before ...
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # ... and as old
@@ -141,9 +137,9 @@ def test_a_damaged_cache_is_ignored(tmp_path: Path) -> None:
 )
 def test_a_line_that_is_no_box_is_named_with_its_file(tmp_path: Path, text: str, message: str) -> None:
     source, one = write(tmp_path, "cfg", 2), SEQUENCES.select(["b"])
-    lines = source.file(one[0]).read_text().splitlines()
+    lines = source.file("b").read_text().splitlines()
     content = "\n".join([*lines[:4], text, *lines[5:]]) + "\n"
-    source.file(one[0]).write_bytes(content.encode("utf-8", "surrogatepass"))
+    source.file("b").write_bytes(content.encode("utf-8", "surrogatepass"))
     with pytest.raises(DataError, match=rf"b\.txt: {message}") as caught:
         score_results([source], one, Scoring(), label="x")
     assert len(str(caught.value)) < 1100 and "\n" not in str(caught.value)
@@ -152,31 +148,31 @@ def test_a_line_that_is_no_box_is_named_with_its_file(tmp_path: Path, text: str,
 def test_a_byte_order_mark_and_old_line_ends_are_read(tmp_path: Path) -> None:
     source, one = write(tmp_path, "cfg", 2), SEQUENCES.select(["b"])
     expected = score_results([source], one, Scoring(), label="x").summary
-    path = source.file(one[0])
+    path = source.file("b")
     rows = path.read_bytes().splitlines()
     for end in (b"\n", b"\r\n", b"\r"):
         path.write_bytes(b"\xef\xbb\xbf" + end.join([*rows, b""]))
         assert score_results([source], one, Scoring(), label="x").summary == expected
-        assert missing_sequences(source, one) == []
+        assert source.missing(one) == []
 
 
 def test_an_unreadable_result_is_no_missing_one(tmp_path: Path) -> None:
-    source, path = write(tmp_path, "cfg", 2), write(tmp_path, "cfg", 2).file(SEQUENCES[0])
+    source, path = write(tmp_path, "cfg", 2), write(tmp_path, "cfg", 2).file("a")
     path.unlink()
-    assert missing_sequences(source, SEQUENCES) == ["a"]
+    assert source.missing(SEQUENCES) == ["a"]
     path.symlink_to(path)  # a loop
     with pytest.raises(DataError, match=r"a\.txt: cannot read the result"):
-        missing_sequences(source, SEQUENCES)
+        source.missing(SEQUENCES)
     path.unlink()
     path.mkdir()
     with pytest.raises(DataError, match=r"a\.txt: cannot read the result"):
-        missing_sequences(source, SEQUENCES)
+        source.missing(SEQUENCES)
 
 
 @pytest.mark.parametrize("name", ["A.txt", "B_.txt", "b-.txt"])
 def test_a_result_of_nearly_the_right_name_is_suggested(tmp_path: Path, name: str) -> None:
     source = write(tmp_path, "cfg", 2)
-    wanted = source.file(SEQUENCES[0 if name == "A.txt" else 1])
+    wanted = source.file("a" if name == "A.txt" else "b")
     wanted.rename(wanted.with_name(name))
     with pytest.raises(DataError, match=rf"{wanted.name} \({name} is there"):
         score_results([source], SEQUENCES, Scoring(), label="x")
@@ -184,7 +180,7 @@ def test_a_result_of_nearly_the_right_name_is_suggested(tmp_path: Path, name: st
 
 def test_warnings_are_said_on_cached_runs_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source, cache = write(tmp_path, "cfg", 2), ScoreCache(tmp_path / "cache")
-    path = source.file(SEQUENCES[0])
+    path = source.file("a")
     path.write_text(path.read_text() + "1\t2\t3\t4\n")
     for run in (1, 2):
         score_results([source], SEQUENCES, Scoring(), label="x", cache=cache)
@@ -222,15 +218,17 @@ def test_absent_frames_of_own_videos_do_not_count_under_got10k() -> None:
     ],
 )
 def test_a_caption_names_the_checkpoint(tmp_path: Path, manifest: str | None, expected: str) -> None:
-    source = write(tmp_path, "cfg", 2)
+    write(tmp_path, "cfg", 2)
+    folder = ResultFolder(tmp_path, "seqtrack", "cfg", "otb")
     if manifest is not None:
-        source.folder.manifest_path.write_text(manifest, encoding="latin-1")
+        folder.manifest_path.write_text(manifest, encoding="latin-1")
+    source = own_results(folder)
     tracker = score_results([source], SEQUENCES, Scoring(), label="cfg")
     assert format_text(score_table([tracker], "title", {})).splitlines()[1] == f"cfg: {expected}"
 
 
 def test_old_cache_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib.test.analysis.cache.KEPT_FILES", 2)
+    monkeypatch.setattr("lib.test.analysis.scoring.KEPT_FILES", 2)
     source, cache = write(tmp_path, "cfg", 2), ScoreCache(tmp_path / "cache")
     for protocol in ("seqtrack", "pytracking", "got10k"):
         score_results([source], SEQUENCES, Scoring(protocol), label="x", cache=cache)
