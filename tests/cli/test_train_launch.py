@@ -14,7 +14,7 @@ from lib.utils import child
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.child import run_child
 from lib.utils.errors import InputError
-from tests.cli.test_train import RUN_TRAINING, TRACKING, experiment  # noqa: F401 - a fixture
+from tests.cli.test_train import RUN_TRAINING, TRACKING
 from tracking import train as tracking_train
 
 STILL = {"MODEL__DECODER__DROPOUT": 0.0, "TRAIN__LR": 5e-5, "TRAIN__EPOCH": 1, "DATA__TRAIN__SAMPLE_PER_EPOCH": 12}
@@ -26,7 +26,7 @@ def start(command):
 
 
 @pytest.mark.slow  # torch is imported by seven processes
-def test_both_launchers_train_like_one_process_with_twice_the_batch(experiment, tmp_path, monkeypatch):  # noqa: F811
+def test_both_launchers_train_like_one_process_with_twice_the_batch(experiment, tmp_path, monkeypatch):
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
