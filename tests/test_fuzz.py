@@ -34,59 +34,21 @@ ALWAYS = {"profile_model": ["--count_only"]}  # a real network takes a minute to
 # These start by themselves what takes minutes, or write where the machine's user would not expect it.
 NOT_FUZZED = {"check_install", "demo", "train_demo", "prepare_demo_data", "vot_selftest", "create_default_local_file"}
 
+ODD_VALUES = "x nan 1e400 0x10 é☃ ${HOME} ~none/x"
+ODD_NUMBERS = "1 20.5 -3 0 nan NaN inf 1e9 1e400 0x1 १ x 1.2.3"
+ODD_FLAGS = """
+-1 0 1 3 1e9 nan inf 99999999999999999999 ~nobody/x
+../../.. /dev/null /proc/self/mem /proc/1/root/x loop empty file . / - -- = $(x)
+[1,2 {} a,b,c,d 1,2,3,4 1,2,30,40 -1e9,0,1e9,1e9 nan,1,2,3 a=b TRAIN.LR=x
+seqtrack seqtrack_b256 got10k_val folder:empty folder:file folder:nothing lasot file.yaml
+"""
 VALUES: tuple[object, ...] = (
     *(None, True, False, 0, 1, -1, 3, 2**31, 2**63, 2**70, -(2**70), 10**40),
     *(0.5, -0.5, 1e-300, 1e30, 1e308, float("nan"), float("inf"), float("-inf")),
-    *(
-        "",
-        " ",
-        "x",
-        "nan",
-        "1e400",
-        "0x10",
-        "x" * 10_000,
-        "a\0b",
-        "a\nb",
-        "\x1b[31m",
-        "\udcff",
-        "é☃",
-        "${HOME}",
-        "~none/x",
-    ),
+    *("", " ", "x" * 10_000, "a\0b", "a\nb", "\x1b[31m", "\udcff", *ODD_VALUES.split()),
     *([], [0], [-1, 2], ["x"], [[1]], [None], [float("nan")] * 3, [1] * 5000, {}, {"x": 1}, {1: {2: {3: 4}}}),
 )
-TEXTS = (
-    *("", " ", "-1", "0", "1", "3", "1e9", "nan", "inf", "99999999999999999999", "x" * 5000, "\udcff", "~nobody/x"),
-    *(
-        "../../..",
-        "/dev/null",
-        "/proc/self/mem",
-        "/proc/1/root/x",
-        "loop",
-        "empty",
-        "file",
-        ".",
-        "/",
-        "-",
-        "--",
-        "=",
-        "$(x)",
-    ),
-    *(
-        "[1,2",
-        "{}",
-        "a,b,c,d",
-        "1,2,3,4",
-        "1,2,30,40",
-        "-1e9,0,1e9,1e9",
-        "nan,1,2,3",
-        "\n",
-        "\x1b[31mred",
-        "a=b",
-        "TRAIN.LR=x",
-    ),
-    *("seqtrack", "seqtrack_b256", "got10k_val", "folder:empty", "folder:file", "folder:nothing", "lasot", "file.yaml"),
-)
+TEXTS = ("", " ", "x" * 5000, "\udcff", "\n", "\x1b[31mred", *ODD_FLAGS.split())
 
 
 class Campaign:
@@ -139,36 +101,16 @@ def flipped(data: bytes, draw: random.Random) -> bytes:
 
 def hostile_text(draw: random.Random) -> bytes:
     """Lines of boxes, most of them right, in the ways that files go wrong."""
-    numbers = (
-        "1",
-        "20.5",
-        "-3",
-        "0",
-        "nan",
-        "NaN",
-        "inf",
-        "1e9",
-        "1e400",
-        "9" * 30,
-        "0x1",
-        "१",
-        "",
-        "x",
-        "1.2.3",
-        "\0",
-    )
+    numbers = ["", "9" * 30, "\0", *ODD_NUMBERS.split()]
     lines = []
     for _ in range(draw.choice((0, 1, 3, 6))):
         good = draw.random() < 0.6
-        fields = [
-            str(draw.randrange(5, 40)) if good else draw.choice(numbers)
-            for _ in range(4 if good else draw.randrange(7))
-        ]
+        count = 4 if good else draw.randrange(7)
+        fields = [str(draw.randrange(5, 40)) if good else draw.choice(numbers) for _ in range(count)]
         lines.append(draw.choice((",", "\t", " ", ", ", ";")).join(fields))
     text = draw.choice(("\n", "\r\n", "\r", "\n\n")).join(lines) + draw.choice(("", "\n", "\n\n", "\x1a"))
-    return draw.choice((b"", b"", b"\xef\xbb\xbf", b"\xff\xfe")) + text.encode(
-        draw.choice(("utf-8", "utf-8", "utf-16"))
-    )
+    mark, encoding = draw.choice((b"", b"", b"\xef\xbb\xbf", b"\xff\xfe")), draw.choice(("utf-8", "utf-8", "utf-16"))
+    return mark + text.encode(encoding)
 
 
 @pytest.fixture()
@@ -182,9 +124,20 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture()
+def video(place: Path) -> Path:
+    """Three frames with ground truth, in the dataset ``folder:videos``."""
+    folder = place / "videos" / "one"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((48, 64, 3), 40 * number, np.uint8))
+    (folder / "groundtruth.txt").write_text("1,2,20,20\n" * 3)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if name not in NOT_FUZZED])
-def test_flags(script: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags(script: str, place: Path, monkeypatch, capsys) -> None:
     module = importlib.import_module(f"tracking.{script}")
     monkeypatch.setattr(sys, "argv", [f"{script}.py"])
     monkeypatch.setattr("subprocess.Popen.__init__", refuse_to_start)
@@ -202,9 +155,8 @@ def test_flags(script: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys
         for _ in range(draw.randrange(7)):
             arguments += draw.sample([*flags, *TEXTS], 1)
         if draw.random() < 0.5 and flags:
-            arguments += [
-                part for flag in draw.sample(flags, min(len(flags), 2)) for part in (flag, draw.choice(TEXTS))
-            ]
+            for flag in draw.sample(flags, min(len(flags), 2)):
+                arguments += [flag, draw.choice(TEXTS)]
         campaign.run(arguments, lambda arguments=arguments: exit_code_is_known(module, arguments))
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err and max(map(len, printed.err.splitlines()), default=0) < 6000, arguments
@@ -245,14 +197,10 @@ def test_yaml_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert campaign.counts["refused"] > campaign.counts["answered"] > 0
 
 
-def test_ground_truth_text(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ground_truth_text(video: Path, capsys, monkeypatch) -> None:
     from tracking import check_data
 
     monkeypatch.setattr(sys, "argv", ["check_data.py"])
-    video = place / "videos" / "one"
-    video.mkdir(parents=True)
-    for number in range(3):
-        cv2.imwrite(str(video / f"{number}.png"), np.full((48, 64, 3), 40 * number, np.uint8))
     campaign = Campaign("ground-truth text")
     for _ in campaign.cases():
         text = hostile_text(campaign.random)
@@ -266,15 +214,10 @@ def test_ground_truth_text(place: Path, capsys: pytest.CaptureFixture[str], monk
     assert campaign.counts["answered"] > 0
 
 
-def test_result_files(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_files(place: Path, video: Path, capsys, monkeypatch) -> None:
     from tracking import analysis_results
 
     monkeypatch.setattr(sys, "argv", ["analysis_results.py"])
-    video = place / "videos" / "one"
-    video.mkdir(parents=True)
-    for number in range(3):
-        cv2.imwrite(str(video / f"{number}.png"), np.full((48, 64, 3), 40 * number, np.uint8))
-    (video / "groundtruth.txt").write_text("1,2,20,20\n" * 3)
     results = place / "results" / "videos"
     results.mkdir(parents=True)
     campaign = Campaign("result files")

@@ -250,5 +250,5 @@ def _write(path: Path, image: np.ndarray) -> None:
     with atomic_path(path) as temporary:
         done, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else [])
         if not done:
-            raise DataError(f"{path}: the picture could not be encoded")
+            raise DataError(f"{path}: the image cannot be encoded")
         temporary.write_bytes(data.tobytes())

@@ -1,6 +1,10 @@
 """What the tests of scripts share."""
 
 import pytest
+import yaml
+
+from tests.train.test_resume import nested
+from tests.train.world import TINY
 
 
 @pytest.fixture
@@ -15,3 +19,29 @@ def refused(capsys):
         return error
 
     return check
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Path of a YAML file that trains for two short epochs; ``experiment(KEY=value)`` rewrites it with changes."""
+
+    def write(**changes):
+        options = TINY | {
+            "DATA.TRAIN.DATASETS_NAME": ["SYNTHETIC"],
+            "DATA.TRAIN.DATASETS_RATIO": [1],
+            "DATA.VAL.DATASETS_NAME": ["SYNTHETIC_val"],
+            "DATA.VAL.DATASETS_RATIO": [1],
+            "DATA.VAL.SAMPLE_PER_EPOCH": 4,
+            "DATA.SYNTHETIC.SEQUENCES": 4,
+            "DATA.SYNTHETIC.FRAMES": 30,
+            "DATA.SYNTHETIC.WIDTH": 160,
+            "DATA.SYNTHETIC.HEIGHT": 120,
+            "DATA.SYNTHETIC.DIFFICULTY": "easy",
+            "DATA.TRAIN.SAMPLE_PER_EPOCH": 8,
+            "TRAIN.EPOCH": 2,
+        }
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(nested(options | {key.replace("__", "."): changes[key] for key in changes})))
+        return path
+
+    return write

@@ -30,7 +30,7 @@ def test_writes_says_what_and_goes_on(tmp_path: Path) -> None:
     assert len(list((tmp_path / "val").glob("*/00000004.jpg"))) == 2
 
 
-def test_second_run_keeps_and_extends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_run_keeps_and_extends(tmp_path: Path, capsys) -> None:
     assert make_synthetic.main(["--output", str(tmp_path), *SMALL]) == 0
     assert make_synthetic.main(["--output", str(tmp_path), *SMALL, "--num_sequences", "3"]) == 0
     assert "1 sequences written, 2 kept" in capsys.readouterr().out
@@ -46,13 +46,8 @@ def test_lasot_and_seed(tmp_path: Path) -> None:
 
 
 def test_readers_accept_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for layout, split in (
-        ("lasot", "train"),
-        ("lasot", ""),
-        ("got10k", "val"),
-        ("got10k", "test"),
-        ("got10k", "train"),
-    ):
+    parts = (("lasot", "train"), ("lasot", ""), ("got10k", "val"), ("got10k", "test"), ("got10k", "train"))
+    for layout, split in parts:
         flags = ["--layout", layout, *SMALL] + (["--split", split] if split else [])
         assert make_synthetic.main(["--output", str(tmp_path / layout), *flags]) == 0
     paths = load_paths("test", data_dir=tmp_path)
@@ -74,7 +69,7 @@ def test_readers_accept_what_is_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("splits", [["val"], ["train", "val"]])
-def test_what_is_written_can_be_packed(tmp_path: Path, splits: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_written_can_be_packed(tmp_path: Path, splits: list[str], capsys) -> None:
     for split in splits:
         assert make_synthetic.main(["--output", str(tmp_path / "got10k"), "--split", split, *SMALL]) == 0
     assert make_lmdb.main(["got10k", "--data_dir", str(tmp_path)]) == 0

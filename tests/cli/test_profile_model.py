@@ -3,19 +3,10 @@ import json
 import pytest
 import torch
 
-from lib.config.paths import PROJECT_ROOT
 from lib.utils.cli import run_script
 from lib.utils.errors import ConfigError
 from tracking import profile_model as script
 from tracking.profile_model import main
-
-
-@pytest.fixture
-def tiny_yaml(tmp_path):
-    text = (PROJECT_ROOT / "experiments/seqtrack/seqtrack_demo.yaml").read_text()
-    path = tmp_path / "tiny.yaml"
-    path.write_text(text.replace("vit_demo_patch16", "vit_test_patch16"))
-    return path
 
 
 def test_counts_are_printed_in_both_conventions(capsys):
@@ -27,11 +18,11 @@ def test_counts_are_printed_in_both_conventions(capsys):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_latency_table_and_json(tiny_yaml, tmp_path, capsys, monkeypatch, dtype):
+def test_latency_table_and_json(experiment, tmp_path, capsys, monkeypatch, dtype):
     chosen = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)  # the setting would outlive the test
     target = tmp_path / "profile.json"
-    command = ["--config", str(tiny_yaml), "--device", "cpu", "--frames", "3", "--warm_up", "1", "--batch_size", "2"]
+    command = ["--config", str(experiment()), "--device", "cpu", "--frames", "3", "--warm_up", "1", "--batch_size", "2"]
     assert main([*command, "--dtype", dtype, "--json", str(target), "--threads", "1"]) == 0
     assert chosen == [1]
     printed = capsys.readouterr().out
@@ -57,14 +48,12 @@ def test_latency_table_and_json(tiny_yaml, tmp_path, capsys, monkeypatch, dtype)
         (["--json", "."], "."),
     ],
 )
-def test_mistakes_are_refused_before_anything_is_measured(tiny_yaml, tmp_path, capsys, monkeypatch, arguments, message):
+def test_mistakes_are_refused_before_the_measuring(experiment, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(script, "measure", lambda *_: pytest.fail("it measures"))
-    assert run_script(lambda: main(["--config", str(tiny_yaml), *arguments])) == 2
+    assert run_script(lambda: main(["--config", str(experiment()), *arguments])) == 2
     error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert len(error) < 300
+    assert message in error and error.count("\n") == 1 and len(error) < 300
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 

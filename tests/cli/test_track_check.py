@@ -121,17 +121,8 @@ def test_a_damaged_frame_costs_the_scores_and_not_the_epoch(paths, tmp_path, cap
 
 
 def test_every_process_gets_the_flags():
-    flags = [
-        "--config",
-        "seqtrack_b256",
-        "--mode",
-        "multiple",
-        "--nproc_per_node",
-        "2",
-        "--track_dataset",
-        "got10k_val",
-    ]
-    command = train.launcher_command(train.parse_args(flags))
+    flags = "--config seqtrack_b256 --mode multiple --nproc_per_node 2 --track_dataset got10k_val"
+    command = train.launcher_command(train.parse_args(flags.split()))
     script = command.index(train.__file__)
     assert command[script + 1 : script + 3] == ["--script", "seqtrack"]
     assert command[-3:] == ["--track_dataset=got10k_val", "--track_every=10", "--track_sequences=20"]

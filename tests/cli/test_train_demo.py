@@ -20,39 +20,16 @@ from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.errors import InputError
 
 MAX_MIB = 40
-TINY = """
-MODEL: {HIDDEN_DIM: 32, BINS: 64, ENCODER: {TYPE: vit_test_patch16, PRETRAIN_TYPE: scratch},
-        DECODER: {NHEADS: 2, DIM_FEEDFORWARD: 32, DEC_LAYERS: 1}}
-TRAIN: {EPOCH: 2, BATCH_SIZE: 4, NUM_WORKER: 0, PRINT_INTERVAL: 2}
-DATA: {TRAIN: {DATASETS_NAME: [SYNTHETIC], DATASETS_RATIO: [1], SAMPLE_PER_EPOCH: 16},
-       SYNTHETIC: {SEQUENCES: 4, FRAMES: 20, WIDTH: 160, HEIGHT: 120},
-       SEARCH: {SIZE: 64}, TEMPLATE: {SIZE: 32, NUMBER: 2}}
-TEST: {SEARCH_SIZE: 64, TEMPLATE_SIZE: 32, NUM_TEMPLATES: 2, EPOCH: 2}
-"""
-
-
-@pytest.fixture
-def tiny_yaml(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
 
 
 @pytest.mark.slow
-def test_trains_exports_and_the_export_tracks(tmp_path: Path, tiny_yaml: Path) -> None:
+def test_trains_exports_and_the_export_tracks(tmp_path: Path, experiment) -> None:
     """Images that are missing are done without, and said."""
     missing = ["TRAIN.ALLOW_MISSING_FILES=true", f"DATA.SYNTHETIC.CUTOUTS={tmp_path / 'nowhere'}", "TRAIN.EPOCH=1"]
-    command = [
-        sys.executable,
-        PROJECT_ROOT / "tracking" / "train_demo.py",
-        "--config",
-        tiny_yaml,
-        "--save_dir",
-        tmp_path,
-    ]
-    done = subprocess.run(
-        [*map(str, command), "--device", "cpu", "--override", *missing], capture_output=True, text=True, check=False
-    )
+    config = experiment()
+    command = [PROJECT_ROOT / "tracking" / "train_demo.py", "--config", config, "--save_dir", tmp_path]
+    command = [sys.executable, *map(str, command), "--device", "cpu", "--override", *missing]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     message = "optional files are missing, continuing as with --override DATA.SYNTHETIC.CUTOUTS="
     assert message in done.stderr + done.stdout
@@ -61,7 +38,7 @@ def test_trains_exports_and_the_export_tracks(tmp_path: Path, tiny_yaml: Path) -
     state = load_checkpoint(target)
     assert {value.dtype for value in state["net"].values() if value.is_floating_point()} == {torch.float16}
     assert "optimizer" not in state
-    engine = SeqTrackEngine(parameters(tiny_yaml, checkpoint=target, device="cpu"))
+    engine = SeqTrackEngine(parameters(config, checkpoint=target, device="cpu"))
     frame = np.zeros((120, 160, 3), dtype=np.uint8)
     engine.step([engine.start(frame, [50, 40, 20, 20])], [frame])
 
@@ -98,21 +75,11 @@ def test_bundled_weights_track(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_comparison_with_opencv(tmp_path: Path, tiny_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_comparison_with_opencv(tmp_path: Path, experiment, capsys) -> None:
     """The tracker MIL is in every OpenCV; one painted video of a few frames for each difficulty."""
-    network = build_seqtrack(load_config(tiny_yaml))
-    checkpoint = tmp_path / "weights.pth.tar"
-    torch.save({"net": network.state_dict()}, checkpoint)
-    flags = [
-        "--config",
-        tiny_yaml,
-        "--checkpoint",
-        checkpoint,
-        "--media",
-        tmp_path / "none",
-        "--output",
-        tmp_path / "out",
-    ]
+    config, checkpoint = experiment(), tmp_path / "weights.pth.tar"
+    torch.save({"net": build_seqtrack(load_config(config)).state_dict()}, checkpoint)
+    flags = ["--config", config, "--checkpoint", checkpoint, "--media", tmp_path / "none", "--output", tmp_path / "out"]
     small = ["--sequences", 1, "--frames", 4, "--threads", 1, "--opencv", "MIL"]
     assert against_opencv.main([str(flag) for flag in (*flags, *small)]) == 0
     printed = capsys.readouterr().out
@@ -124,7 +91,6 @@ def test_comparison_with_opencv(tmp_path: Path, tiny_yaml: Path, capsys: pytest.
 
 
 def test_comparison_without_the_trackers(tmp_path: Path) -> None:
+    args = against_opencv.parse_args(["--opencv_python", str(tmp_path / "nowhere")])
     with pytest.raises(InputError, match=r"--opencv_python .*nowhere: No such file"):
-        against_opencv.track_opencv(
-            against_opencv.parse_args(["--opencv_python", str(tmp_path / "nowhere")]), "CSRT", [tmp_path]
-        )
+        against_opencv.track_opencv(args, "CSRT", [tmp_path])

@@ -17,7 +17,7 @@ from lib.train import run_training, train_script
 from lib.utils.child import run_child
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError, SeqTrackError
 from lib.utils.lock import FolderInUseError, folder_lock
-from tests.cli.test_train import RUN_TRAINING, TRACKING, command, experiment  # noqa: F401 - a fixture
+from tests.cli.test_train import TRACKING, command
 from tests.train.ranks import FORK
 from tests.train.world import make_loader, tiny_config
 from tracking import make_synthetic
@@ -114,7 +114,7 @@ def test_workers_that_cannot_be_started_are_one_line():
     assert in_a_process(fail) == 7
 
 
-def test_a_second_training_in_the_folder_is_refused(experiment, tmp_path, run):  # noqa: F811
+def test_a_second_training_in_the_folder_is_refused(experiment, tmp_path, run):
     folder = checkpoints(tmp_path)
 
     def hold():
@@ -140,7 +140,7 @@ def test_a_second_training_in_the_folder_is_refused(experiment, tmp_path, run): 
     assert [file.name for file in folder.iterdir()] == ["SEQTRACK_ep0001.pth.tar"]
 
 
-def test_never_moves_nothing_until_the_new_run_works(experiment, tmp_path, run, monkeypatch):  # noqa: F811
+def test_never_moves_nothing_until_the_new_run_works(experiment, tmp_path, run, monkeypatch):
     folder = checkpoints(tmp_path)
     assert run("--config", experiment(**TINY_RUN)) == 0
     names = [path.name for path in folder.iterdir()]
@@ -156,7 +156,7 @@ def test_never_moves_nothing_until_the_new_run_works(experiment, tmp_path, run, 
     assert torch.load(folder / names[0], weights_only=False)["config"]["TRAIN"]["SEED"] == 7
 
 
-def test_leftovers_of_a_killed_run_are_removed(experiment, tmp_path, run):  # noqa: F811
+def test_leftovers_of_a_killed_run_are_removed(experiment, tmp_path, run):
     left = [checkpoints(tmp_path) / ".SEQTRACK_ep0001.pth.x.tar", tmp_path / "logs" / ".seqtrack-tiny-2024.x.json"]
     other = tmp_path / "logs" / ".seqtrack-other-2024.x.json"
     for path in (*left, other):
@@ -166,7 +166,7 @@ def test_leftovers_of_a_killed_run_are_removed(experiment, tmp_path, run):  # no
     assert not any(path.exists() for path in left) and other.exists()
 
 
-def test_a_named_run_has_paths_and_options_of_its_own(experiment, tmp_path, run):  # noqa: F811
+def test_a_named_run_has_paths_and_options_of_its_own(experiment, tmp_path, run):
     from lib.config.paths import find_checkpoint
     from lib.config.seqtrack.config import experiment_name, load_config
 
@@ -278,7 +278,7 @@ def test_sighup_is_passed_on():
 
 
 @pytest.mark.endurance
-def test_nothing_goes_on_when_the_launching_script_is_killed(experiment, tmp_path):  # noqa: F811
+def test_nothing_goes_on_when_the_launching_script_is_killed(experiment, tmp_path):
     """Script, torchrun, two ranks and their loader workers; the ranks save on the way out."""
     path = experiment(**TINY_RUN | {"TRAIN__EPOCH": 100_000, "TRAIN__NUM_WORKER": 1})
     flags = ["--config", path, "--save_dir", tmp_path, "--mode", "multiple", "--nproc_per_node", 2]
@@ -296,7 +296,7 @@ def test_nothing_goes_on_when_the_launching_script_is_killed(experiment, tmp_pat
 
 
 @pytest.mark.endurance
-def test_a_mistake_in_many_processes_is_said_once(experiment, tmp_path):  # noqa: F811
+def test_a_mistake_in_many_processes_is_said_once(experiment, tmp_path):
     path = experiment(**TINY_RUN | {"DATA__TRAIN__DATASETS_NAME": ["GOT10K_train_full"]})
     flags = ["--config", path, "--save_dir", tmp_path, "--data_dir", tmp_path / "none"]
     done = subprocess.run(

@@ -14,7 +14,7 @@ from lib.utils import child
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.child import run_child
 from lib.utils.errors import InputError
-from tests.cli.test_train import RUN_TRAINING, TRACKING, experiment  # noqa: F401 - a fixture
+from tests.cli.test_train import RUN_TRAINING, TRACKING
 from tracking import train as tracking_train
 
 STILL = {"MODEL__DECODER__DROPOUT": 0.0, "TRAIN__LR": 5e-5, "TRAIN__EPOCH": 1, "DATA__TRAIN__SAMPLE_PER_EPOCH": 12}
@@ -26,7 +26,7 @@ def start(command):
 
 
 @pytest.mark.slow  # torch is imported by seven processes
-def test_both_launchers_train_like_one_process_with_twice_the_batch(experiment, tmp_path, monkeypatch):  # noqa: F811
+def test_both_launchers_train_like_one_process_with_twice_the_batch(experiment, tmp_path, monkeypatch):
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
@@ -63,30 +63,16 @@ def parsed(*flags):
 
 def test_commands_are_lists():
     start, rest = [sys.executable, str(tracking_train.LAUNCHER)], [str(RUN_TRAINING), "--script", "seqtrack"]
-    command = tracking_train.launcher_command(
-        parsed("--mode", "multiple", "--nproc_per_node", "8", "--save_dir", "a b;c")
-    )
+    command = parsed("--mode", "multiple", "--nproc_per_node", "8", "--save_dir", "a b;c")
+    command = tracking_train.launcher_command(command)
     assert command[:2] == start and command[2:5] == ["--nproc_per_node=8", "--max_restarts=0", "--standalone"]
     assert command[5:8] == rest and command[-4:] == ["--device", "auto", "--resume", "auto"] and "a b;c" in command
-    published = [
-        "--mode",
-        "multi_node",
-        "--nproc_per_node",
-        "8",
-        "--world-size",
-        "2",
-        "--rank",
-        "1",
-        "--ip",
-        "10.0.0.1",
-    ]
-    command = tracking_train.launcher_command(parsed(*published, "--port", "2345"))
+    published = "--mode multi_node --nproc_per_node 8 --world-size 2 --rank 1 --ip 10.0.0.1 --port 2345"
+    command = tracking_train.launcher_command(parsed(*published.split()))
     nodes = ["--nnodes=2", "--node_rank=1", "--master_addr=10.0.0.1", "--master_port=2345"]
     assert command[4:8] == nodes
-    elastic = parsed(
-        "--mode", "multi_node", "--nnodes", "2:4", "--rdzv_id", "job7", "--master_addr", "a", "--max_restarts", "3"
-    )
-    assert tracking_train.launcher_command(elastic)[3:8] == [
+    elastic = "--mode multi_node --nnodes 2:4 --rdzv_id job7 --master_addr a --max_restarts 3"
+    assert tracking_train.launcher_command(parsed(*elastic.split()))[3:8] == [
         *("--max_restarts=3", "--nnodes=2:4", "--rdzv_backend=c10d", "--rdzv_id=job7", "--rdzv_endpoint=a:29500")
     ]
 
