@@ -18,8 +18,7 @@ from lib.data.doctor import check_attributes, check_names, check_sequences
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import DataError, InputError
-from lib.utils.storage import DirectoryStorage
-from lib.utils.storage_lmdb import LmdbStorage
+from lib.utils.storage import DirectoryStorage, LmdbStorage
 from lib.utils.text import printable
 
 

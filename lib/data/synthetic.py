@@ -131,7 +131,7 @@ def _sequence_name(number: int) -> str:
     return f"synthetic_{number:03d}"
 
 
-class RenderedStorage:
+class RenderedStorage(Storage):
     """Frames ``<sequence>/<number>.bmp`` that do not exist until they are read; safe to use from several threads."""
 
     def __init__(self) -> None:
@@ -159,42 +159,35 @@ class RenderedStorage:
             return self._worlds[name]
 
     def read_image(self, name: str, first: str | None = None) -> np.ndarray:
-        """Render a frame, (H, W, 3) uint8 RGB. Raises DataError naming it."""
         folder, _, file = name.rpartition("/")
         if not self.exists(name):
             raise DataError(f"{self.root / name}: no such rendered frame")
         return self.world(folder).frame(int(file.removesuffix(".bmp")) - 1)
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a frame."""
         folder, _, file = name.rpartition("/")
         return folder in self.list_dirs() and file in self.list_files(folder)
 
     def read_bytes(self, name: str) -> bytes:
-        """A rendered frame as BMP."""
         return encode_image(self.read_image(name), ".bmp")
 
     def read_text(self, name: str) -> str:
-        """There are no texts. Raises DataError."""
         raise DataError(f"{self.root / name}: no such file")
 
     def list_dirs(self, name: str = "") -> list[str]:
-        """Names of the sequences."""
         return [] if name else [_sequence_name(number) for number in range(1, SEQUENCES + 1)]
 
     def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
-        """Names of the frames of a sequence."""
         files = [f"{number:08d}.bmp" for number in range(1, FRAMES + 1)] if name else []
         return [file for file in files if has_suffix(file, suffixes)]
 
     def size(self, name: str) -> int:
-        """Length of a frame as BMP, whose rows are filled up to four bytes."""
         if not self.exists(name):
             raise DataError(f"{self.root / name}: no such rendered frame")
+        # Rows of a BMP are filled up to four bytes.
         return BMP_HEADER + (SIZE[0] * 3 + 3) // 4 * 4 * SIZE[1]
 
     def fingerprint(self, names: Iterable[str]) -> str:
-        """Rendered frames never change."""
         return f"{TAG} {SEQUENCES} {FRAMES} {SIZE} {DIFFICULTY}"
 
 

@@ -241,7 +241,7 @@ def build_trainer(
         save_every_steps=train.SAVE_EVERY_STEPS,
         print_interval=train.PRINT_INTERVAL,
         val_interval=train.VAL_EPOCH_INTERVAL,
-        smooth_tokens=train.SMOOTH_WORDS,
+        smooth_tokens=train.SMOOTH_TOKENS,
     )
     return LTRTrainer(
         train_loader=train_loader,

@@ -41,7 +41,7 @@ def tiny_yaml(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_trains_exports_and_the_export_tracks(tmp_path: Path, tiny_yaml: Path) -> None:
     """Images that are missing are done without, and said."""
-    missing = ["TRAIN.WITHOUT_FILES=true", f"DATA.SYNTHETIC.CUTOUTS={tmp_path / 'nowhere'}", "TRAIN.EPOCH=1"]
+    missing = ["TRAIN.ALLOW_MISSING_FILES=true", f"DATA.SYNTHETIC.CUTOUTS={tmp_path / 'nowhere'}", "TRAIN.EPOCH=1"]
     command = [
         sys.executable,
         PROJECT_ROOT / "tracking" / "train_demo.py",

@@ -10,7 +10,7 @@ from lib.data.got10k import split_rows
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import DirectoryStorage, walk_files
-from lib.utils.storage_lmdb import pack
+from lib.data.packing import pack
 from tests.data import fabricate
 from tests.data.fabricate import load
 

@@ -20,7 +20,7 @@ from lib.train.train_script import build_loader
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import write_image
 from lib.utils.storage import DirectoryStorage, open_storage
-from lib.utils.storage_lmdb import LmdbStorage
+from lib.utils.storage import LmdbStorage
 from tests.data import fabricate
 from tests.data.fabricate import FABRICATE, load, write
 from tests.data.reading import assert_same as assert_same_rows

@@ -176,13 +176,13 @@ def test_smoothing_averages_neighboring_words_and_leaves_the_rest():
 
 def test_words_are_smoothed_after_each_epoch(tmp_path, monkeypatch):
     widths = []
-    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, TRAIN__SMOOTH_WORDS=1.5), tmp_path)
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, TRAIN__SMOOTH_TOKENS=1.5), tmp_path)
     monkeypatch.setattr(trainer.network, "smooth_tokens", widths.append)
     trainer.train()
     assert widths == [1.5, 1.5]
 
 
-@pytest.mark.parametrize("key", ["LABEL_SIGMA", "GUIDE_WEIGHT", "SMOOTH_WORDS"])
+@pytest.mark.parametrize("key", ["LABEL_SIGMA", "GUIDE_WEIGHT", "SMOOTH_TOKENS"])
 def test_negative_weights_are_refused(key):
     with pytest.raises(ConfigError, match=f"TRAIN.{key}: expected a number from 0"):
         default_config({f"TRAIN.{key}": -1.0})

@@ -174,7 +174,7 @@ def test_signal_during_validation(tmp_path):
     assert set(second.stats) == {"train", "val"} and second.store.latest().name == "SEQTRACK_ep0001.pth.tar"
 
 
-EPOCH_END = {"TRAIN__EPOCH": 2, "TRAIN__SMOOTH_WORDS": 2.0, "TRAIN__LR_DROP_EPOCH": 1}
+EPOCH_END = {"TRAIN__EPOCH": 2, "TRAIN__SMOOTH_TOKENS": 2.0, "TRAIN__LR_DROP_EPOCH": 1}
 
 
 def epoch_end_trainer(folder, seed=0):

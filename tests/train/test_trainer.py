@@ -255,6 +255,10 @@ def test_options_younger_than_a_checkpoint():
     del saved["TRAIN"]["GUIDE_WEIGHT"]
     assert config_differences(saved, tiny_config()) == []
     assert config_differences(saved, tiny_config(TRAIN__GUIDE_WEIGHT=1.0)) == ["TRAIN.GUIDE_WEIGHT was 0.0, is 1.0"]
+    saved["TRAIN"]["SMOOTH_WORDS"] = saved["TRAIN"].pop("SMOOTH_TOKENS")  # an option that was renamed
+    assert config_differences(saved, tiny_config()) == []
+    saved["TRAIN"]["SMOOTH_WORDS"] = 2.0
+    assert config_differences(saved, tiny_config()) == ["TRAIN.SMOOTH_TOKENS was 2.0, is 0.0"]
 
 
 def test_finished_run_has_nothing_to_do(tmp_path, caplog):

@@ -6,12 +6,12 @@ import shutil
 import lmdb
 import pytest
 
-from lib.utils import storage_lmdb
+from lib.data.packing import pack
+from lib.utils import lmdb_file
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError
 from lib.utils.lock import FolderInUseError, folder_lock
-from lib.utils.storage import DirectoryStorage
-from lib.utils.storage_lmdb import LmdbStorage, pack
+from lib.utils.storage import DirectoryStorage, LmdbStorage
 from tests.data.fabricate import FABRICATE
 from tracking import check_data, make_lmdb, test
 
@@ -55,7 +55,7 @@ def test_a_changed_byte_anywhere_is_found_before_the_database_is_mapped(packed, 
 
 
 def test_a_large_database_is_compared_on_request(packed, monkeypatch):
-    monkeypatch.setattr(storage_lmdb, "ALWAYS_VERIFIED", 0)
+    monkeypatch.setattr(lmdb_file, "ALWAYS_VERIFIED", 0)
     content = bytearray((packed / "data.mdb").read_bytes())
     content[-3000] ^= 1  # of a value: nothing else notices
     (packed / "data.mdb").write_bytes(content)

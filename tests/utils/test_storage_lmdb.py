@@ -6,10 +6,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from lib.utils import storage_lmdb
+from lib.data import packing
+from lib.data.packing import pack
 from lib.utils.errors import DataError
-from lib.utils.storage import DirectoryStorage, Storage, find_storage, open_storage, walk_files
-from lib.utils.storage_lmdb import LmdbStorage, pack
+from lib.utils.storage import DirectoryStorage, LmdbStorage, Storage, find_storage, open_storage, walk_files
 
 FILES = {
     "a.txt": b"hello",
@@ -94,7 +94,7 @@ def test_a_cut_off_packing_is_refused_and_goes_on(
     folder: DirectoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = list(walk_files(folder))
-    monkeypatch.setattr(storage_lmdb, "BATCH_FILES", 2)
+    monkeypatch.setattr(packing, "BATCH_FILES", 2)
 
     class CutOffError(Exception):
         pass
@@ -119,7 +119,7 @@ def test_a_cut_off_packing_is_refused_and_goes_on(
 
 
 def test_the_map_grows(folder: DirectoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_lmdb, "FIRST_MAP_SIZE", 32768)
+    monkeypatch.setattr(packing, "FIRST_MAP_SIZE", 32768)
     pack_all(folder, tmp_path / "packed")
     assert open_storage(tmp_path / "packed").read_bytes("b/2.JPG") == FILES["b/2.JPG"]
 
@@ -132,7 +132,7 @@ def test_what_is_read_back_is_compared(
             for key, value in batch:
                 transaction.put(key, value[:-1] + b"?")
 
-    monkeypatch.setattr(storage_lmdb, "_write", write_wrongly)
+    monkeypatch.setattr(packing, "_write", write_wrongly)
     with pytest.raises(DataError, match="what was read back differs from what was written"):
         pack_all(folder, tmp_path / "packed")
 

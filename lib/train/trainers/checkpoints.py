@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from lib.config.seqtrack.config import default_config
+from lib.config.seqtrack.config import ALIASES, default_config
 from lib.train.trainers.resume_state import check_plain_state, set_generator
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError
@@ -37,7 +37,7 @@ FREE_OPTIONS = (
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.KEEP_EVERY",
     "TRAIN.COMPILE",
-    "TRAIN.WITHOUT_FILES",
+    "TRAIN.ALLOW_MISSING_FILES",
     # How a step's samples are shared out; their number is compared by itself.
     "TRAIN.BATCH_SIZE",
     "TRAIN.GLOBAL_BATCH",
@@ -192,7 +192,8 @@ def config_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> 
 
     An option that the checkpoint does not know is younger than it; it was made as the default says.
     """
-    before, after = _flatten(default_config()) | _flatten(saved), _flatten(current)
+    named = {ALIASES.get(name, name): value for name, value in _flatten(saved).items()}  # as an older version saved it
+    before, after = _flatten(default_config()) | named, _flatten(current)
     absent = "absent"
     return [
         f"{key} was {before.get(key, absent)}, is {after.get(key, absent)}"
