@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.train.trainers.checkpoints import rng_state
+from lib.train.trainers.resume_state import rng_state
 from lib.utils.checkpoint import load_checkpoint
 from tests.train.test_resume import assert_equal_states
 from tests.train.world import make_loader, make_trainer, tiny_config
@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "resume"
 def test_an_old_run_is_resumed(tmp_path):
     cfg = tiny_config(
         TRAIN__SAVE_EVERY_STEPS=2,
-        TRAIN__SMOOTH_WORDS=1.0,
+        TRAIN__SMOOTH_TOKENS=1.0,
         TRAIN__FREEZE_ENCODER=True,
         TRAIN__ENCODER_OPEN=["body.norm"],
         MODEL__BINS=30,
