@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run_labels(paths: Sequence[Path]) -> list[str]:
-    """A unique name for each run: its experiment, with the folder that tells it apart, or a number, where needed."""
+    """A name for each run, each one once: that of the experiment, then the folder that tells it apart, then a number."""
     names = [path.stem.removeprefix("seqtrack-") if path.suffix == ".log" else path.name for path in paths]
     parts = [path.absolute().parts for path in paths]
     labels: list[str] = []
