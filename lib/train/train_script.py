@@ -58,7 +58,7 @@ class RunSettings:
         paths: where data is read and results are written.
         device: of this process.
         resume: ``auto``, ``never`` or the path of a checkpoint.
-        local_world_size: processes that share this machine.
+        local_world_size: processes that share this machine, ``None`` if that is unknown.
         track: tracks real sequences with a network and gives scores; ``None`` for no such check.
         track_every: epochs between these checks.
         is_named: whether the run has a name of its own; its options are then written beside its checkpoints.
@@ -68,7 +68,7 @@ class RunSettings:
     paths: Paths
     device: torch.device
     resume: str = "auto"
-    local_world_size: int = 1
+    local_world_size: int | None = 1
     track: TrackHook | None = None
     track_every: int = 10
     is_named: bool = False
@@ -86,7 +86,7 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
     device = settings.device
     seed_everything(cfg.TRAIN.SEED)
     if device.type == "cpu":
-        share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size)
+        share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size or 1)
     with ExitStack() as at_end:
         # A mistake in a first start leaves no folders behind; where there are some, another training is met first.
         is_known = checkpoint_dir(settings.paths.save_dir, settings.config_name).is_dir()
