@@ -50,7 +50,17 @@ NO_KERNEL = {
 NARROW = {F.linear, F.conv2d, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, torch.bmm, torch.addmm}
 NARROW |= {torch.baddbmm, torch.einsum, F.scaled_dot_product_attention}
 WIDE = {F.softmax, torch.softmax, Tensor.softmax, F.log_softmax, torch.log_softmax, Tensor.log_softmax, F.layer_norm}
-WIDE |= {F.cross_entropy, F.softplus, torch.sum, Tensor.sum, torch.pow, Tensor.pow, Tensor.__pow__, torch.exp, torch.log}
+WIDE |= {
+    F.cross_entropy,
+    F.softplus,
+    torch.sum,
+    Tensor.sum,
+    torch.pow,
+    Tensor.pow,
+    Tensor.__pow__,
+    torch.exp,
+    torch.log,
+}
 WIDE |= {F.binary_cross_entropy_with_logits, F.l1_loss, F.smooth_l1_loss, Tensor.exp, Tensor.log, torch.norm}
 
 _attention = aten._scaled_dot_product_flash_attention_for_cpu
@@ -226,7 +236,9 @@ class Device(TorchDispatchMode):
 
     def wait(self, what: str) -> None:
         frames = [frame for frame in traceback.extract_stack() if "/lib/" in frame.filename]
-        frames = [frame for frame in frames if "site-packages" not in frame.filename and "/python3" not in frame.filename]
+        frames = [
+            frame for frame in frames if "site-packages" not in frame.filename and "/python3" not in frame.filename
+        ]
         where = f"{frames[-1].filename.rpartition('/lib/')[2]}:{frames[-1].lineno}" if frames else "a test"
         if self.recording is not None:
             raise WaitWhileCapturing(f"operation not permitted when stream is capturing: {what} at {where}")

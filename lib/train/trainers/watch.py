@@ -1,43 +1,70 @@
-"""What the log says between the lines of every TRAIN.PRINT_INTERVAL steps: early news, and that nothing goes on."""
+"""The loop and the world: being asked to end by a signal, and saying so when no step is finished any more."""
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
+from lib.utils.child import stop_signals
 from lib.utils.launch import get_rank, is_main_process
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 10.0, 60.0
-"""Seconds between two early lines: the first, and what they are doubled up to."""
+_SAME_REQUEST = 1.0  # seconds within which a launcher may pass on the Ctrl-C that the terminal sent already
 SLOW_FIRST_STEP = 60.0
 """Seconds after which a first step that is not done is mentioned."""
 STALLED = 600.0
 """Seconds without a batch or a step after which the log says so, and again each time they have doubled."""
 
 
-class Progress:
-    """Knows when there was a sign of life, and when a line is due."""
+class TrainingStopped(Exception):
+    """Ends the loop after a step; raised and caught inside the trainer."""
+
+
+class StopRequest:
+    """Remembers that a signal asked the process to end.
+
+    Attributes:
+        signum: the signal, ``None`` while there was none.
+    """
 
     def __init__(self) -> None:
-        self._pause = 0.0
-        self._last_line = self._alive = time.monotonic()
-        self._stepped = self._paused = False
+        self.signum: int | None = None
+        self._since = 0.0
 
-    def line_is_due(self) -> bool:
-        """Whether to write a line after a step: after the first one, then by time."""
+    def __bool__(self) -> bool:
+        return self.signum is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take ``stop_signals`` as requests while the block runs; outside the main thread nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = {number: signal.signal(number, self._remember) for number in stop_signals()}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if now - self._last_line < self._pause:
-            return False
-        self.line_written()
-        return True
+        if self.signum is None:
+            self.signum, self._since = number, now
+        elif number == signal.SIGINT and now - self._since > _SAME_REQUEST:
+            raise KeyboardInterrupt  # the second Ctrl-C: at once
 
-    def line_written(self) -> None:
-        """Take note of a line."""
-        self._last_line = time.monotonic()
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) or FIRST_PAUSE
+
+class StallWatch:
+    """Warns from a thread when there is no sign of life."""
+
+    def __init__(self) -> None:
+        self._alive = time.monotonic()
+        self._stepped = self._paused = False
 
     def alive(self, *, stepped: bool = False) -> None:
         """Take note of a batch, or of a step."""
@@ -55,7 +82,7 @@ class Progress:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Warn from a thread, while the block runs, if there is no sign of life."""
+        """Watch while the block runs."""
         self.alive()
         ended = threading.Event()
         threading.Thread(target=self._watch, args=(ended,), name="watch steps", daemon=True).start()

@@ -9,7 +9,7 @@ from torch.optim import SGD
 
 from lib.config.seqtrack.config import default_config
 from lib.models.seqtrack.vocabulary import CoordinateVocabulary
-from lib.train.actors.seqtrack import GUIDE_SCALE, SeqTrackActor, guide_loss
+from lib.train.actors.extras import GUIDE_SCALE, ExtrasActor, guide_loss
 from lib.train.data.batch import TrainingBatch
 from lib.train.optimization import build_scheduler
 from lib.utils.box_ops import box_xywh_to_cxcywh
@@ -45,7 +45,7 @@ def test_soft_targets_are_normal_curves_around_the_coordinate():
 
 def actor_and_logits(sigma):
     network = tiny_model().float()
-    actor = SeqTrackActor(network, network.vocabulary, mean=[0.0] * 3, std=[1.0] * 3, label_sigma=sigma)
+    actor = ExtrasActor(network, network.vocabulary, mean=[0.0] * 3, std=[1.0] * 3, label_sigma=sigma)
     torch.manual_seed(0)
     return actor, torch.randn(2, 5, network.vocabulary.size)
 
@@ -55,7 +55,7 @@ def test_a_narrow_curve_is_the_published_loss():
     actor, logits = actor_and_logits(1e-3)
     tokens = actor.vocabulary.encode(BOXES)
     soft = actor.vocabulary.soft_targets(tokens.float(), 1e-3)
-    torch.testing.assert_close(actor._soft_loss(logits, soft), actor.score(logits, tokens).loss)
+    torch.testing.assert_close(actor.soft_loss(logits, soft), actor.score(logits, tokens).loss)
 
 
 def test_soft_loss_is_least_for_the_curve_itself():
@@ -66,7 +66,7 @@ def test_soft_loss_is_least_for_the_curve_itself():
     logits[..., :4, : vocabulary.bins] = soft.clamp_min(1e-13).log()
     logits[..., 4, vocabulary.end] = 0
     entropy = -(soft * soft.clamp_min(1e-30).log()).sum(dim=(-1, -2)).mean() / 4.01
-    torch.testing.assert_close(actor._soft_loss(logits.flatten(1, 2), soft), entropy, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(actor.soft_loss(logits.flatten(1, 2), soft), entropy, atol=1e-4, rtol=1e-4)
 
 
 def perfect_features(boxes, side):
@@ -126,7 +126,7 @@ def test_a_box_between_the_tokens_has_one():
 @pytest.mark.parametrize("options", [{}, {"label_sigma": 2.0}, {"guide_weight": 0.5}])
 def test_all_losses_reach_the_encoder(options):
     network = tiny_model().float()
-    actor = SeqTrackActor(network, network.vocabulary, mean=[0.0] * 3, std=[1.0] * 3, **options)
+    actor = ExtrasActor(network, network.vocabulary, mean=[0.0] * 3, std=[1.0] * 3, **options)
     batch = next(iter(make_loader(tiny.tiny_config()).epoch(1)))
     output = actor(batch)
     assert isinstance(batch, TrainingBatch) and 0 <= output.iou <= 1
