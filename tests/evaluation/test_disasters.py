@@ -154,7 +154,7 @@ def test_killed_workers_change_nothing(sweep: Sweep) -> None:
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
         while_tracking += bool(
-            re.search(r"worker \d+ \(process \d+\) died, signal SIGKILL, while tracking s\d", output)
+            re.search(r"worker \d+ \(process \d+\) exited, signal SIGKILL, while tracking s\d", output)
         )
         assert sweep.files(name) == sweep.whole
         if killed == KILLS:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.test.evaluation.loop import Tracker
+from lib.test.evaluation.protocol import Tracker
 from lib.test.tracker.preprocess import check_init_box
 from lib.test.video.encoders import letterbox
 from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths, reserve_outputs
