@@ -2,9 +2,11 @@
 
 import pytest
 
+from benchmarks import scale_simulation
+from benchmarks.scale_simulation import lengths_like_lasot, simulate
 from lib.test.evaluation import shared
-from lib.test.evaluation.protocol import Outcome
-from lib.test.evaluation.shared import MemoryStore, Progress, Ranks, SharedQueue, join_ranks
+from lib.test.evaluation.protocol import Outcome, Request
+from lib.test.evaluation.shared import MemoryStore, Progress, Ranks, SharedQueue, has_room, join_ranks
 from lib.utils.errors import InputError, SeqTrackError
 
 
@@ -93,3 +95,32 @@ def test_a_wrong_launch_is_one_line(
             monkeypatch.setenv(name, content)
     with pytest.raises(InputError, match=message):
         join_ranks()
+
+
+@pytest.mark.parametrize("launch_ms", [1.0, 2.6])  # with CUDA graphs, and without
+def test_eight_workers_end_together(launch_ms: float) -> None:
+    """Lengths like those of LaSOT, batches of 64: no worker takes so much that others have nothing to do."""
+    lengths = lengths_like_lasot(280, 685_000)
+    assert (len(lengths), lengths[0], round(sum(lengths), -3)) == (280, 11_397, 685_000)
+
+    def seconds(size: int) -> float:
+        return (max(launch_ms, 0.34 * size) + 0.1 * size) / 1000
+
+    ideal = max(sum(lengths) * seconds(64) / 64 / 8, lengths[0] * seconds(1))
+    makespan, idle = simulate(lengths, 8, 64, seconds)
+    assert ideal <= makespan < 1.1 * ideal
+    assert idle < 0.05
+
+
+def test_the_simulation_prints_the_dealing_before_and_now(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scale_simulation.main(["--workers", "4", "--batch_sizes", "32", "--sequences", "80"]) == 0
+    *_, row = capsys.readouterr().out.splitlines()
+    before, now = (float(row.split(" | ")[index]) for index in (4, 7))
+    assert before > 1.3 > now >= 1.0
+
+
+def test_a_lone_worker_fills_its_batch() -> None:
+    request = Request(live=60, longest=1000)
+    assert has_room(request, frames_left=10, workers=1)
+    assert not has_room(request, frames_left=60_000, workers=2)
+    assert has_room(request, frames_left=120_001, workers=2)
