@@ -243,8 +243,8 @@ def test_no_result_is_lost_when_torchrun_restarts_the_ranks(tmp_path: Path, rend
     process = spawn([*command, str(tmp_path / "run.py"), str(tmp_path), rendezvous])
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert "20 sequences: " in output and " 0 failed" in output
-    assert "Signal 9 (SIGKILL) received by PID" in output  # the first attempt was cut short
+    counts = re.search(r"20 sequences: (\d+) tracked, (\d+) there already, 0 failed", output)
+    assert counts and int(counts[2]) >= 5, output  # the first attempt was cut short
     assert len(files(tmp_path, rendezvous)) == 20
 
 
