@@ -165,7 +165,7 @@ def measure_sweep(args: argparse.Namespace) -> Iterator[str]:
             for name in ("warm-up", "sweep"):
                 chosen = SequenceList(sequences[:batch]) if name == "warm-up" else sequences
                 summary = run_benchmark(
-                    chosen, lambda _: tracker, results, devices=["here"], batch_size=batch, overwrite=True
+                    chosen, lambda _: tracker, results, devices=[args.device], batch_size=batch, overwrite=True
                 )
             fps = summary.frames / summary.wall_seconds
             yield f"  decoded ahead, batch {batch:3d}:       {fps:8.1f} frames/s (x{fps / plain:.2f})"

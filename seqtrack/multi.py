@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from lib.utils.errors import InputError
-from lib.utils.text import printable
+from lib.utils.errors import InputError, printable
 from seqtrack.frames import Frame, Image, check_size, to_rgb
 from seqtrack.tracking import Box, Result, Tracker, load
 

@@ -22,16 +22,15 @@ import torch
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
-from lib.test.evaluation.manifest import FolderClaim, describe_device, identity, run_facts
+from lib.test.evaluation.manifest import FolderClaim, identity, run_facts
 from lib.test.evaluation.results import ResultFolder, run_config, run_log_path
 from lib.test.evaluation.running import run_benchmark
-from lib.test.evaluation.shared import Place, find_place
+from lib.test.evaluation.shared import Ranks, join_ranks
 from lib.test.evaluation.trackers import TRACKERS, TrackerRecipe, tracker_recipe
 from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, lookup
 from lib.utils.launch import read_launch
 from lib.utils.log import setup_logging
-from lib.utils.registry import lookup
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,11 +72,11 @@ LIMITS = {"threads": (0, 1024), "batch_size": (1, 4096), "num_gpus": (0, 1024), 
 """Smallest and largest value of number flags."""
 
 
-def worker_devices(device: str, threads: int, num_gpus: int | None, place: Place | None = None) -> list[str]:
+def worker_devices(device: str, threads: int, num_gpus: int | None, ranks: Ranks | None = None) -> list[str]:
     """Device of each process of this rank; with several GPUs the processes of a machine take turns on them.
 
     Raises:
-        InputError: if a GPU is asked for together with ``--num_gpus 0``.
+        InputError: if GPUs are asked for where there is none, or together with ``--num_gpus 0``.
     """
     processes = max(1, threads)
     if num_gpus == 0:
@@ -86,10 +85,12 @@ def worker_devices(device: str, threads: int, num_gpus: int | None, place: Place
         return ["cpu"] * processes
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     gpus = gpus if num_gpus is None else min(gpus, num_gpus)
-    local_rank, local_world = (place.local_rank, place.local_world) if place else (0, 1)
-    if processes * local_world == 1 or gpus == 0:
+    if num_gpus and device in ("auto", "cuda") and gpus == 0:
+        raise InputError(f"--num_gpus {num_gpus}: this machine has no CUDA device; use --num_gpus 0 for the CPU")
+    ranks = ranks or Ranks()
+    if processes * ranks.local_world_size == 1 or gpus == 0:
         return [device] * processes
-    return [f"cuda:{(local_rank * processes + number) % gpus}" for number in range(processes)]
+    return [f"cuda:{(ranks.local_rank * processes + number) % gpus}" for number in range(processes)]
 
 
 def _interrupt(*_: object) -> None:
@@ -121,16 +122,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(level=level)
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
     benchmark = find_benchmark(args.dataset, paths)
-    place = find_place()
-    devices = worker_devices(args.device, 0 if args.debug else args.threads, args.num_gpus, place)
+    ranks = join_ranks()
+    devices = worker_devices(args.device, 0 if args.debug else args.threads, args.num_gpus, ranks)
     recipe, params = make_recipe(args, benchmark.name, paths.save_dir, devices[0])
     if is_first:
         recipe.kind.check(params)  # a wrong name, dtype or checkpoint shows before anything is read or written
     sequences = benchmark.load(paths, args.sequence)
     config = run_config(args.config, args.runid)
     checkpoint = getattr(params, "checkpoint", None)
-    facts = {"config": args.config, "dtype": args.dtype, "device": describe_device(devices[0])}
-    facts |= {"batch_size": args.batch_size, "processes": len(devices) * place.world}
+    facts = {"config": args.config, "dtype": args.dtype}
+    facts |= {"batch_size": args.batch_size, "processes": len(devices) * ranks.world_size}
     facts = run_facts(params, checkpoint, **facts)
     folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, args.floats, benchmark.split)
     folder = replace(folder, claim=identity(facts))
@@ -151,8 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             devices=devices,
             batch_size=args.batch_size,
             overwrite=args.overwrite,
-            on_ready=claim.take if claim else lambda: None,
-            place=place,
+            on_ready=claim.take if claim else lambda device: None,
+            ranks=ranks,
         )
     if is_first:
         print("\n".join([name, *summary.lines()]))

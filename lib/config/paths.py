@@ -18,10 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib.utils.errors import CheckpointError, ConfigError
+from lib.utils.errors import CheckpointError, ConfigError, did_you_mean, printable
 from lib.utils.launch import is_main_process
-from lib.utils.registry import did_you_mean
-from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
 

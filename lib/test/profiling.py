@@ -76,7 +76,7 @@ def measure_latency(
 def _time_stages(engine: SeqTrackEngine, states: list[TrackState], images: list[np.ndarray]) -> dict[str, float]:
     """Seconds of each stage of one step; the states stay as they are."""
     device, reader = engine.device, engine.reader
-    (crops, factors), crop = _timed(device, lambda: engine._crop_search(states, images))
+    (crops, factors), crop = _timed(device, lambda: engine.crop(states, images))
     templates, stacked = torch.stack([state.templates for state in states]), torch.from_numpy(np.stack(crops))
     if reader.is_whole:
         (tokens, _), network = _timed(device, lambda: reader(templates, stacked))

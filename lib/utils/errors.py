@@ -1,6 +1,6 @@
 """Errors that a user can cause and mend; every message is one line that names the file, key or value."""
 
-from lib.utils.text import printable
+from lib.utils.errors import printable
 
 MESSAGE_LIMIT = 1000
 """Longest message in characters; values from outside are shortened where they enter it (``printable``)."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tracking.test as script
-from lib.test.evaluation.shared import MemoryStore, Place
+from lib.test.evaluation.shared import MemoryStore, Ranks
 from lib.test.evaluation.trackers import TRACKERS, TrackerKind
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.cli import run_script
@@ -174,6 +174,6 @@ def test_devices_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert script.worker_devices("auto", 0, None) == ["auto"]
     assert script.worker_devices("cpu", 2, None) == ["cpu", "cpu"]
     assert script.worker_devices("auto", 2, 0) == ["cpu", "cpu"]
-    second = Place(MemoryStore(), rank=3, world=4, local_rank=1, local_world=2)  # of the second machine
+    second = Ranks(MemoryStore(), rank=3, world_size=4, local_rank=1, local_world_size=2)  # of the second machine
     assert script.worker_devices("auto", 1, None, second) == ["cuda:1"]
     assert script.worker_devices("auto", 2, None, second) == ["cuda:0", "cuda:1"]

@@ -8,8 +8,8 @@ A :class:`DeviceTensor` reports ``cuda:0`` and keeps its values in a CPU tensor.
 
 * ``Frontend`` sees calls of PyTorch's Python functions. It moves tensors (``to``, ``cuda``, ``torch.tensor``), marks
   pinned memory, and applies the casts of autocast, which looks for real CUDA tensors.
-* ``Device.run`` gets each operator below autograd. It refuses tensors of two devices, counts kernels, uploads,
-  downloads and what makes the CPU wait, records graphs while they are captured, and runs the CPU's kernel on the values.
+* ``Device.run`` gets each operator below autograd. It refuses tensors of two devices, counts kernels, uploads and
+  downloads, and what makes the CPU wait, records graphs while they are captured, and runs the kernel of the CPU on the values.
 
 For C++ the tensors are on ``meta``: autograd would ask a driver for the streams of a CUDA tensor. It does not model
 memory, rounding of CUDA kernels, concurrent streams, or NCCL.

@@ -1,6 +1,7 @@
 """A tiny benchmark on disk, and trackers without a network."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import time
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.sequence import Sequence as VideoSequence
+from lib.test.evaluation.protocol import Assignment, Message, Request
 from lib.utils.errors import CheckpointError
 from lib.utils.image_io import write_image
 
@@ -86,6 +89,95 @@ class FakeEngine:
 class FakeBatchTracker(FakeTracker):
     def __init__(self) -> None:
         self.engine = FakeEngine()
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch has one."""
+
+
+class SmallEngine(FakeEngine):
+    """Its memory is enough for two sequences; some states have moved on when that shows."""
+
+    def step(self, states: Sequence[FakeTracker], images: Sequence[np.ndarray]) -> list[SimpleNamespace]:
+        answers = super().step(states, images)
+        if len(states) > 2:
+            self.sizes.pop()
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return answers
+
+
+class CroppingEngine(FakeEngine):
+    """Knows whether images were cropped during a step."""
+
+    device = SimpleNamespace(type="cuda")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_stepping = self.cropped_meanwhile = False
+
+    def crop(self, states: Sequence[FakeTracker], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        time.sleep(0.005)  # so that a step can begin in another thread
+        self.cropped_meanwhile |= self.is_stepping
+        return list(images)
+
+    def step(
+        self, states: Sequence[FakeTracker], images: Sequence[np.ndarray], crops: list[np.ndarray] | None = None
+    ) -> list[SimpleNamespace]:
+        self.is_stepping = True
+        time.sleep(0.02)
+        answers = super().step(states, images if crops is None else crops)
+        self.is_stepping = False
+        return answers
+
+
+class EngineTracker(FakeTracker):
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+
+
+BROKEN_AFTER = 3
+"""Frames that a tracker with a broken device has tracked before."""
+
+
+class BreakingTracker(FakeTracker):
+    """One of two processes loses its device after some frames, for good."""
+
+    frames = 0
+
+    def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
+        self.count()
+        super().initialize(image, info)
+
+    def track(self, image: np.ndarray) -> dict[str, Any]:
+        self.count()
+        time.sleep(0.01)
+        return super().track(image)
+
+    def count(self) -> None:
+        self.frames += 1
+        if multiprocessing.current_process().name.endswith("-1") and self.frames > BROKEN_AFTER:
+            raise RuntimeError(os.environ.get("FAKE_ERROR", "CUDA error: an illegal memory access was encountered"))
+
+
+def make_breaking(device: str) -> FakeTracker:
+    return BreakingTracker()
+
+
+class FakeLink:
+    """A host that gives these sequences and keeps what it is told."""
+
+    def __init__(self, sequences: Sequence[VideoSequence]) -> None:
+        self._left = list(sequences)
+        self.sent: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def ask(self, request: Request) -> Assignment | None:
+        return Assignment(self._left.pop(0)) if self._left else None
+
+    def check(self) -> None:
+        pass
 
 
 def make_batch(device: str) -> FakeBatchTracker:

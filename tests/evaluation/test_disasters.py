@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -154,7 +155,7 @@ def test_killed_workers_change_nothing(sweep: Sweep) -> None:
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
         while_tracking += bool(
-            re.search(r"worker \d+ \(process \d+\) died, signal SIGKILL, while tracking s\d", output)
+            re.search(r"worker \d+ \(process \d+\) exited, signal SIGKILL, while tracking s\d", output)
         )
         assert sweep.files(name) == sweep.whole
         if killed == KILLS:
@@ -189,6 +190,62 @@ def test_a_killed_sweep_goes_on(sweep: Sweep) -> None:
     output, _ = final.communicate(timeout=120)
     assert final.returncode == 0, output
     assert sweep.files(name) == sweep.whole
+
+
+ELASTIC_RUN = """
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from lib.config.paths import load_paths
+from lib.test.evaluation import get_dataset
+from lib.test.evaluation.results import ResultFolder
+from lib.test.evaluation.running import run_benchmark
+from lib.test.evaluation.shared import join_ranks
+from tests.evaluation import fakes
+
+def kill_this_rank(folder):
+    while len(folder.sequences()) < 5:
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def main():
+    logging.basicConfig(level="ERROR")
+    root, ranks = Path(sys.argv[1]), join_ranks()
+    sequences = get_dataset("got10k_val", paths=load_paths("test", data_dir=root / "data"))
+    folder = ResultFolder(root, "fake", sys.argv[2], "got10k")
+    if ranks.rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        threading.Thread(target=kill_this_rank, args=(folder,), daemon=True).start()
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], ranks=ranks)
+    if ranks.rank == 0:
+        print(*summary.lines(), sep=chr(10), flush=True)
+    return 1 if summary.failed else 0
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rendezvous", ["static", "c10d"])
+def test_no_result_is_lost_when_torchrun_restarts_the_ranks(tmp_path: Path, rendezvous: str) -> None:
+    lengths = {f"s{index:02d}": 8 for index in range(20)}
+    fakes.write_got10k(tmp_path / "data" / "got10k", lengths, brightness=dict.fromkeys(lengths, fakes.SLOW))
+    (tmp_path / "run.py").write_text(ELASTIC_RUN)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ["--master_addr", "127.0.0.1", "--master_port", str(port)] if rendezvous == "static" else ["--standalone"]
+    command = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--max_restarts", "2", *where]
+    process = spawn([*command, str(tmp_path / "run.py"), str(tmp_path), rendezvous])
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    counts = re.search(r"20 sequences: (\d+) tracked, (\d+) there already, 0 failed", output)
+    assert counts and int(counts[2]) >= 5, output  # the first attempt was cut short
+    assert len(files(tmp_path, rendezvous)) == 20
 
 
 TINY = """

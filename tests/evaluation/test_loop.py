@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
-from lib.test.evaluation import SequenceList, get_dataset, prefetch
+from lib.test.evaluation import SequenceList, get_dataset, loop, prefetch
+from lib.test.evaluation.loop import SequenceRunner
 from lib.test.evaluation.prefetch import FrameReader
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
@@ -97,3 +98,42 @@ def test_an_unreadable_frame_is_named_when_its_turn_comes(tmp_path: Path) -> Non
         reader.next_frame()
         with pytest.raises(DataError, match=r"00000002\.jpg"):
             reader.next_frame()
+
+
+@pytest.mark.parametrize("overlap", [True, False, None])
+def test_half_batches_write_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: bool | None
+) -> None:
+    """While the device tracks one half, the images of the other are cropped."""
+    monkeypatch.setattr(loop, "OVERLAP_SEQUENCES", 3)
+    sequences, halves = benchmark(tmp_path), folder(tmp_path, "halves")
+    run_benchmark(sequences, fakes.make_fake, folder(tmp_path), devices=["cpu"])
+    engine, link = fakes.CroppingEngine(), fakes.FakeLink(sequences)
+    SequenceRunner(fakes.EngineTracker(engine), halves, link, batch_size=4, overlap=overlap).run()
+    for name in LENGTHS:
+        assert halves.boxes_path(name).read_bytes() == folder(tmp_path).boxes_path(name).read_bytes()
+    assert sum(engine.sizes) == sequences.num_frames - len(sequences)
+    assert max(engine.sizes) == (4 if overlap is False else 2)
+    assert engine.cropped_meanwhile == (overlap is not False)  # None: this engine is on a GPU
+
+
+def test_a_failure_in_a_half_batch_hits_only_its_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "OVERLAP_SEQUENCES", 3)
+    sequences, halves = benchmark(tmp_path, {"c": fakes.FAILING}), folder(tmp_path, "halves")
+    tracker = fakes.EngineTracker(fakes.CroppingEngine())
+    summary = run_benchmark(sequences, lambda device: tracker, halves, devices=["cpu"], batch_size=4)
+    assert [outcome.sequence for outcome in summary.failed] == ["c"]
+    assert halves.sequences() == ["a", "b", "d", "one"]
+
+
+def test_out_of_memory_halves_the_batch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sequences, small, engine = benchmark(tmp_path), folder(tmp_path, "small"), fakes.SmallEngine()
+    run_benchmark(sequences, fakes.make_fake, folder(tmp_path), devices=["cpu"])
+    tracker = fakes.EngineTracker(engine)
+    summary = run_benchmark(sequences, lambda device: tracker, small, devices=["cpu"], batch_size=5)
+    assert not summary.failed
+    assert caplog.text.count("out of memory with 4 sequences in a batch, going on with 2") == 1  # "one" has no steps
+    assert "goes back to the queue" not in caplog.text
+    for name in LENGTHS:  # also of those whose states had moved on when memory was short
+        assert small.boxes_path(name).read_bytes() == folder(tmp_path).boxes_path(name).read_bytes()
+    assert max(engine.sizes) == 2

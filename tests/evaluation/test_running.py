@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from lib.config.paths import load_paths
 from lib.test.evaluation import SequenceList, get_dataset, pool
-from lib.test.evaluation.loop import Assignment, SequenceRunner
+from lib.test.evaluation.loop import SequenceRunner
 from lib.test.evaluation.manifest import FolderClaim, read_manifest, run_facts
 from lib.test.evaluation.pool import available_cores
 from lib.test.evaluation.results import ResultFolder
@@ -41,14 +42,13 @@ def contents(folder: ResultFolder) -> dict[str, bytes]:
 
 def test_boxes_times_and_reports(tmp_path: Path, folder: ResultFolder) -> None:
     sequence = benchmark(tmp_path).select(["middle"])[0]
-    news, given = [], [Assignment(sequence)]
-    runner = SequenceRunner(fakes.FakeTracker(), replace(folder, floats=True), news.append)
-    runner.run(lambda live: given.pop() if given else None)
+    link = fakes.FakeLink([sequence])
+    SequenceRunner(fakes.FakeTracker(), replace(folder, floats=True), link).run()
     boxes = replace(folder, floats=True).read("middle")
     np.testing.assert_allclose(boxes - boxes[0], np.outer(range(4), [0.7, -0.3, 0, 0]), atol=1e-4)
     np.testing.assert_allclose(boxes[0], sequence.ground_truth_rect[0], atol=1e-4)
     np.testing.assert_array_equal(folder.read("middle"), np.trunc(boxes))
-    frames, outcome = news
+    frames, outcome = link.sent
     assert frames == outcome.frames == 4
     assert outcome.seconds == pytest.approx(sum(map(float, folder.times_path("middle").read_text().split())), abs=1e-5)
 
@@ -130,7 +130,7 @@ def test_a_dead_worker_is_named_and_its_sequence_tried_once_more(
     summary = run_benchmark(sequences, fakes.make_batch, folder, devices=["cpu", "cpu"], batch_size=2)
     (failed,) = summary.failed
     assert failed.sequence == "long"
-    assert "died, signal SIGKILL, while tracking long" in failed.error
+    assert "exited, signal SIGKILL, while tracking long" in failed.error
     assert "goes back to the queue" in caplog.text
     assert folder.sequences() == ["middle", "one", "short"]  # also what died with it in one batch
     assert len(summary.outcomes) == 4
@@ -166,6 +166,45 @@ def test_a_worker_that_was_stopped_or_hangs_is_killed(
     assert caplog.text.count(reason) >= 2  # it was tried twice
     assert "sequence long goes back to the queue" in caplog.text
     assert folder.sequences() == ["middle", "one", "short"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "reason", "failed"),
+    [
+        ("CUDA error: an illegal memory access was encountered", "exited, RuntimeError: CUDA error: an illegal", 0),
+        ("the driver is gone", "exited, 3 errors in a row, the last one RuntimeError: the driver is gone", 2),
+    ],
+)
+def test_a_worker_with_a_broken_device_leaves_its_work_to_others(
+    tmp_path: Path,
+    folder: ResultFolder,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+    reason: str,
+    failed: int,
+) -> None:
+    monkeypatch.setenv("FAKE_ERROR", error)
+    fakes.write_got10k(tmp_path / "data" / "got10k", {f"s{index:02d}": 8 for index in range(20)})
+    sequences = get_dataset("got10k_val", paths=load_paths("test", data_dir=tmp_path / "data"))
+    summary = run_benchmark(sequences, fakes.make_breaking, folder, devices=["cpu", "cpu"])
+    assert caplog.text.count(reason) == 2  # it exits, and its sequence goes back; the one in its place is sound
+    assert len(summary.failed) == failed
+    assert len(folder.sequences()) == 20 - failed
+
+
+@pytest.mark.slow
+def test_a_broken_device_of_this_process_is_left_to_a_new_one(
+    tmp_path: Path, folder: ResultFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "main-1")
+    summary = run_benchmark(benchmark(tmp_path), fakes.make_breaking, folder, devices=["cpu"])
+    assert (
+        "exited, RuntimeError: CUDA error: an illegal memory access was encountered, while tracking long" in caplog.text
+    )
+    assert not summary.failed
+    assert len(summary.outcomes) == 4
 
 
 def test_a_mistake_of_the_user_stops_the_workers(tmp_path: Path, folder: ResultFolder) -> None:

@@ -1,10 +1,12 @@
-"""The queue and the news, on the store of one process and on that of torch.distributed."""
+"""The queue and the progress, on the store of one process and on that of torch.distributed."""
 
 import pytest
 
+from benchmarks import scale_simulation
+from benchmarks.scale_simulation import lengths_like_lasot, simulate
 from lib.test.evaluation import shared
-from lib.test.evaluation.loop import Outcome
-from lib.test.evaluation.shared import MemoryStore, News, Place, SharedQueue, Ticket, decide, find_place
+from lib.test.evaluation.protocol import Outcome, Request
+from lib.test.evaluation.shared import MemoryStore, Progress, Ranks, SharedQueue, has_room, join_ranks
 from lib.utils.errors import InputError, SeqTrackError
 
 
@@ -20,57 +22,54 @@ def make_store(kind: str):
 def test_each_position_once_and_once_more(kind: str) -> None:
     store = make_store(kind)
     first, second = SharedQueue(store, 3), SharedQueue(store, 3)  # two ranks
-    assert [first.take(), second.take(), first.take()] == [Ticket(0), Ticket(1), Ticket(2)]
+    assert [first.take(), second.take(), first.take()] == [(0, False), (1, False), (2, False)]
     assert first.take() is None
     assert second.put_back(1)
     assert first.put_back(0)
     assert first.take(retries=False) is None
-    assert first.take() == Ticket(1, retry=True)
-    assert second.take() == Ticket(0, retry=True)
+    assert first.take() == (1, True)
+    assert second.take() == (0, True)
     assert first.take() is second.take() is None
     assert not second.put_back(1)
     assert SharedQueue(store, 0).take() is None
 
 
 @pytest.mark.parametrize("kind", ["memory", "tcp"])
-def test_rank_0_hears_everything_once(kind: str) -> None:
-    store = make_store(kind)
-    first, second = (News(Place(store, rank, 2)) for rank in range(2))
-    second.post(5)
-    first.post(3)
+def test_rank_0_collects_everything_once(kind: str) -> None:
+    store, collected = make_store(kind), []
+    first = Progress(Ranks(store, 0, 2), collected.append)
+    second = Progress(Ranks(store, 1, 2), None)
+    second.report(5)
+    second.report(3)
     outcome = Outcome("dog", 8, 0.5, "it failed", "why")
-    second.post(outcome)
-    assert list(first.poll()) == [8, outcome]
-    second.post(-2)
-    assert list(first.poll()) == [-2]
-    assert list(first.poll()) == []
-    first.finish()
-    assert not first.all_finished()
+    second.report(outcome)
+    assert collected == []
+    first.update()
+    assert collected == [8, outcome]
+    second.report(-2)
     second.finish()
-    assert first.all_finished()
+    first.finish()  # does not wait
+    assert collected == [8, outcome, -2]
 
 
 def test_a_silent_rank_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = MemoryStore()
-    first, second = (News(Place(store, rank, 2)) for rank in range(2))
     monkeypatch.setattr(shared, "SILENCE_SECONDS", -1.0)
-    second.beat()
     with pytest.raises(SeqTrackError, match="rank 1"):
-        first.all_finished()
+        Progress(Ranks(MemoryStore(), 0, 2), print).finish()
 
 
 def test_rank_0_decides() -> None:
     store = MemoryStore()
-    assert decide(Place(store, 0, 2), "what", lambda: [1, 2]) == [1, 2]
-    assert decide(Place(store, 1, 2), "what", lambda: pytest.fail("not my business")) == [1, 2]
+    assert Ranks(store, 0, 2).decide("what", lambda: [1, 2]) == [1, 2]
+    assert Ranks(store, 1, 2).decide("what", lambda: pytest.fail("not on rank 1")) == [1, 2]
 
 
 def test_alone_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    assert find_place().world == 1
+    assert join_ranks().world_size == 1
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert find_place().world == 1
+    assert join_ranks().world_size == 1
 
 
 @pytest.mark.parametrize(
@@ -95,4 +94,33 @@ def test_a_wrong_launch_is_one_line(
         if content is not None:
             monkeypatch.setenv(name, content)
     with pytest.raises(InputError, match=message):
-        find_place()
+        join_ranks()
+
+
+@pytest.mark.parametrize("launch_ms", [1.0, 2.6])  # with CUDA graphs, and without
+def test_eight_workers_end_together(launch_ms: float) -> None:
+    """Lengths like those of LaSOT, batches of 64: no worker takes so much that others have nothing to do."""
+    lengths = lengths_like_lasot(280, 685_000)
+    assert (len(lengths), lengths[0], round(sum(lengths), -3)) == (280, 11_397, 685_000)
+
+    def seconds(size: int) -> float:
+        return (max(launch_ms, 0.34 * size) + 0.1 * size) / 1000
+
+    ideal = max(sum(lengths) * seconds(64) / 64 / 8, lengths[0] * seconds(1))
+    makespan, idle = simulate(lengths, 8, 64, seconds)
+    assert ideal <= makespan < 1.1 * ideal
+    assert idle < 0.05
+
+
+def test_the_simulation_prints_the_dealing_before_and_now(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scale_simulation.main(["--workers", "4", "--batch_sizes", "32", "--sequences", "80"]) == 0
+    *_, row = capsys.readouterr().out.splitlines()
+    before, now = (float(row.split(" | ")[index]) for index in (4, 7))
+    assert before > 1.3 > now >= 1.0
+
+
+def test_a_lone_worker_fills_its_batch() -> None:
+    request = Request(live=60, longest=1000)
+    assert has_room(request, frames_left=10, workers=1)
+    assert not has_room(request, frames_left=60_000, workers=2)
+    assert has_room(request, frames_left=120_001, workers=2)

@@ -16,15 +16,15 @@ from lib.test.evaluation import SequenceList, get_dataset
 from lib.test.evaluation.manifest import FolderClaim, identity, read_manifest, run_facts
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import check_results, run_benchmark
-from lib.test.evaluation.shared import MemoryStore, Place
+from lib.test.evaluation.shared import Ranks
 from lib.utils.errors import InputError
-from lib.utils.lock import FolderInUseError, other_owners
+from lib.utils.files import FolderInUseError, other_owners
 from tests.evaluation import fakes
 
 LENGTHS = {"long": 6, "middle": 4, "short": 2}
 HOLD = """
 import sys
-from lib.utils.lock import folder_lock
+from lib.utils.files import folder_lock
 with folder_lock(sys.argv[1], sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
@@ -157,10 +157,10 @@ def test_ranks_that_were_restarted_with_their_old_store_do_not_end_well(
     sequences: SequenceList, folder: ResultFolder
 ) -> None:
     """As torchrun does when a machine joins: the queue has handed out everything before."""
-    place = Place(MemoryStore())
-    assert not run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], place=place).failed
+    ranks = Ranks()
+    assert not run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], ranks=ranks).failed
     folder.remove("long")
     folder.remove("short")
-    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], place=place)
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], ranks=ranks)
     assert {outcome.sequence for outcome in summary.failed} == {"long", "short"}
     assert summary.present == ["middle"]

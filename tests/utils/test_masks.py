@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lib.utils.box_ops import box_to_mask, mask_to_box
 from lib.utils.errors import InputError
-from lib.utils.masks import box_to_mask, mask_to_box
 
 
 def test_tight_box_of_a_mask() -> None:

@@ -29,9 +29,8 @@ from lib.test.analysis.scoring import ScoredTracker
 from lib.test.analysis.tables import shortened
 from lib.test.video.display import DARK, FONT, PALE, WHITE, draw_box, draw_line
 from lib.test.video.encoders import VideoWriter
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, printable
 from lib.utils.files import atomic_path
-from lib.utils.text import printable
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
 """Okabe and Ito's colors, told apart by color-blind readers; indigo instead of black and yellow (pale on white)."""

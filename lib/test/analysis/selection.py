@@ -15,8 +15,7 @@ from lib.data.sequence import SequenceList
 from lib.test.evaluation.manifest import read_manifest
 from lib.test.evaluation.results import ResultFolder, find_results, results_root, split_run
 from lib.utils.cli import user_path
-from lib.utils.errors import DataError, InputError
-from lib.utils.text import printable
+from lib.utils.errors import DataError, InputError, printable
 
 HASH_DIGITS = 12
 """Digits of a checkpoint's SHA-256 that a caption shows."""

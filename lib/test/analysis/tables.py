@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.test.analysis.scoring import ScoredTracker
+from lib.utils.errors import printable
 from lib.utils.files import write_text_atomic
-from lib.utils.text import printable
 
 TEXT_WIDTH = 120
 """Columns of a text table where there is no terminal to ask."""

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+import sys
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -14,8 +15,7 @@ from typing import Any
 
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError
-from lib.utils.files import file_hash, write_text_atomic
-from lib.utils.lock import FolderInUseError, folder_lock, other_owners
+from lib.utils.files import FolderInUseError, file_hash, folder_lock, other_owners, write_text_atomic
 
 PACKAGES = ("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python")
 IDENTITY = {"dtype": "another dtype", "settings_sha256": "other settings"}
@@ -43,7 +43,7 @@ def run_facts(params: Any, checkpoint: Path | None = None, **facts: Any) -> dict
         params: settings of the tracker, a data class or anything that ``repr`` describes; its ``checkpoint``,
             ``device`` and ``dtype`` are no settings, since they have entries of their own.
         checkpoint: the weights; None if the tracker has none.
-        facts: further entries, such as ``dtype`` and ``device``.
+        facts: further entries, such as ``dtype``.
     """
     settings: Any = repr(params)
     if dataclasses.is_dataclass(params):
@@ -62,15 +62,17 @@ def run_facts(params: Any, checkpoint: Path | None = None, **facts: Any) -> dict
 
 
 def describe_device(device: str) -> str:
-    """Name of a device for the manifest, such as ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
-    import torch
+    """Name of a device for the manifest, such as ``cuda:0 (NVIDIA H100 80GB HBM3)``.
 
-    from lib.utils.device import resolve_device
+    Only for a process that computes on it: asking for the name initializes CUDA.
+    """
+    name = platform.processor() or platform.machine()
+    if torch := sys.modules.get("torch"):  # a tracker without torch must not pay for importing it
+        from lib.utils.device import resolve_device
 
-    resolved = resolve_device(device)
-    if resolved.type == "cuda":
-        return f"{resolved} ({torch.cuda.get_device_name(resolved)})"
-    return f"{resolved} ({platform.processor() or platform.machine()})"
+        resolved = resolve_device(device)
+        device, name = str(resolved), torch.cuda.get_device_name(resolved) if resolved.type == "cuda" else name
+    return f"{device} ({name})"
 
 
 def identity(facts: Mapping[str, Any]) -> str:
@@ -148,8 +150,11 @@ class FolderClaim:
                 return f"{words} ({earlier[key]})" if key == "dtype" else words
         return ""
 
-    def take(self) -> None:
+    def take(self, device: str = "") -> None:
         """Remove what is to be replaced and write the manifest; called once the tracker is known to work.
+
+        Args:
+            device: what it runs on (``describe_device``), for the manifest.
 
         Raises:
             FolderInUseError: if a run with other settings is going on in the folder, or one whose results are to be
@@ -169,7 +174,8 @@ class FolderClaim:
             self._check()
             for name in self._replaced:
                 self._folder.remove(name)
-            write_text_atomic(self._folder.manifest_path, json.dumps(self._content, indent=2) + "\n")
+            content = {**self._content, "device": device}
+            write_text_atomic(self._folder.manifest_path, json.dumps(content, indent=2) + "\n")
             self._held.enter_context(folder_lock(self._folder.path, f"run-{uuid.uuid4().hex}"))
 
     def __enter__(self) -> "FolderClaim":

@@ -1,9 +1,12 @@
-"""Worker processes that track sequences, each with a tracker of its own, and the parent that looks after them.
+"""Workers that track sequences, and their host: worker processes on any devices, or one worker in this process.
 
-A worker asks its parent for each sequence over a pipe; the parent takes them from the queue that all ranks share. So no
-lock and no sequence is lost with a killed worker, the parent always knows what a worker was doing when it exited, and a
-worker notices when the parent is gone. A thread of each worker sends heartbeats, so that one that was stopped or hangs
-is noticed.
+A worker sends messages (``protocol``) over a pipe and gets an answer to each request for a sequence, so no sequence and
+no lock is lost with a killed worker, the host always knows what a worker was doing when it exited, and a worker notices
+when its host is gone. A thread of each process sends heartbeats.
+
+Why no ``concurrent.futures.ProcessPoolExecutor``: if one of its processes is killed, it ends all others and does not
+say which work was to blame, and it never notices one that hangs. A worker here also takes further sequences while it
+tracks a batch, and reports progress, for which an executor has no channel.
 """
 
 import contextlib
@@ -23,9 +26,11 @@ from multiprocessing.process import BaseProcess
 
 import cv2
 
-from lib.test.evaluation.loop import Assignment, Outcome, Report, SequenceRunner, TrackerFactory
+from lib.test.evaluation.loop import SequenceRunner, describe_error
+from lib.test.evaluation.manifest import describe_device
+from lib.test.evaluation.protocol import Assignment, Failure, Link, Message, Outcome, Ready, Request, TrackerFactory
 from lib.test.evaluation.results import ResultFolder
-from lib.test.evaluation.shared import POLL_SECONDS, Dispatcher, Wait
+from lib.test.evaluation.shared import POLL_SECONDS, Dispatcher, Progress, Wait
 from lib.utils.errors import SeqTrackError
 
 logger = logging.getLogger(__name__)
@@ -39,41 +44,18 @@ SILENCE_SECONDS = 60.0
 """A worker without a heartbeat for so long was stopped, or its machine is out of memory; it is killed."""
 STUCK_SECONDS = 900.0
 """A worker that has tracked no frame for so long hangs; a compilation or a slow disk may take minutes."""
-MAX_READERS = 8
-"""Threads that decode frames in one process, at most."""
 
 
-class _Stopped(BaseException):
-    """The parent wants no more, or is gone."""
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A worker has made its tracker."""
-
-
-@dataclass(frozen=True)
-class _Want:
-    """A worker has room for a sequence beside those that are live."""
-
-    live: int
-
-
-@dataclass(frozen=True)
-class _Broken:
-    """A worker could not make its tracker."""
-
-    error: str
-    details: str
-    by_user: bool
-
-
-@dataclass(frozen=True)
-class _Beat:
-    """A worker is alive, whatever its main thread does."""
-
-
-_Message = int | Outcome | _Ready | _Want | _Broken | _Beat
+def limit_threads(threads: int) -> None:
+    """Let this process compute with so many threads, so that several processes do not crowd the cores."""
+    cv2.setNumThreads(threads)
+    if "torch" in sys.modules:  # a tracker without torch must not pay for importing it
+        sys.modules["torch"].set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -93,29 +75,105 @@ class WorkerSettings:
     threads: int
 
 
-@dataclass
+def work(settings: WorkerSettings, device: str, link: Link) -> None:
+    """Life of a worker: make the tracker, then ask for sequences and track them until there are no more."""
+    try:
+        limit_threads(settings.threads)
+        tracker = settings.factory(device)
+        options = {"batch_size": settings.batch_size, "readers": settings.threads}
+        runner = SequenceRunner(tracker, settings.folder, link, **options)
+        limit_threads(settings.threads)  # the factory may have imported torch
+        link.send(Ready(describe_device(device)))
+        runner.run()
+    except Exception as error:
+        mistake = type(error) if isinstance(error, SeqTrackError) else None
+        link.send(Failure(describe_error(error), traceback.format_exc(), mistake))
+
+
+class _Stopped(BaseException):
+    """The host wants no more, or is gone."""
+
+
+class _Pipe:
+    """A worker's end of the pipe, with a thread that sends heartbeats and ends the worker when the host is gone."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def send(self, message: Message) -> None:
+        with self._lock, _stop_if_closed():
+            self._connection.send(message)
+
+    def ask(self, request: Request) -> Assignment | None:
+        self.send(request)
+        with _stop_if_closed():
+            return self._connection.recv()
+
+    def check(self) -> None:
+        if self._connection.poll():  # closed, since the host only ever answers
+            raise _Stopped
+
+    def close(self) -> None:
+        self._done.set()
+
+    def _beat(self) -> None:
+        while not self._done.wait(BEAT_SECONDS):
+            try:
+                self.send(0)
+            except _Stopped:
+                if not self._done.is_set():
+                    os.kill(os.getpid(), signal.SIGTERM)  # the main thread may be in an import or a compilation
+                return
+
+
+@contextlib.contextmanager
+def _stop_if_closed() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError):
+        raise _Stopped from None
+
+
+def _worker_main(connection: Connection, settings: WorkerSettings, device: str, number: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the host, which closes the pipe
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that no temporary file is left
+    if number:  # the first one speaks for all
+        logging.getLogger().setLevel("ERROR")
+        warnings.simplefilter("ignore")
+    link = _Pipe(connection)
+    with contextlib.suppress(_Stopped):
+        work(settings, device, link)
+    link.close()
+
+
+@dataclass(eq=False)
 class _Worker:
-    """The parent's view of a worker; ``live`` holds the names of its sequences."""
+    """The host's view of a worker; one without a process is in this one. ``live`` holds the names of its sequences."""
 
     number: int
     device: str
-    process: BaseProcess
-    connection: Connection
+    process: BaseProcess | None = None
+    connection: Connection | None = None
     live: set[str] = field(default_factory=set)
-    unfinished_frames: int = 0
-    ended: int = 0
+    frames: int = 0
+    tracked: int = 0
     is_ready: bool = False
     beat_at: float | None = None
     progress_at: float = field(default_factory=time.monotonic)
 
-    def describe_exit(self, reason: str = "") -> str:
-        """One line that says how a worker ended."""
-        self.process.join(EXIT_SECONDS)
-        code = self.process.exitcode
-        if not reason:
-            reason = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+    def describe_exit(self, reason: str) -> str:
+        """One line that says how a worker ended; its exit code is the reason if there is no better one."""
+        pid = os.getpid()
+        if self.process:
+            self.process.join(0 if reason else EXIT_SECONDS)
+            pid, code = self.process.pid, self.process.exitcode
+            by_signal = code is not None and code < 0
+            reason = reason or (f"signal {signal.Signals(-code).name}" if by_signal else f"exit code {code}")
         doing = f"while tracking {', '.join(sorted(self.live))}" if self.live else "while it had no sequence"
-        return f"worker {self.number} (process {self.process.pid}) died, {reason}, {doing}"
+        return f"worker {self.number} (process {pid}) exited, {reason}, {doing}"
 
     def find_hang(self, now: float) -> str:
         """Why this worker should be killed, empty if it should not."""
@@ -126,85 +184,204 @@ class _Worker:
         return ""
 
 
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class _Direct:
+    """The link of the worker in the host's own process."""
 
+    def __init__(self, host: "WorkerHost", worker: _Worker) -> None:
+        self._host = host
+        self._worker = worker
 
-def limit_threads(threads: int) -> None:
-    """Let this process compute with so many threads, so that several processes do not crowd the cores."""
-    cv2.setNumThreads(threads)
-    if "torch" in sys.modules:  # a tracker without torch must not pay for importing it
-        sys.modules["torch"].set_num_threads(threads)
+    def send(self, message: Message) -> None:
+        self._host.take(self._worker, message)
 
-
-class _Link:
-    """A worker's end of the pipe, with a thread that sends heartbeats and ends the worker when the parent is gone."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-        self._done = threading.Event()
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
-
-    def send(self, message: _Message) -> None:
-        with self._lock:
-            self._connection.send(message)
-
-    def ask(self, live: int) -> Assignment | None:
-        """Ask for the next sequence and wait for the answer."""
-        self.send(_Want(live))
-        return self._connection.recv()
+    def ask(self, request: Request) -> Assignment | None:
+        while (answer := self._host.assign(self._worker, request)) is Wait.WAIT:
+            self._host.update()
+            time.sleep(POLL_SECONDS)
+        return answer
 
     def check(self) -> None:
-        """Raise if the parent has closed the pipe; it only ever answers."""
-        if self._connection.poll():
-            raise _Stopped
-
-    def close(self) -> None:
-        self._done.set()
-
-    def _beat(self) -> None:
-        while not self._done.wait(BEAT_SECONDS):
-            try:
-                self.send(_Beat())
-            except OSError:
-                if not self._done.is_set():
-                    os.kill(os.getpid(), signal.SIGTERM)  # the main thread may be in an import or a compilation
-                return
+        pass
 
 
-def _worker_main(connection: Connection, settings: WorkerSettings, device: str, number: int) -> None:
-    """Life of a worker: make the tracker, then ask for sequences and track them until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes the pipe
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that no temporary file is left
-    if number:  # the first one speaks for all
-        logging.getLogger().setLevel("ERROR")
-        warnings.simplefilter("ignore")
-    link = _Link(connection)
-    try:
-        limit_threads(settings.threads)
+class WorkerHost:
+    """Gives workers their sequences, and looks after them.
+
+    Args:
+        dispatcher: hands out the sequences.
+        settings: what every worker is told.
+        progress: is told of frames.
+        on_ready: called once with the device, when the first tracker is made and before anything is written.
+
+    Attributes:
+        is_ready: whether a worker has made its tracker.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, settings: WorkerSettings, progress: Progress, on_ready: Callable[[str], None]
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._progress = progress
+        self._on_ready = on_ready
+        self.update = progress.update
+        self.is_ready = False
+        self._started: list[_Worker] = []
+        self._live: list[_Worker] = []
+        self._waiting: list[_Worker] = []
+        self._looked_at = time.monotonic()
+
+    def run(self, devices: list[str], *, here: bool = False) -> None:
+        """Run a worker on each device until the queue is empty or no worker is left.
+
+        Args:
+            devices: one entry per worker.
+            here: the first worker is in this process; only if it breaks, another process takes its place.
+
+        Raises:
+            SeqTrackError: if a tracker cannot be made for a reason that the user can mend.
+        """
         try:
-            tracker = settings.factory(device)
-            runner = SequenceRunner(
-                tracker,
-                settings.folder,
-                link.send,
-                batch_size=settings.batch_size,
-                readers=min(settings.threads, MAX_READERS),
-            )
-        except Exception as error:
-            by_user = isinstance(error, SeqTrackError)
-            text = str(error) if by_user else f"{type(error).__name__}: {error}"
-            link.send(_Broken(text, traceback.format_exc(), by_user))
+            for device in devices:
+                self._start(device, here)
+            while self._live:
+                owners = {worker.connection: worker for worker in self._live}
+                for connection in wait(list(owners), timeout=POLL_SECONDS):
+                    self._listen(owners[connection])
+                waiting, self._waiting = self._waiting, []
+                for worker in waiting:
+                    self._answer(worker, Request())
+                self._kill_hung()
+                self.update()
+        except BaseException:
+            self._stop(STOP_SECONDS)
+            raise
+        self._stop(EXIT_SECONDS)
+
+    def _start(self, device: str, here: bool = False) -> None:
+        worker = _Worker(len(self._started), device)
+        self._started.append(worker)
+        self._live.append(worker)
+        if here:
+            work(self._settings, device, _Direct(self, worker))
+            self._dismiss(worker)
             return
-        limit_threads(settings.threads)
-        link.send(_Ready())
-        runner.run(link.ask, link.check)
-    except (_Stopped, EOFError, OSError):
-        return
-    finally:
-        link.close()
+        context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
+        worker.connection, theirs = context.Pipe()
+        arguments = (theirs, self._settings, device, worker.number)
+        worker.process = context.Process(
+            target=_worker_main, args=arguments, name=f"worker-{worker.number}", daemon=True
+        )
+        with _interrupts_ignored():
+            worker.process.start()
+        theirs.close()  # else the pipe would outlive the worker
+
+    def _listen(self, worker: _Worker) -> None:
+        """Act on a message of a worker process, or on its exit."""
+        try:
+            message: Message = worker.connection.recv()
+        except (EOFError, OSError):
+            self._replace(worker)
+            return
+        worker.beat_at = time.monotonic()
+        if isinstance(message, Request):
+            self._answer(worker, message)
+        else:
+            self.take(worker, message)
+
+    def take(self, worker: _Worker, message: Message) -> None:
+        """Act on what a worker says."""
+        if message == 0:
+            return
+        worker.progress_at = time.monotonic()
+        if isinstance(message, int):
+            worker.frames += message
+            self._progress.report(message)
+        elif isinstance(message, Outcome):
+            worker.frames -= message.frames
+            worker.tracked += not message.error
+            worker.live.remove(message.sequence)
+            self._dispatcher.settle(message)
+        elif isinstance(message, Ready):
+            worker.is_ready = True
+            if not self.is_ready:
+                self._on_ready(message.device)
+                self.is_ready = True
+        elif message.mistake:
+            raise message.mistake(message.error)
+        elif worker.is_ready:
+            self._replace(worker, message.error, message.details)
+        else:
+            text, details = "worker %d cannot make its tracker: %s", {"details": message.details}
+            logger.error(text, worker.number, message.error, extra=details)
+            self._dismiss(worker)
+
+    def assign(self, worker: _Worker, request: Request) -> Assignment | Wait | None:
+        """The next sequence for a worker."""
+        answer = self._dispatcher.next(request)
+        if isinstance(answer, Assignment):
+            worker.live.add(answer.sequence.name)
+        worker.progress_at = time.monotonic()
+        return answer
+
+    def _answer(self, worker: _Worker, request: Request) -> None:
+        """Answer a worker process that has room for a sequence, or let it wait."""
+        if worker not in self._live:  # it exited while it waited
+            return
+        answer = self.assign(worker, request)
+        if answer is Wait.WAIT:
+            self._waiting.append(worker)
+            return
+        with contextlib.suppress(OSError):  # it has just exited, and its closed pipe will say so
+            worker.connection.send(answer)
+        if answer is None and request.live == 0:
+            self._dismiss(worker)
+
+    def _kill_hung(self) -> None:
+        """Kill the workers that were stopped or hang; others take their place."""
+        now, before = time.monotonic(), self._looked_at
+        self._looked_at = now
+        if now - before > SILENCE_SECONDS / 2:  # this process was stopped itself, together with its workers
+            for worker in self._live:
+                worker.beat_at, worker.progress_at = None, now
+        for worker in list(self._live):
+            if reason := worker.find_hang(now):
+                self._replace(worker, reason)
+
+    def _replace(self, worker: _Worker, reason: str = "", details: str = "") -> None:
+        """Give the sequences of a worker that exits back, and put another in its place."""
+        if worker.process and reason:
+            worker.process.kill()  # it hangs, or its broken device might let it hang
+        cause = worker.describe_exit(reason)
+        logger.error("%s", cause, extra={"details": details} if details else None)
+        has_worked = worker.frames > 0 or worker.tracked > 0
+        self._progress.report(-worker.frames)
+        for name in worker.live:
+            self._dispatcher.settle(Outcome(name, error=cause, details=details, again=True))
+        self._dismiss(worker)
+        # One that exits before it has done anything would only exit again, and again; a killed one may be unlucky.
+        if has_worked or (worker.live and not details):
+            self._start(worker.device)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        if worker in self._live:
+            self._live.remove(worker)
+            if worker.connection:
+                worker.connection.close()
+
+    def _stop(self, seconds: float) -> None:
+        """End all workers, politely first."""
+        for worker in self._live:
+            if worker.connection:
+                worker.connection.close()
+        processes = [worker.process for worker in self._started if worker.process]
+        for end in (lambda process: None, lambda process: process.terminate(), lambda process: process.kill()):
+            alive = [process for process in processes if process.is_alive()]
+            for process in alive:
+                end(process)
+            deadline = time.monotonic() + seconds
+            for process in alive:
+                process.join(max(0.0, deadline - time.monotonic()))
 
 
 @contextlib.contextmanager
@@ -218,162 +395,3 @@ def _interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-class WorkerPool:
-    """Tracks sequences in several processes.
-
-    Args:
-        dispatcher: hands out the sequences.
-        settings: what every worker is told.
-        report: hears, in this process, of frames.
-        on_ready: called once in this process, when the first tracker is made and before anything is written.
-        idle: called often while there is nothing else to do.
-
-    Attributes:
-        is_ready: whether a worker has made its tracker.
-    """
-
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        settings: WorkerSettings,
-        report: Report,
-        *,
-        on_ready: Callable[[], None] = lambda: None,
-        idle: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._settings = settings
-        self._report = report
-        self._on_ready = on_ready
-        self._idle = idle
-        self.is_ready = False
-        self._live: dict[Connection, _Worker] = {}
-        self._started: list[_Worker] = []
-        self._waiting: list[_Worker] = []
-        self._looked_at = time.monotonic()
-
-    def run(self, devices: list[str]) -> None:
-        """Start a worker on each device and look after them until the queue is empty or no worker is left.
-
-        Raises:
-            SeqTrackError: if a tracker cannot be made for a reason that the user can mend.
-        """
-        try:
-            for device in devices:
-                self._start(device)
-            while self._live:
-                for connection in wait(list(self._live), timeout=POLL_SECONDS):
-                    self._listen(self._live[connection])
-                waiting, self._waiting = self._waiting, []
-                for worker in waiting:
-                    self._assign(worker, live=0)
-                self._kill_hung()
-                self._idle()
-        except BaseException:
-            self._stop(STOP_SECONDS)
-            raise
-        self._stop(EXIT_SECONDS)
-
-    def _start(self, device: str) -> None:
-        context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
-        ours, theirs = context.Pipe()
-        number = len(self._started)
-        with _interrupts_ignored():
-            arguments = (theirs, self._settings, device, number)
-            process = context.Process(target=_worker_main, args=arguments, name=f"track-{number}", daemon=True)
-            process.start()
-        theirs.close()  # else the pipe would outlive the worker
-        worker = _Worker(number, device, process, ours)
-        self._started.append(worker)
-        self._live[ours] = worker
-
-    def _listen(self, worker: _Worker) -> None:
-        """Act on a message of a worker, or on its exit."""
-        try:
-            message: _Message = worker.connection.recv()
-        except (EOFError, OSError):
-            self._replace(worker)
-            return
-        worker.beat_at = now = time.monotonic()
-        if isinstance(message, _Beat):
-            return
-        worker.progress_at = now
-        if isinstance(message, int):
-            worker.unfinished_frames += message
-            self._report(message)
-        elif isinstance(message, Outcome):
-            worker.unfinished_frames -= message.frames
-            worker.ended += 1
-            worker.live.remove(message.sequence)
-            self._dispatcher.settle(message)
-        elif isinstance(message, _Want):
-            self._assign(worker, message.live)
-        elif isinstance(message, _Broken):
-            if message.by_user:
-                raise SeqTrackError(message.error)
-            details = {"details": message.details}
-            logger.error("worker %d cannot make its tracker: %s", worker.number, message.error, extra=details)
-            self._dismiss(worker)
-        else:
-            worker.is_ready = True
-            if not self.is_ready:
-                self._on_ready()
-                self.is_ready = True
-
-    def _assign(self, worker: _Worker, live: int) -> None:
-        """Answer a worker that has room for a sequence, or let it wait."""
-        if worker.connection not in self._live:  # it exited while it waited
-            return
-        assignment = self._dispatcher.next(live)
-        if assignment is Wait.WAIT:
-            self._waiting.append(worker)
-            return
-        if assignment is not None:
-            worker.live.add(assignment.sequence.name)
-            worker.progress_at = time.monotonic()
-        with contextlib.suppress(OSError):  # it has just exited, and its closed pipe will say so
-            worker.connection.send(assignment)
-        if assignment is None and live == 0:
-            self._dismiss(worker)
-
-    def _kill_hung(self) -> None:
-        """Kill the workers that were stopped or hang; others take their place."""
-        now, before = time.monotonic(), self._looked_at
-        self._looked_at = now
-        if now - before > SILENCE_SECONDS / 2:  # this process was stopped itself, together with its workers
-            for worker in self._live.values():
-                worker.beat_at, worker.progress_at = None, now
-        for worker in list(self._live.values()):
-            if reason := worker.find_hang(now):
-                worker.process.kill()
-                self._replace(worker, reason)
-
-    def _replace(self, worker: _Worker, reason: str = "") -> None:
-        """Give the sequences of a worker that exited back, and put another in its place."""
-        cause = worker.describe_exit(reason)
-        logger.error("%s", cause)
-        self._report(-worker.unfinished_frames)
-        for name in worker.live:
-            self._dispatcher.settle(Outcome(name, error=cause, again=True))
-        self._dismiss(worker)
-        # One that exits before it has done anything would only exit again, and again.
-        if worker.live or worker.ended:
-            self._start(worker.device)
-
-    def _dismiss(self, worker: _Worker) -> None:
-        worker.connection.close()
-        del self._live[worker.connection]
-
-    def _stop(self, seconds: float) -> None:
-        """End all workers, politely first."""
-        for worker in self._live.values():
-            worker.connection.close()
-        for end in (lambda process: None, lambda process: process.terminate(), lambda process: process.kill()):
-            alive = [worker.process for worker in self._started if worker.process.is_alive()]
-            for process in alive:
-                end(process)
-            deadline = time.monotonic() + seconds
-            for process in alive:
-                process.join(max(0.0, deadline - time.monotonic()))

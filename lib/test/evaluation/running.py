@@ -10,21 +10,11 @@ from tqdm import tqdm
 
 from lib.data.annotations import read_boxes
 from lib.data.sequence import Sequence, SequenceList, check_distinct, check_name
-from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, TrackerFactory
-from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores
+from lib.test.evaluation.pool import WorkerHost, WorkerSettings, available_cores
+from lib.test.evaluation.protocol import Outcome, TrackerFactory
 from lib.test.evaluation.results import ResultFolder, to_integers
-from lib.test.evaluation.shared import (
-    POLL_SECONDS,
-    Dispatcher,
-    MemoryStore,
-    News,
-    Place,
-    SharedQueue,
-    Wait,
-    decide,
-)
-from lib.utils.errors import DataError, InputError, SeqTrackError
-from lib.utils.text import printable
+from lib.test.evaluation.shared import Dispatcher, Progress, Ranks
+from lib.utils.errors import DataError, InputError, SeqTrackError, printable
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +57,8 @@ class RunSummary:
         return lines + [f"FAILED {printable(outcome.sequence)}: {outcome.error}" for outcome in self.failed]
 
 
-class _Account:
-    """Hears of progress, keeps the outcomes and moves the bar."""
+class _Collector:
+    """Takes the progress of all ranks: keeps the outcomes and moves the bar."""
 
     def __init__(self, sequences: SequenceList, summary: RunSummary) -> None:
         self._length = {sequence.name: len(sequence.frames) for sequence in sequences}
@@ -76,29 +66,25 @@ class _Account:
         self._unreadable = len(summary.outcomes)
         # Without a terminal, a line now and then instead of a bar that is drawn over itself.
         interval = 0.1 if sys.stderr.isatty() else 10.0
-        self._bar = tqdm(total=sequences.num_frames, unit="frame", desc="tracking", mininterval=interval, smoothing=0.1)
+        self.bar = tqdm(total=sequences.num_frames, unit="frame", desc="tracking", mininterval=interval, smoothing=0.1)
 
-    def __call__(self, news: int | Outcome) -> None:
-        if isinstance(news, int):
-            self._bar.update(news)
+    def __call__(self, message: int | Outcome) -> None:
+        if isinstance(message, int):
+            self.bar.update(message)
             return
-        if news.sequence not in self._length:  # of ranks that the launcher has restarted since
+        if message.sequence not in self._length:  # of ranks that the launcher has restarted since
             return
-        if news.shared:
-            self._summary.present.append(news.sequence)
-            self._bar.update(news.frames)
+        if message.shared:
+            self._summary.present.append(message.sequence)
+            self.bar.update(message.frames)
             return
-        self._summary.outcomes.append(news)
-        if news.error:
-            log_failure(news)
-            self._bar.total -= self._length[news.sequence] - news.frames
+        self._summary.outcomes.append(message)
+        if message.error:
+            log_failure(message)
+            self.bar.total -= self._length[message.sequence] - message.frames
         failed = f", {len(self._summary.failed)} failed" if self._summary.failed else ""
         done = len(self._summary.outcomes) - self._unreadable
-        self._bar.set_postfix_str(f"{done}/{len(self._length)} sequences{failed}", refresh=False)
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        self._bar.close()
+        self.bar.set_postfix_str(f"{done}/{len(self._length)} sequences{failed}", refresh=False)
 
 
 def log_failure(outcome: Outcome) -> None:
@@ -143,8 +129,8 @@ def run_benchmark(
     devices: list[str],
     batch_size: int = 1,
     overwrite: bool = False,
-    on_ready: Callable[[], None] = lambda: None,
-    place: Place | None = None,
+    on_ready: Callable[[str], None] = lambda device: None,
+    ranks: Ranks | None = None,
 ) -> RunSummary:
     """Track every sequence whose result is not complete, the longest first.
 
@@ -155,8 +141,9 @@ def run_benchmark(
         devices: one entry per process; a single entry means this process, if it is the only rank.
         batch_size: sequences that a process tracks at once, in lock-step.
         overwrite: track all sequences, whatever is there.
-        on_ready: called once, on rank 0, when its first tracker is made and before any rank writes anything.
-        place: of this process among the ranks (``shared.find_place``); by default it is alone.
+        on_ready: called once, on rank 0, with the name of its device, when its first tracker is made and before
+            any rank writes anything.
+        ranks: this process among those that were launched (``shared.join_ranks``); by default it is alone.
 
     Returns:
         What all ranks did, on rank 0; an empty summary on the others.
@@ -169,22 +156,24 @@ def run_benchmark(
     summary, start = RunSummary(), time.perf_counter()
     for name in check_distinct(sequences):
         check_name(name)
-    place = Place(MemoryStore()) if place is None else place
-    is_first = place.rank == 0
+    ranks = Ranks() if ranks is None else ranks
+    is_first = ranks.rank == 0
     if is_first:
         folder.remove_leftovers()
-    names = decide(place, "pending", lambda: find_pending(sequences, folder, overwrite))
+    names = ranks.decide("pending", lambda: find_pending(sequences, folder, overwrite))
     if unseen := set(names).difference(sequences.names):
-        raise DataError(f"rank {place.rank} does not see sequence {min(unseen)}, which rank 0 sees")
+        raise DataError(f"rank {ranks.rank} does not see sequence {min(unseen)}, which rank 0 sees")
     pending = sequences.select(names)
     if is_first:
         summary.present = [name for name in sequences.names if name not in set(names)]
         summary.outcomes = [Outcome(name, error=error) for name, error in sequences.failures.items()]
         for outcome in summary.outcomes:
             log_failure(outcome)
+    threads = max(1, available_cores() // (len(devices) * ranks.local_world_size))
+    settings = WorkerSettings(factory, folder, batch_size, threads)
     try:
         if pending:
-            _Run(pending, factory, folder, devices, batch_size, on_ready, place, summary, overwrite).run()
+            _track(pending, settings, devices, on_ready, ranks, summary, overwrite)
     except KeyboardInterrupt:
         if is_first:
             left = len(find_pending(pending, folder, overwrite=False))
@@ -194,6 +183,36 @@ def run_benchmark(
         check_results(sequences, folder, summary)
     summary.wall_seconds = time.perf_counter() - start
     return summary
+
+
+def _track(
+    sequences: SequenceList,
+    settings: WorkerSettings,
+    devices: list[str],
+    on_ready: Callable[[str], None],
+    ranks: Ranks,
+    summary: RunSummary,
+    overwrite: bool,
+) -> None:
+    """Do this rank's part of a run; returns when nothing is left for any rank."""
+    devices = devices[: len(sequences)]
+    collector = _Collector(sequences, summary) if ranks.rank == 0 else None
+    progress = Progress(ranks, collector)
+    workers = len(devices) * ranks.world_size
+    options = {"overwrite": overwrite, "workers": workers}
+    dispatcher = Dispatcher(sequences, ranks.store, settings.folder, progress.report, **options)
+    # Rank 0 prepares the result folder before any rank writes to it.
+    host = WorkerHost(dispatcher, settings, progress, lambda device: ranks.decide("begin", lambda: on_ready(device)))
+    try:
+        # A rank of several looks after a worker instead of tracking itself: torchrun would end all for one.
+        host.run(devices, here=workers == 1)
+        if ranks.world_size > 1 and ranks.rank == 0 and not host.is_ready:
+            raise SeqTrackError("no worker of rank 0 could make its tracker; its messages stand above")
+        progress.finish()
+    finally:
+        dispatcher.close()
+        if collector:
+            collector.bar.close()
 
 
 def check_results(sequences: SequenceList, folder: ResultFolder, summary: RunSummary) -> None:
@@ -210,92 +229,3 @@ def check_results(sequences: SequenceList, folder: ResultFolder, summary: RunSum
         summary.outcomes = [outcome for outcome in summary.outcomes if outcome.sequence != name]
         summary.outcomes.append(Outcome(name, error=error))
         log_failure(summary.outcomes[-1])
-
-
-class _Run:
-    """One rank's part of a run."""
-
-    def __init__(
-        self,
-        sequences: SequenceList,
-        factory: TrackerFactory,
-        folder: ResultFolder,
-        devices: list[str],
-        batch_size: int,
-        on_ready: Callable[[], None],
-        place: Place,
-        summary: RunSummary,
-        overwrite: bool,
-    ) -> None:
-        self._sequences = sequences
-        self._devices = devices
-        self._place = place
-        self._on_ready = on_ready
-        self._news = News(place)
-        queue = SharedQueue(place.store, len(sequences))
-        self._dispatcher = Dispatcher(sequences, queue, folder, self._report, overwrite)
-        self._account = _Account(sequences, summary) if place.rank == 0 else None
-        processes = len(devices) * place.local_world
-        threads = max(1, available_cores() // processes)
-        self._settings = WorkerSettings(factory, folder, batch_size, threads)
-
-    def run(self) -> None:
-        """Track until nothing is left for any rank."""
-        try:
-            # A rank of several looks after a worker instead of tracking itself: torchrun would end all for one.
-            if self._place.world > 1 or min(len(self._devices), len(self._sequences)) > 1:
-                self._run_in_workers()
-            else:
-                self._run_here()
-            self._news.finish()
-            while self._account and not self._news.all_finished():
-                self._listen()
-                time.sleep(POLL_SECONDS)
-            self._listen()
-        finally:
-            self._dispatcher.close()
-            if self._account:
-                self._account.close()
-
-    def _report(self, news: int | Outcome) -> None:
-        self._news.post(news)
-        self._listen()
-
-    def _listen(self) -> None:
-        """Show that this rank is alive; rank 0 also takes note of what happened anywhere."""
-        self._news.beat()
-        if self._account:
-            for news in self._news.poll():
-                self._account(news)
-
-    def _begin(self) -> None:
-        """Let rank 0 prepare the result folder before any rank writes to it."""
-        decide(self._place, "begin", self._on_ready)
-
-    def _run_in_workers(self) -> None:
-        pool = WorkerPool(self._dispatcher, self._settings, self._report, on_ready=self._begin, idle=self._listen)
-        pool.run(self._devices[: len(self._sequences)])
-        if self._place.world > 1 and self._place.rank == 0 and not pool.is_ready:
-            raise SeqTrackError("no worker of rank 0 could make its tracker; its messages stand above")
-
-    def _run_here(self) -> None:
-        tracker = self._settings.factory(self._devices[0])
-        readers = min(self._settings.threads, MAX_READERS)
-
-        def next_sequence(live: int) -> Assignment | None:
-            while (given := self._dispatcher.next(live)) is Wait.WAIT:
-                self._listen()
-                time.sleep(POLL_SECONDS)
-            return given
-
-        def report(news: int | Outcome) -> None:
-            if isinstance(news, int):
-                self._report(news)
-            else:
-                self._dispatcher.settle(news)
-
-        runner = SequenceRunner(
-            tracker, self._settings.folder, report, batch_size=self._settings.batch_size, readers=readers
-        )
-        self._begin()
-        runner.run(next_sequence)

@@ -131,12 +131,18 @@ class SeqTrackEngine:
         return TrackState(box_xywh=box, templates=template.repeat(self.params.num_templates, 1))
 
     @torch.inference_mode()
-    def step(self, states: Sequence[TrackState], images: Sequence[np.ndarray]) -> list[TrackResult]:
+    def step(
+        self,
+        states: Sequence[TrackState],
+        images: Sequence[np.ndarray],
+        crops: tuple[list[np.ndarray], list[float]] | None = None,
+    ) -> list[TrackResult]:
         """Track one frame of each sequence; the states move on in place.
 
         Args:
             states: B states, all of this engine; they may be of different frames.
             images: B next frames, (H, W, 3) uint8 RGB, of any sizes.
+            crops: what ``crop`` returned for them, if it was called before.
 
         Returns:
             B results.
@@ -148,10 +154,8 @@ class SeqTrackEngine:
             raise InputError(f"got {len(states)} states but {len(images)} images")
         if not states:
             return []
-        for image in images:
-            check_image(image)
-        crops, factors = self._crop_search(states, images)
-        tokens, likelihoods = self._read_boxes(torch.stack([state.templates for state in states]), crops)
+        patches, factors = self.crop(states, images) if crops is None else crops
+        tokens, likelihoods = self._read_boxes(torch.stack([state.templates for state in states]), patches)
         boxes = self._boxes_in_images(tokens, factors, states, images)
         confidences = (CONFIDENCE_SCALE * likelihoods.sum(dim=-1)).tolist()
         for state, box in zip(states, boxes, strict=True):
@@ -163,10 +167,16 @@ class SeqTrackEngine:
             for i in range(len(states))
         ]
 
-    def _crop_search(
-        self, states: Sequence[TrackState], images: Sequence[np.ndarray]
-    ) -> tuple[list[np.ndarray], list[float]]:
-        """Cut the search crops, (S, S, 3) uint8 each, around the last boxes; also their resize factors."""
+    def crop(self, states: Sequence[TrackState], images: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[float]]:
+        """Cut the search crops, (S, S, 3) uint8 each, around the last boxes; also their resize factors.
+
+        The part of a step that needs no device: it may run while the device works on another batch.
+
+        Raises:
+            InputError: if an image cannot be used.
+        """
+        for image in images:
+            check_image(image)
         params = self.params
         pairs = [
             sample_target(image, state.box_xywh, params.search_factor, params.search_size)

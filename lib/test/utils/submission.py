@@ -19,10 +19,8 @@ from lib.config.paths import Paths, load_paths
 from lib.data.registry import BENCHMARKS
 from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.utils.cli import ScriptParser, user_path
-from lib.utils.errors import DataError, InputError
+from lib.utils.errors import DataError, InputError, lookup, printable
 from lib.utils.files import atomic_path
-from lib.utils.registry import lookup
-from lib.utils.text import printable
 
 EXTRA_SUFFIXES = ("_all_boxes", "_all_scores")
 """What other trackers of the family write beside the boxes of a sequence."""

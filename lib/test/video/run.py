@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.test.evaluation.loop import Tracker
+from lib.test.evaluation.protocol import Tracker
 from lib.test.tracker.preprocess import check_init_box
 from lib.test.video.display import draw_overlay, has_display, select_box, show_frame
 from lib.test.video.encoders import letterbox
@@ -23,8 +23,7 @@ from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output
 from lib.test.video.sources import FrameSource
 from lib.test.vot20.seqtrack_vot20 import Segmenter
 from lib.utils.child import stop_signals
-from lib.utils.errors import InputError, SeqTrackError
-from lib.utils.text import printable
+from lib.utils.errors import InputError, SeqTrackError, printable
 
 logger = logging.getLogger(__name__)
 

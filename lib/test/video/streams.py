@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 
 from lib.test.video.sources import DEFAULT_FPS, FrameSource, open_source, quiet_opencv
-from lib.utils.errors import DataError, InputError
-from lib.utils.text import printable
+from lib.utils.errors import DataError, InputError, printable
 
 TIMEOUT_SECONDS = 10.0
 

@@ -29,9 +29,8 @@ from lib.train.trainers.resume_state import (
 from lib.train.trainers.step import OptimizationStep, StepReport, TrainingDiverged
 from lib.train.trainers.watch import StallWatch, StopRequest, TrainingStopped
 from lib.utils.checkpoint import load_model_weights
-from lib.utils.errors import SeqTrackError
+from lib.utils.errors import SeqTrackError, printable
 from lib.utils.launch import get_rank, get_world_size, is_main_process
-from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
 
