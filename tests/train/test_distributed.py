@@ -308,9 +308,7 @@ def test_every_process_needs_a_gpu(monkeypatch):
         choose_device("cuda", Launch(0, 4, 0, 4))
     # Started by srun or mpirun on two machines, which do not say how many processes a machine has.
     assert choose_device("auto", Launch(9, 16, 1, None)) == torch.device("cuda", 1)
-    with pytest.raises(
-        InputError, match=r"process 2 of this machine .* has no GPU of its own: there are 2"
-    ):
+    with pytest.raises(InputError, match=r"process 2 of this machine .* has no GPU of its own: there are 2"):
         choose_device("auto", Launch(10, 16, 2, None))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # srun --gpus-per-task=1
     assert choose_device("auto", Launch(11, 16, 3, None)) == torch.device("cuda", 0)
