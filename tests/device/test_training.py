@@ -86,10 +86,15 @@ def test_batches_are_uploaded_one_ahead_from_pinned_memory():
         assert (device.waits, device.pageable) == ([], 0)
 
 
-def test_no_copy_from_pageable_memory_is_left_to_itself():
+@pytest.mark.parametrize("pinned", [False, True])
+def test_only_copies_from_pinned_memory_run_on(pinned):
     with simulated_cuda() as device:
-        next(iter(make_loader(tiny_config()).epoch(1))).to(CUDA)
-        assert len(device.waits) == device.pageable == 6
+        batch = next(iter(make_loader(tiny_config()).epoch(1)))
+        batch = batch.pin_memory() if pinned else batch
+        device.upload = lambda source, non_blocking: seen.append(non_blocking)
+        seen = []
+        batch.to(CUDA)
+        assert seen == [pinned] * 6
 
 
 def test_a_gpu_without_bfloat16_trains_in_float32_and_says_so(tmp_path, caplog):
