@@ -20,6 +20,7 @@ from torch import nn
 from lib.config.paths import Paths, checkpoint_dir, log_path, manifest_path, tensorboard_dir
 from lib.data.registry import build_dataset
 from lib.models.seqtrack import build_seqtrack
+from lib.models.seqtrack.precision import supported_dtype
 from lib.models.seqtrack.seqtrack import SeqTrack
 from lib.models.seqtrack.vocabulary import CoordinateVocabulary
 from lib.train.actors.extras import ExtrasActor
@@ -84,6 +85,7 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
     """
     device = settings.device
     seed_everything(cfg.TRAIN.SEED)
+    torch.backends.cuda.matmul.allow_tf32 = cfg.TRAIN.TF32  # the CPU knows no such thing
     if device.type == "cpu":
         share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size or 1)
     with ExitStack() as at_end:
@@ -230,12 +232,13 @@ def build_trainer(
     optimizer = build_optimizer(network, cfg)
     if train.COMPILE:
         network.compile()
+    amp_dtype = supported_dtype(resolve_dtype(train.AMP_DTYPE), device) if train.AMP else torch.float32
     step = OptimizationStep(
         build_actor(cfg, distribute(network, device), network.vocabulary).to(device),
         optimizer,
         device=device,
         clip_norm=train.GRAD_CLIP_NORM,
-        amp_dtype=resolve_dtype(train.AMP_DTYPE) if train.AMP else None,
+        amp_dtype=None if amp_dtype == torch.float32 else amp_dtype,
         accumulate=train_loader.keys.accumulate,
     )
     return LTRTrainer(

@@ -120,14 +120,13 @@ class Frontend(TorchFunctionMode):
             Tensor.new_tensor: self.new_tensor,
             Tensor.pin_memory: self.pin,
             Tensor.is_pinned: lambda tensor, *_: getattr(tensor, "pinned", False),
-            Tensor.record_stream: lambda tensor, stream: None,
             Tensor.__getitem__: lambda tensor, key: tensor[self.index(key)],
             Tensor.__setitem__: lambda tensor, key, value: tensor.__setitem__(self.index(key), value),
             Tensor.backward: self.backward,
             torch.tensor: self.tensor,
             F.scaled_dot_product_attention: self.attend,
         }
-        self.always = {Tensor.to, Tensor.cuda, Tensor.pin_memory, Tensor.is_pinned, torch.tensor, Tensor.record_stream}
+        self.always = {Tensor.to, Tensor.cuda, Tensor.pin_memory, Tensor.is_pinned, torch.tensor}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -414,18 +413,19 @@ def simulated_cuda(capability=(9, 0)):
         "is_current_stream_capturing": lambda: device.recording is not None,
         "amp.common.amp_definitely_not_available": lambda: False,
     }
-    overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     lift = torch._C._only_lift_cpu_tensors()
     with contextlib.ExitStack() as stack:
         for name, stub in stubs.items():
             place, _, attribute = f"torch.cuda.{name}".rpartition(".")
             stack.enter_context(mock.patch(f"{place}.{attribute}", stub))
+        # C++ takes no other class as a stream.
+        stack.enter_context(mock.patch("torch.Tensor.record_stream", lambda *_: None))
         if hasattr(torch, "accelerator"):
             stack.enter_context(mock.patch("torch.accelerator.current_stream", lambda *_: Stream()))
-        torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter changes its class
+        # A parameter that is moved or narrowed becomes another one; one that is there already stays.
+        stack.enter_context(mock.patch("torch._has_compatible_shallow_copy_type", lambda old, new: old is new))
         torch._C._set_only_lift_cpu_tensors(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, lift)
-        stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwrite)
         tf32 = torch.backends.cuda.matmul.allow_tf32
         stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", tf32)
         Device.current = device

@@ -1,10 +1,8 @@
 """A run that is killed, or asked to end, at any point ends like one that is not."""
 
-import errno
 import logging
 import os
 import random
-import resource
 import signal
 import time
 import warnings
@@ -20,7 +18,6 @@ from lib.train.trainers.step import OptimizationStep
 from lib.train.trainers.watch import StopRequest
 from lib.utils import checkpoint
 from lib.utils.checkpoint import load_checkpoint
-from lib.utils.errors import CheckpointError
 from tests.train.ranks import FORK
 from tests.train.world import TINY, Squares, make_loader, make_trainer, tiny_config
 
@@ -246,54 +243,6 @@ def test_second_ctrl_c_ends_at_once(monkeypatch):
         assert stop
         monkeypatch.setattr("time.monotonic", lambda: time.time() + 1e9)
         os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_checkpoints_inside_an_epoch_give_way(tmp_path):
-    trainer = make_trainer(tiny_config(TRAIN__SAVE_EVERY_STEPS=2, TRAIN__EPOCH=2), tmp_path)
-    seen = []
-    save = trainer.store.save
-    trainer.store.save = lambda *state: (save(*state), seen.append(sorted(path.name for path in tmp_path.iterdir())))
-    trainer.train()
-    inside = [f"SEQTRACK_ep000{epoch}_step000002.pth.tar" for epoch in (1, 2)]
-    after = [f"SEQTRACK_ep000{epoch}.pth.tar" for epoch in (1, 2)]
-    assert seen == [[inside[0]], [after[0]], [after[0], inside[1]], after]
-
-
-def test_newest_and_every_tenth_are_kept(tmp_path):
-    store = CheckpointStore(tmp_path, keep=10, keep_every=10)
-    for epoch in range(1, 36):
-        store.save({}, epoch)
-    assert list(store.epochs()) == [10, 20, *range(26, 36)]
-
-
-def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
-    trainer.train()
-    before = trainer.store.latest().read_bytes()
-
-    def fill(state, path):
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(checkpoint.torch, "save", fill)
-    with pytest.raises(CheckpointError, match=r"ep0001\.pth\.tar: cannot be written: .*No space left.*untouched"):
-        trainer.save()
-        trainer.store.wait()
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
-
-
-@pytest.mark.parametrize("limit", [0, 100, 20_000, 36_000])
-def test_a_disk_that_fills_anywhere_in_a_checkpoint_is_one_line(tmp_path, limit):
-    trainer = make_trainer(tiny_config(), tmp_path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # the system refuses to write more, as on a full disk
-    try:
-        with pytest.raises(CheckpointError, match=r"ep0000\.pth\.tar: cannot be written: .*untouched"):
-            trainer.save()
-            trainer.store.wait()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_code_that_changed_is_said(tmp_path, caplog):

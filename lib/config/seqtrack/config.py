@@ -88,6 +88,7 @@ SCHEMA: dict[str, Any] = {
         "KEEP_CHECKPOINTS": integer(10, 0, 1_000_000),  # newest epochs kept; 0 keeps all
         "KEEP_EVERY": integer(10, 0, 1_000_000),  # epochs divisible by this are kept for good; 0 keeps none
         "GRAD_CLIP_NORM": number(0.1, 0, 1e6),  # largest total gradient norm; 0 does not clip
+        "TF32": boolean(True),  # CUDA: products of float32 with inputs rounded to 10 bits, about five times as fast
         "AMP": boolean(False),
         "AMP_DTYPE": choice("bfloat16", "float16"),
         "COMPILE": boolean(False),  # torch.compile the network

@@ -73,7 +73,7 @@ def set_precision(network: SeqTrack, precision: str, device: torch.device) -> Se
     network.to(device=device, dtype=torch.float32)
     if precision == "int8":
         return quantize(network)
-    dtype = torch.float32 if precision == "tf32" else _supported(resolve_dtype(precision), device)
+    dtype = torch.float32 if precision == "tf32" else supported_dtype(resolve_dtype(precision), device)
     if dtype == torch.float32:
         return network
     for block in network.vit.blocks:
@@ -82,7 +82,7 @@ def set_precision(network: SeqTrack, precision: str, device: torch.device) -> Se
     return network
 
 
-def _supported(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+def supported_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """``dtype``, or float32 on a GPU without bfloat16 arithmetic."""
     if dtype != torch.bfloat16:
         return dtype

@@ -1,6 +1,6 @@
 """What travels from the loader to the actor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lib.train.data.processing import CropSet
 from lib.train.data.sampler import SampleKey, TrainingSample
+from lib.utils.errors import SeqTrackError
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class TrainingBatch:
         return replace(self, **tensors)
 
     def to(self, device: torch.device) -> "TrainingBatch":
-        """The batch on a device; asynchronous from pinned memory."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        """The batch on a device; asynchronous from pinned memory (from other memory it may be freed before it is read)."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pin_memory(self) -> "TrainingBatch":
         """The batch in page-locked memory (called by the loader)."""
@@ -55,6 +56,43 @@ class TrainingBatch:
     def share_memory(self) -> "TrainingBatch":
         """The batch in memory that other processes can map (called by the loader's workers)."""
         return self._map(Tensor.share_memory_)
+
+
+def upload_ahead(batches: Iterable[TrainingBatch], device: torch.device) -> Iterator[TrainingBatch]:
+    """Batches on a device; to a CUDA device each is copied while the step of the one before it runs.
+
+    An error of the next batch is raised once the batch before it has been given.
+    """
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch.to(device)
+        return
+    stream, waiting = torch.cuda.Stream(device), None
+    try:
+        for batch in batches:
+            with torch.cuda.stream(stream):
+                uploaded = batch.to(device), torch.cuda.Event()
+                uploaded[1].record(stream)
+            if waiting is not None:
+                yield _take_over(*waiting)
+            waiting = uploaded
+    except SeqTrackError:
+        if waiting is not None:
+            yield _take_over(*waiting)
+        raise
+    if waiting is not None:
+        yield _take_over(*waiting)
+
+
+def _take_over(batch: TrainingBatch, copied: torch.cuda.Event) -> TrainingBatch:
+    """Use a batch in the current stream, once it is copied, and keep its memory until that stream is done with it."""
+    current = torch.cuda.current_stream()
+    current.wait_event(copied)
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, Tensor):
+            value.record_stream(current)
+    return batch
 
 
 def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:

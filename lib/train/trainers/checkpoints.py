@@ -37,6 +37,7 @@ FREE_OPTIONS = (
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.KEEP_EVERY",
     "TRAIN.COMPILE",
+    "TRAIN.TF32",
     "TRAIN.ALLOW_MISSING_FILES",
     # How a step's samples are shared out; their number is compared by itself.
     "TRAIN.BATCH_SIZE",

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lib.train.admin.run_log import RunLog
 from lib.train.admin.stats import EpochStats
 from lib.train.admin.tensorboard import TensorboardWriter, draw_batch
-from lib.train.data.batch import TrainingBatch
+from lib.train.data.batch import TrainingBatch, upload_ahead
 from lib.train.data.loader import TrainingLoader
 from lib.train.distributed import check_ranks_agree, decide_on_main, gather
 from lib.train.trainers.checkpoints import CheckpointStore, load_resume_state, plain_config
@@ -26,7 +26,7 @@ from lib.train.trainers.resume_state import (
     rng_state,
     set_rng_state,
 )
-from lib.train.trainers.step import OptimizationStep, StepReport, TrainingDiverged
+from lib.train.trainers.step import OptimizationStep, StepReport, TrainingDiverged, out_of_memory
 from lib.train.trainers.watch import StallWatch, StopRequest, TrainingStopped
 from lib.utils.checkpoint import load_model_weights
 from lib.utils.errors import SeqTrackError, printable
@@ -181,7 +181,8 @@ class LTRTrainer:
     def _steps(self, epoch: int) -> Iterator[tuple[list[TrainingBatch], StepReport]]:
         """Take the steps that are left of an epoch; each with the batches it consists of."""
         parts: list[TrainingBatch] = []
-        for batch in self.log.stats.watch(self.train_loader.epoch(epoch, self.steps_done)):
+        batches = upload_ahead(self.train_loader.epoch(epoch, self.steps_done), self.step.device)
+        for batch in self.log.stats.watch(batches):
             parts.append(batch)
             self.watch.alive()
             try:
@@ -191,6 +192,8 @@ class LTRTrainer:
                     f"epoch {epoch}, step {self.steps_done + 1}: {error}; last samples of rank {get_rank()}: "
                     f"{printable(_sample_names(parts), 300)}"
                 ) from error
+            except torch.cuda.OutOfMemoryError as error:
+                raise out_of_memory(error, len(batch), self.step.device) from error
             if report is not None:
                 yield parts, report
                 parts = []
@@ -224,7 +227,7 @@ class LTRTrainer:
     def _validate(self, epoch: int) -> dict[str, float]:
         self.step.actor.eval()
         stats = EpochStats()
-        for batch in self.val_loader.epoch(VALIDATION_EPOCH):
+        for batch in upload_ahead(self.val_loader.epoch(VALIDATION_EPOCH), self.step.device):
             report = self.step.evaluate(batch, stop=bool(self.stop))
             self.watch.alive(stepped=True)
             stats.add({"Loss/total": report.loss, "IoU": report.iou}, self.val_loader.keys.samples_per_step)

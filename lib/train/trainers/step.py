@@ -1,6 +1,7 @@
 """One optimization step: forward, backward, clip, check, step."""
 
 import math
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -131,7 +132,7 @@ class OptimizationStep:
 
     def _read(self, means: Tensor, norm: Tensor, stop: bool) -> tuple[float, float, float, bool]:
         """Mean over the ranks, in one exchange, and the only values read back from the device in a step."""
-        flag = means.new_tensor([float(stop)])
+        flag = torch.full_like(means[:1], float(stop))  # a kernel; ``new_tensor`` would wait for an upload
         values = reduce_mean(torch.cat((means, norm.float().reshape(1), flag)))
         loss, iou, grad_norm, stopping = values.tolist()
         return loss, iou, grad_norm, stopping > 0
@@ -149,3 +150,15 @@ class OptimizationStep:
 def _summary(output: StepOutput) -> Tensor:
     """(2,) float32: loss and IoU, without a gradient."""
     return torch.stack((output.loss.detach().float(), output.iou.float()))
+
+
+def out_of_memory(error: Exception, samples: int, device: torch.device) -> SeqTrackError:
+    """What a batch of ``samples`` needed, and what makes it smaller."""
+    free, total = torch.cuda.mem_get_info(device)
+    used, asked = torch.cuda.max_memory_allocated(device), re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
+    return SeqTrackError(
+        f"out of memory on {device} with {samples} samples at once: {used / 2**30:.1f} GiB in use"
+        f"{f', {asked[1]} more needed' if asked else ''}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB are free; set "
+        "a smaller TRAIN.BATCH_SIZE (TRAIN.GLOBAL_BATCH keeps the samples of a step), TRAIN.AMP: true or "
+        "MODEL.ENCODER.USE_CHECKPOINT: true"
+    )
