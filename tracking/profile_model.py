@@ -31,8 +31,8 @@ from lib.test.evaluation.trackers import TRACKERS
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.profiling import Latency, measure_latency, peak_memory
 from lib.test.tracker.engine import SeqTrackEngine
-from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
-from lib.utils.device import resolve_device
+from lib.utils.cli import ScriptParser, add_cuda_graphs, check_ranges, run_script, user_path
+from lib.utils.device import device_errors, resolve_device
 from lib.utils.errors import lookup
 from lib.utils.files import write_text_atomic
 
@@ -50,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
     parser.add_argument("--compile", action="store_true", help="compile the step; on CUDA also capture it")
+    add_cuda_graphs(parser)
     parser.add_argument("--batch_size", type=int, default=1, help="sequences at once (default: 1)")
     parser.add_argument("--frames", type=int, default=20, help="how many frames to measure (default: 20)")
     parser.add_argument("--warm_up", type=int, default=3, help="how many frames come before (default: 3)")
@@ -75,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(cost_lines(args.config, cost)))
     write_report(args.json, report)  # now, so that a wrong path shows before the measurement
     if not args.count_only:
-        report["latency"] = measure(args, cfg)
+        with device_errors(resolve_device(args.device), "a smaller --batch_size, or --dtype bfloat16"):
+            report["latency"] = measure(args, cfg)
         write_report(args.json, report)
     return 0
 
@@ -100,7 +102,7 @@ def cost_lines(config: str, cost: Cost) -> list[str]:
 def measure(args: argparse.Namespace, cfg) -> dict:
     """Measure, print the table, and return the numbers for the JSON file."""
     params = parameters_from_config(cfg, checkpoint=None, device=args.device, dtype=args.dtype)
-    engine = SeqTrackEngine(dataclasses.replace(params, compile=args.compile))
+    engine = SeqTrackEngine(dataclasses.replace(params, compile=args.compile, cuda_graphs=args.cuda_graphs))
     steps = args.frames + args.warm_up
     stages = measure_latency(
         engine,
@@ -111,7 +113,8 @@ def measure(args: argparse.Namespace, cfg) -> dict:
     )
     memory = peak_memory(engine.device)
     machine = describe(engine.device)
-    print(f"\n{machine}, {args.dtype}{', compiled' if args.compile else ''}, batch {args.batch_size}")
+    options = f"{', compiled' if args.compile else ''}{', captured' if engine.reader.is_captured else ''}"
+    print(f"\n{machine}, {args.dtype}{options}, batch {args.batch_size}")
     print(f"{'stage':<10} {'median ms':>10} {'p90 ms':>10}")
     for name, latency in stages.items():
         print(f"{name:<10} {latency.median:10.2f} {latency.p90:10.2f}")
@@ -122,6 +125,7 @@ def measure(args: argparse.Namespace, cfg) -> dict:
         "threads": torch.get_num_threads(),
         "dtype": args.dtype,
         "compile": args.compile,
+        "cuda_graphs": engine.reader.is_captured,
         "batch_size": args.batch_size,
         "frames": args.frames,
         "milliseconds": {name: dataclasses.asdict(latency) for name, latency in stages.items()},

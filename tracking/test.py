@@ -27,7 +27,8 @@ from lib.test.evaluation.results import ResultFolder, run_config, run_log_path
 from lib.test.evaluation.running import run_benchmark
 from lib.test.evaluation.shared import Ranks, join_ranks
 from lib.test.evaluation.trackers import TRACKERS, TrackerRecipe, tracker_recipe
-from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
+from lib.utils.cli import ScriptParser, add_cuda_graphs, check_ranges, run_script, user_path
+from lib.utils.device import resolve_device, warn_of_shared_gpus
 from lib.utils.errors import InputError, lookup
 from lib.utils.launch import read_launch
 from lib.utils.log import setup_logging
@@ -54,8 +55,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=1, help="sequences a process tracks at once (default: 1)")
     parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs; 0: CPU (default: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
-    parser.add_argument("--dtype", default="float32", help="float32, bfloat16, float16 or int8 (default: float32)")
+    parser.add_argument("--dtype", default="float32", help="float32 (default), tf32, bfloat16, float16 or int8")
     parser.add_argument("--compile", action="store_true", help="compile the network: a slow start, then faster frames")
+    add_cuda_graphs(parser)
     parser.add_argument(
         "--checkpoint", type=user_path, help="weights (default: those of the experiment below save_dir)"
     )
@@ -109,6 +111,8 @@ def make_recipe(args: argparse.Namespace, benchmark: str, save_dir: Path, device
     params = recipe.parameters(device)
     if checkpoint := getattr(params, "checkpoint", None):
         recipe = replace(recipe, overrides={**recipe.overrides, "checkpoint": checkpoint})
+    if hasattr(params, "cuda_graphs"):  # none of the settings that results must agree in
+        recipe = replace(recipe, overrides={**recipe.overrides, "cuda_graphs": args.cuda_graphs})
     return recipe, params
 
 
@@ -131,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = run_config(args.config, args.runid)
     checkpoint = getattr(params, "checkpoint", None)
     facts = {"config": args.config, "dtype": args.dtype}
+    facts |= {"cuda_graphs": args.cuda_graphs and resolve_device(devices[0]).type == "cuda"}
     facts |= {"batch_size": args.batch_size, "processes": len(devices) * ranks.world_size}
     facts = run_facts(params, checkpoint, **facts)
     folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, args.floats, benchmark.split)
@@ -143,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if is_first:
         log_file = run_log_path(paths.save_dir, args.tracker, config, benchmark.name)
     setup_logging(log_file, level)
+    warn_of_shared_gpus(devices)
     logging.info("testing %s: %d sequences", name, len(names))
     with claim or contextlib.nullcontext():
         summary = run_benchmark(

@@ -29,7 +29,7 @@ from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.video.display import has_display
 from lib.test.video.run import Job, MaskedTracker, VideoRun
 from lib.test.video.sources import open_source
-from lib.utils.cli import ScriptParser, run_script, user_path
+from lib.utils.cli import ScriptParser, add_cuda_graphs, run_script, user_path
 from lib.utils.device import resolve_device
 from lib.utils.errors import CheckpointError, InputError, printable
 from lib.utils.log import setup_logging
@@ -63,6 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
+    add_cuda_graphs(parser)
     parser.add_argument("--max_frames", type=int, help="stop after so many frames")
     parser.add_argument("--fps", type=float, help="frames per second of the result; default: those of the video, or 30")
     parser.add_argument("--no_video", action="store_true", help="write the boxes only, no annotated video")
@@ -128,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint=args.checkpoint,
         save_dir=args.save_dir,
         dtype=args.dtype,
+        cuda_graphs=args.cuda_graphs,
     )
     params = recipe.parameters(device)  # fails here, before the video is opened, if there is no checkpoint
     recipe = recipe.fixed(params)

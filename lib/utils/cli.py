@@ -68,6 +68,14 @@ class ScriptParser(argparse.ArgumentParser):
         super().error(printable(message, 1000))
 
 
+def add_cuda_graphs(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cuda_graphs`` and ``--no_cuda_graphs``; the value is ``cuda_graphs``, on by default."""
+    group = parser.add_mutually_exclusive_group()
+    text = "capture the network as CUDA graphs, one for each batch size up to 64 (default, on CUDA)"
+    group.add_argument("--cuda_graphs", action="store_true", default=True, help=text)
+    group.add_argument("--no_cuda_graphs", dest="cuda_graphs", action="store_false", help="launch kernels one by one")
+
+
 def user_path(text: str) -> Path:
     """``type=`` of every path option: ``~`` and ``~name`` are expanded.
 

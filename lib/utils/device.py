@@ -1,12 +1,19 @@
 """Choosing a device and a precision by name."""
 
+import logging
 import os
 import re
 import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from lib.utils.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -67,3 +74,42 @@ def resolve_dtype(name: str = "float32") -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"unknown dtype {name!r}; known: {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+@contextmanager
+def device_errors(device: torch.device, advice: str) -> Iterator[None]:
+    """Around work on a device: what keeps it from working is one line.
+
+    Args:
+        device: where the work is done.
+        advice: what to change if its memory does not suffice, such as ``a smaller --batch_size``.
+
+    Raises:
+        InputError: if there is not enough memory, another process has the device for itself, or this PyTorch was built
+            without kernels for it.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        found = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
+        more = found[1] if found else "some"
+        free, total = (f"{size / 2**30:.1f} GiB" for size in torch.cuda.mem_get_info(device))
+        raise InputError(
+            f"{device}: not enough memory: {more} more was needed, {free} of {total} are free; use {advice}"
+        ) from error
+    except RuntimeError as error:
+        if "busy or unavailable" in str(error):
+            raise InputError(f"{device}: another process has it for itself; end that one, or choose another") from error
+        if "no kernel image" in str(error):
+            name, built = torch.cuda.get_device_name(device), ", ".join(torch.cuda.get_arch_list())
+            raise InputError(f"{device}: this PyTorch has no kernels for {name}, only for {built}") from error
+        raise
+
+
+def warn_of_shared_gpus(devices: Sequence[str]) -> None:
+    """Log that processes of this run are on one GPU, where its multi-process service (MPS) does not run."""
+    shared = Counter("cuda:0" if name in ("auto", "cuda") and _has_cuda() else name for name in devices)
+    pipe = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    for name, count in shared.items():
+        if name.startswith("cuda") and count > 1 and not pipe.exists():
+            logger.warning("%d processes share %s without MPS: they take turns on it", count, name)

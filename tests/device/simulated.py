@@ -8,8 +8,8 @@ A :class:`DeviceTensor` reports ``cuda:0`` and keeps its values in a CPU tensor.
 
 * ``Frontend`` sees calls of PyTorch's Python functions. It moves tensors (``to``, ``cuda``, ``torch.tensor``), marks
   pinned memory, and applies the casts of autocast, which looks for real CUDA tensors.
-* ``Device.run`` gets each operator below autograd. It refuses tensors of two devices, counts kernels, uploads and
-  downloads, and what makes the CPU wait, records graphs while they are captured, and runs the kernel of the CPU on the values.
+* ``Device.run`` gets each operator below autograd. It refuses tensors of two devices, counts kernels, uploads,
+  downloads and what makes the CPU wait, records graphs while they are captured, and runs the CPU's kernels.
 
 For C++ the tensors are on ``meta``: autograd would ask a driver for the streams of a CUDA tensor. It does not model
 memory, rounding of CUDA kernels, concurrent streams, or NCCL.
@@ -18,10 +18,12 @@ memory, rounding of CUDA kernels, concurrent streams, or NCCL.
 import contextlib
 import traceback
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import torch
+import torch._dynamo  # before anything is patched
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -30,6 +32,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 aten = torch.ops.aten
 CUDA = torch.device("cuda", 0)
+ROOT = str(Path(__file__).resolve().parents[2])
 
 READS_BACK = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default}
 SIZED_BY_VALUES = {aten.nonzero.default, aten.masked_select.default}  # the CPU has to know how many there are
@@ -63,7 +66,7 @@ WIDE |= {
 }
 WIDE |= {F.binary_cross_entropy_with_logits, F.l1_loss, F.smooth_l1_loss, Tensor.exp, Tensor.log, torch.norm}
 
-_attention = aten._scaled_dot_product_flash_attention_for_cpu
+_any_attention = F.scaled_dot_product_attention
 
 
 class DeviceTensor(torch.Tensor):
@@ -120,13 +123,12 @@ class Frontend(TorchFunctionMode):
             Tensor.new_tensor: self.new_tensor,
             Tensor.pin_memory: self.pin,
             Tensor.is_pinned: lambda tensor, *_: getattr(tensor, "pinned", False),
+            Tensor.record_stream: lambda tensor, stream: None,
             Tensor.__getitem__: lambda tensor, key: tensor[self.index(key)],
             Tensor.__setitem__: lambda tensor, key, value: tensor.__setitem__(self.index(key), value),
-            Tensor.backward: self.backward,
             torch.tensor: self.tensor,
-            F.scaled_dot_product_attention: self.attend,
         }
-        self.always = {Tensor.to, Tensor.cuda, Tensor.pin_memory, Tensor.is_pinned, torch.tensor}
+        self.always = {Tensor.to, Tensor.cuda, Tensor.pin_memory, Tensor.is_pinned, torch.tensor, Tensor.record_stream}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -193,18 +195,16 @@ class Frontend(TorchFunctionMode):
         parts = key if isinstance(key, tuple) else (key,)
         return tuple(self.tensor(part, device=CUDA) if isinstance(part, list) else part for part in parts)
 
-    def backward(self, tensor, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-        """With this layer in place, since activation checkpoints run their function again."""
-        with self:
-            torch.autograd.backward((tensor,), gradient, retain_graph, create_graph, inputs=inputs)
 
-    @staticmethod
-    def attend(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **_):
-        """One kernel, as on CUDA."""
-        if len({query.dtype, key.dtype, value.dtype}) > 1:
-            raise RuntimeError(f"query, key and value of different types: {query.dtype}, {key.dtype}, {value.dtype}")
-        assert attn_mask is None and not dropout_p, "not simulated"
-        return _attention(query, key, value, 0.0, is_causal)[0]
+def attend(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False):
+    """One kernel, as on CUDA. A patch: the backward pass, where checkpoints run forward again, has no function mode."""
+    if not isinstance(query, DeviceTensor):
+        return _any_attention(query, key, value, attn_mask, dropout_p, is_causal)
+    (query, key, value), _ = Frontend.autocast(_any_attention, (query, key, value), {})
+    if len({query.dtype, key.dtype, value.dtype}) > 1:
+        raise RuntimeError(f"query, key and value of different types: {query.dtype}, {key.dtype}, {value.dtype}")
+    assert attn_mask is None and not dropout_p, "not simulated"
+    return aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, is_causal)[0]
 
 
 class Device(TorchDispatchMode):
@@ -234,11 +234,8 @@ class Device(TorchDispatchMode):
         return self.run(func, args, kwargs or {})
 
     def wait(self, what: str) -> None:
-        frames = [frame for frame in traceback.extract_stack() if "/lib/" in frame.filename]
-        frames = [
-            frame for frame in frames if "site-packages" not in frame.filename and "/python3" not in frame.filename
-        ]
-        where = f"{frames[-1].filename.rpartition('/lib/')[2]}:{frames[-1].lineno}" if frames else "a test"
+        frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(f"{ROOT}/lib/")]
+        where = f"{frames[-1].filename.removeprefix(ROOT)}:{frames[-1].lineno}" if frames else "a test"
         if self.recording is not None:
             raise WaitWhileCapturing(f"operation not permitted when stream is capturing: {what} at {where}")
         self.waits.append(f"{what} at {where}")
@@ -413,17 +410,21 @@ def simulated_cuda(capability=(9, 0)):
         "is_current_stream_capturing": lambda: device.recording is not None,
         "amp.common.amp_definitely_not_available": lambda: False,
     }
+    fits = torch._has_compatible_shallow_copy_type
+
+    def may_share(old, new):
+        """Whether ``Module.to`` keeps the parameter and swaps its data: not where its class changes."""
+        return old is new or not (isinstance(new, DeviceTensor) or isinstance(old, DeviceTensor) or not fits(old, new))
+
     lift = torch._C._only_lift_cpu_tensors()
     with contextlib.ExitStack() as stack:
         for name, stub in stubs.items():
             place, _, attribute = f"torch.cuda.{name}".rpartition(".")
             stack.enter_context(mock.patch(f"{place}.{attribute}", stub))
-        # C++ takes no other class as a stream.
-        stack.enter_context(mock.patch("torch.Tensor.record_stream", lambda *_: None))
+        stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", attend))
         if hasattr(torch, "accelerator"):
             stack.enter_context(mock.patch("torch.accelerator.current_stream", lambda *_: Stream()))
-        # A parameter that is moved or narrowed becomes another one; one that is there already stays.
-        stack.enter_context(mock.patch("torch._has_compatible_shallow_copy_type", lambda old, new: old is new))
+        stack.enter_context(mock.patch("torch._has_compatible_shallow_copy_type", may_share))
         torch._C._set_only_lift_cpu_tensors(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, lift)
         tf32 = torch.backends.cuda.matmul.allow_tf32

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.train.distributed import choose_device, process_group
-from lib.utils.device import resolve_device
+from lib.utils.device import device_errors, resolve_device, warn_of_shared_gpus
 from lib.utils.errors import InputError
 from lib.utils.launch import Launch
 
@@ -69,3 +69,49 @@ def test_a_gpu_that_cannot_be_had_is_one_line(monkeypatch, name, count, availabl
 def test_auto_without_a_working_driver_is_another_device(monkeypatch):
     pretend(monkeypatch, 1, available=False, failure=OLD_DRIVER)
     assert resolve_device("auto").type in ("cpu", "mps")
+
+
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.10 GiB of which ..."
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            torch.cuda.OutOfMemoryError(OUT_OF_MEMORY),
+            "cuda:0: not enough memory: 2.50 GiB more was needed, 1.0 GiB of 79.0 GiB are free; use a smaller batch",
+        ),
+        (
+            RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nmore"),
+            "cuda:0: another process has it for itself; end that one, or choose another",
+        ),
+        (
+            RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"),
+            "cuda:0: this PyTorch has no kernels for Tesla K80, only for sm_80, sm_90",
+        ),
+    ],
+)
+def test_what_keeps_a_gpu_from_working_is_one_line(monkeypatch, error, message):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 30, 79 << 30))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla K80")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90"])
+    with pytest.raises(InputError) as caught, device_errors(torch.device("cuda", 0), "a smaller batch"):
+        raise error
+    assert str(caught.value) == message
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="illegal memory access"), device_errors(torch.device("cuda", 0), "nothing"):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_processes_that_share_a_gpu_are_told(monkeypatch, caplog, tmp_path):
+    pretend(monkeypatch, 2)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "absent"))
+    warn_of_shared_gpus(["cuda:0", "cuda:1", "auto", "cpu", "cpu"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 processes share cuda:0 without MPS: they take turns on it"
+    ]
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    warn_of_shared_gpus(["cuda:1", "cuda:1"])
+    assert len(caplog.records) == 1

@@ -24,7 +24,7 @@ class TrackerParams:
         config: the experiment, from which the network is built.
         checkpoint: file with the weights; None leaves the network as it is built.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``.
-        dtype: precision of the network: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
+        dtype: precision of the network: ``float32``, ``tf32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
         search_size: side of the search crop in pixels.
         search_factor: side of the search crop over ``sqrt(w * h)`` of the last box.
         template_size: side of a template crop in pixels.
@@ -76,7 +76,7 @@ def parameters(
         save_dir: where training wrote ``checkpoints/``; by default as ``lib.config.paths`` says.
         epoch: epoch of the checkpoint; by default ``TEST.EPOCH``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``.
-        dtype: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
+        dtype: ``float32``, ``tf32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
         overrides: other fields of :class:`TrackerParams` to set, such as ``update_interval=25``.
 
     Raises:

@@ -19,7 +19,7 @@ from lib.test.tracker.reader import BoxReader
 from lib.utils.box_ops import clip_box
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.crop import map_box_back, sample_target
-from lib.utils.device import resolve_device
+from lib.utils.device import device_errors, resolve_device
 from lib.utils.errors import InputError
 
 CLIP_MARGIN = 10  # pixels: a box stays at least this large and this far inside the image
@@ -71,7 +71,9 @@ def load_network(params: TrackerParams) -> SeqTrack:
     if params.checkpoint is not None:
         load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
     network.requires_grad_(False).eval()
-    return prepare_for_tracking(network, params.dtype, resolve_device(params.device))
+    device = resolve_device(params.device)
+    with device_errors(device, "a GPU with more memory, or --device cpu"):
+        return prepare_for_tracking(network, params.dtype, device)
 
 
 def check_network(params: TrackerParams) -> None:

@@ -84,6 +84,11 @@ class BoxReader:
         """Whether the step is compiled or captured, so that it cannot be taken apart."""
         return self._compile or self._capture
 
+    @property
+    def is_captured(self) -> bool:
+        """Whether the step runs as CUDA graphs."""
+        return self._capture
+
     def step(self, templates: Tensor, crops: Tensor) -> Tensor:
         """Do all the work on the device; see ``Step``."""
         return self.decode(self.encode(templates, crops))
