@@ -11,10 +11,11 @@ from tqdm import tqdm
 from lib.data.names import check_distinct, check_name
 from lib.data.sequence import Sequence, SequenceList
 from lib.data.text import read_boxes
-from lib.test.evaluation.pool import WorkerHost, WorkerSettings, available_cores
+from lib.test.evaluation.pool import WorkerHost
 from lib.test.evaluation.protocol import Outcome, TrackerFactory
 from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.shared import Dispatcher, Progress, Ranks
+from lib.test.evaluation.worker import WorkerSettings, available_cores
 from lib.utils.errors import DataError, InputError, SeqTrackError
 from lib.utils.text import printable
 
