@@ -90,7 +90,7 @@ def worker_devices(device: str, threads: int, num_gpus: int | None, ranks: Ranks
     if num_gpus and device in ("auto", "cuda") and gpus == 0:
         raise InputError(f"--num_gpus {num_gpus}: this machine has no CUDA device; use --num_gpus 0 for the CPU")
     ranks = ranks or Ranks()
-    if processes * ranks.local_world_size == 1 or gpus == 0:
+    if processes * ranks.world_size == 1 or gpus == 0:
         return [device] * processes
     return [f"cuda:{(ranks.local_rank * processes + number) % gpus}" for number in range(processes)]
 

@@ -1,6 +1,7 @@
 """tracking/test.py on a fabricated GOT-10k tree with a tracker that needs no network."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import tracking.test as script
+from lib.test.evaluation.running import RunSummary
 from lib.test.evaluation.shared import MemoryStore, Ranks
 from lib.test.evaluation.trackers import TRACKERS, TrackerKind
 from lib.utils.checkpoint import save_checkpoint
@@ -177,3 +179,45 @@ def test_devices_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     second = Ranks(MemoryStore(), rank=3, world_size=4, local_rank=1, local_world_size=2)  # of the second machine
     assert script.worker_devices("auto", 1, None, second) == ["cuda:1"]
     assert script.worker_devices("auto", 2, None, second) == ["cuda:0", "cuda:1"]
+    task = Ranks(MemoryStore(), rank=11, world_size=16, local_rank=3)  # of srun, which may show it one GPU or all
+    monkeypatch.setattr(script.torch.cuda, "device_count", lambda: 8)
+    assert script.worker_devices("auto", 0, None, task) == ["cuda:3"]
+    monkeypatch.setattr(script.torch.cuda, "device_count", lambda: 1)
+    assert script.worker_devices("cuda", 0, None, task) == ["cuda:0"]
+
+
+def test_only_workers_initialize_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that only looks after workers would take memory of a GPU, and with it one that is exclusive."""
+    fakes.write_got10k(tmp_path / "data" / "got10k", LENGTHS)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA is initialized here"))
+
+    def run_elsewhere(*_: object, on_ready: Callable[[str], None], devices: list[str], **__: object) -> RunSummary:
+        on_ready(f"{devices[0]} (a GPU that a worker describes)")
+        return RunSummary()
+
+    monkeypatch.setattr(script, "run_benchmark", run_elsewhere)
+    assert run(tmp_path, "--dataset", "got10k_val", "--threads", "2") == 0
+    assert '"device": "cuda:0 (a GPU that a worker describes)"' in (results(tmp_path) / "manifest-val.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num_gpus", "2"], "--num_gpus 2: this machine has no CUDA device; use --num_gpus 0 for the CPU"),
+        (["--device", "cuda", *WEIGHTS], "device 'cuda'"),
+        (["--device", "cuda:3", "--threads", "2", *WEIGHTS], "device 'cuda:3'"),
+    ],
+)
+def test_a_gpu_that_is_absent_is_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert run(tmp_path, "--dataset", "got10k_val", *arguments, **SEQTRACK) == 2
+    assert message in (error := capsys.readouterr().err)
+    assert len(error.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

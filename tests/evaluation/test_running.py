@@ -16,9 +16,9 @@ from lib.config.paths import load_paths
 from lib.test.evaluation import SequenceList, get_dataset, pool
 from lib.test.evaluation.loop import SequenceRunner
 from lib.test.evaluation.manifest import FolderClaim, read_manifest, run_facts
-from lib.test.evaluation.pool import available_cores
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
+from lib.test.evaluation.worker import available_cores
 from lib.utils.errors import InputError, SeqTrackError
 from tests.evaluation import fakes
 from tests.evaluation.test_disasters import children
@@ -227,6 +227,7 @@ from lib.config.paths import load_paths
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
+from lib.test.evaluation.worker import available_cores
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
 

@@ -97,6 +97,21 @@ def test_a_wrong_launch_is_one_line(
         join_ranks()
 
 
+def test_a_task_of_srun_uses_the_cores_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RANK and the like as in a batch script, without LOCAL_WORLD_SIZE: 16 tasks on two machines, 8 cores for each."""
+    launch = {"WORLD_SIZE": "16", "RANK": "11", "LOCAL_RANK": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setattr("torch.distributed.rendezvous", lambda url: iter([(make_store("tcp"), 11, 16)]))
+    monkeypatch.setattr(shared.os, "cpu_count", lambda: 64)
+    for cores, expected in ((8, 1), (64, 16)):
+        monkeypatch.setattr(shared.os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert join_ranks().local_world_size == expected
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert join_ranks().local_world_size == 8
+
+
 @pytest.mark.parametrize("launch_ms", [1.0, 2.6])  # with CUDA graphs, and without
 def test_eight_workers_end_together(launch_ms: float) -> None:
     """Lengths like those of LaSOT, batches of 64: no worker takes so much that others have nothing to do."""

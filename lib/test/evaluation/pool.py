@@ -1,8 +1,8 @@
-"""Workers that track sequences, and their host: worker processes on any devices, or one worker in this process.
+"""The host of workers: worker processes on any devices, or one worker in this process.
 
-A worker sends messages (``protocol``) over a pipe and gets an answer to each request for a sequence, so no sequence and
-no lock is lost with a killed worker, the host always knows what a worker was doing when it exited, and a worker notices
-when its host is gone. A thread of each process sends heartbeats.
+A worker (``worker``) sends messages (``protocol``) over a pipe and gets an answer to each request for a sequence, so no
+sequence and no lock is lost with a killed worker, the host always knows what a worker was doing when it exited, and a
+worker notices when its host is gone. A thread of each process sends heartbeats.
 
 Why no ``concurrent.futures.ProcessPoolExecutor``: if one of its processes is killed, it ends all others and does not
 say which work was to blame, and it never notices one that hangs. A worker here also takes further sequences while it
@@ -14,24 +14,16 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-import cv2
-
-from lib.test.evaluation.loop import SequenceRunner, describe_error
-from lib.test.evaluation.manifest import describe_device
-from lib.test.evaluation.protocol import Assignment, Failure, Link, Message, Outcome, Ready, Request, TrackerFactory
-from lib.test.evaluation.results import ResultFolder
+from lib.test.evaluation.protocol import Assignment, Message, Outcome, Ready, Request
 from lib.test.evaluation.shared import POLL_SECONDS, Dispatcher, Progress, Wait
-from lib.utils.errors import SeqTrackError
+from lib.test.evaluation.worker import WorkerSettings, work, worker_main
 
 logger = logging.getLogger(__name__)
 
@@ -39,114 +31,10 @@ STOP_SECONDS = 0.5
 """How long a worker may take to finish its frame when it is told to stop; then it gets SIGTERM, then SIGKILL."""
 EXIT_SECONDS = 10.0
 """The same for a worker that has nothing left to do."""
-BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 60.0
 """A worker without a heartbeat for so long was stopped, or its machine is out of memory; it is killed."""
 STUCK_SECONDS = 900.0
 """A worker that has tracked no frame for so long hangs; a compilation or a slow disk may take minutes."""
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def limit_threads(threads: int) -> None:
-    """Let this process compute with so many threads, so that several processes do not crowd the cores."""
-    cv2.setNumThreads(threads)
-    if "torch" in sys.modules:  # a tracker without torch must not pay for importing it
-        sys.modules["torch"].set_num_threads(threads)
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """What every worker is told.
-
-    Attributes:
-        factory: makes a tracker; picklable.
-        folder: where the results go.
-        batch_size: sequences that a worker tracks at once.
-        threads: cores that a worker may use.
-    """
-
-    factory: TrackerFactory
-    folder: ResultFolder
-    batch_size: int
-    threads: int
-
-
-def work(settings: WorkerSettings, device: str, link: Link) -> None:
-    """Life of a worker: make the tracker, then ask for sequences and track them until there are no more."""
-    try:
-        limit_threads(settings.threads)
-        tracker = settings.factory(device)
-        options = {"batch_size": settings.batch_size, "readers": settings.threads}
-        runner = SequenceRunner(tracker, settings.folder, link, **options)
-        limit_threads(settings.threads)  # the factory may have imported torch
-        link.send(Ready(describe_device(device)))
-        runner.run()
-    except Exception as error:
-        mistake = type(error) if isinstance(error, SeqTrackError) else None
-        link.send(Failure(describe_error(error), traceback.format_exc(), mistake))
-
-
-class _Stopped(BaseException):
-    """The host wants no more, or is gone."""
-
-
-class _Pipe:
-    """A worker's end of the pipe, with a thread that sends heartbeats and ends the worker when the host is gone."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-        self._done = threading.Event()
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
-
-    def send(self, message: Message) -> None:
-        with self._lock, _stop_if_closed():
-            self._connection.send(message)
-
-    def ask(self, request: Request) -> Assignment | None:
-        self.send(request)
-        with _stop_if_closed():
-            return self._connection.recv()
-
-    def check(self) -> None:
-        if self._connection.poll():  # closed, since the host only ever answers
-            raise _Stopped
-
-    def close(self) -> None:
-        self._done.set()
-
-    def _beat(self) -> None:
-        while not self._done.wait(BEAT_SECONDS):
-            try:
-                self.send(0)
-            except _Stopped:
-                if not self._done.is_set():
-                    os.kill(os.getpid(), signal.SIGTERM)  # the main thread may be in an import or a compilation
-                return
-
-
-@contextlib.contextmanager
-def _stop_if_closed() -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, OSError):
-        raise _Stopped from None
-
-
-def _worker_main(connection: Connection, settings: WorkerSettings, device: str, number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the host, which closes the pipe
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that no temporary file is left
-    if number:  # the first one speaks for all
-        logging.getLogger().setLevel("ERROR")
-        warnings.simplefilter("ignore")
-    link = _Pipe(connection)
-    with contextlib.suppress(_Stopped):
-        work(settings, device, link)
-    link.close()
 
 
 @dataclass(eq=False)
@@ -270,7 +158,7 @@ class WorkerHost:
         worker.connection, theirs = context.Pipe()
         arguments = (theirs, self._settings, device, worker.number)
         worker.process = context.Process(
-            target=_worker_main, args=arguments, name=f"worker-{worker.number}", daemon=True
+            target=worker_main, args=arguments, name=f"worker-{worker.number}", daemon=True
         )
         with _interrupts_ignored():
             worker.process.start()

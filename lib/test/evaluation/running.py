@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 from lib.data.annotations import read_boxes
 from lib.data.sequence import Sequence, SequenceList, check_distinct, check_name
-from lib.test.evaluation.pool import WorkerHost, WorkerSettings, available_cores
+from lib.test.evaluation.pool import WorkerHost
 from lib.test.evaluation.protocol import Outcome, TrackerFactory
 from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.shared import Dispatcher, Progress, Ranks
+from lib.test.evaluation.worker import WorkerSettings, available_cores
 from lib.utils.errors import DataError, InputError, SeqTrackError, printable
 
 logger = logging.getLogger(__name__)

@@ -59,7 +59,7 @@ class Ranks:
         rank: number of this process, from 0; rank 0 decides, collects and prints.
         world_size: number of processes.
         local_rank: number of this process on its machine.
-        local_world_size: number of processes on its machine.
+        local_world_size: number of processes that share its cores.
     """
 
     store: Any = field(default_factory=MemoryStore)
@@ -101,7 +101,13 @@ def join_ranks() -> Ranks:
     # The store of an elastic launcher outlives the processes: those that it starts again must not read its old keys.
     attempt = "/".join(os.environ.get(f"TORCHELASTIC_{name}", "") for name in ("RUN_ID", "RESTART_COUNT"))
     store = PrefixStore(f"seqtrack_test/{attempt}", store)
-    return Ranks(store, rank, world_size, launch.local_rank, launch.local_world_size or world_size)
+    return Ranks(store, rank, world_size, launch.local_rank, launch.local_world_size or _processes_here(world_size))
+
+
+def _processes_here(world_size: int) -> int:
+    """Processes that share the cores of this one; ``srun`` and ``mpirun`` do not say, but may give each its own."""
+    has_own_cores = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < (os.cpu_count() or 1)
+    return 1 if has_own_cores else world_size
 
 
 class SharedQueue:

@@ -46,7 +46,7 @@ class TrainingBatch:
         return replace(self, **tensors)
 
     def to(self, device: torch.device) -> "TrainingBatch":
-        """The batch on a device; asynchronous from pinned memory (from other memory it may be freed before it is read)."""
+        """The batch on a device; asynchronous from pinned memory only (other memory may be freed before it is read)."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pin_memory(self) -> "TrainingBatch":
