@@ -1,9 +1,10 @@
 import copy
 
 import pytest
+import timm
 import torch
 
-from lib.models.seqtrack import build_seqtrack, pretrained
+from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.pretrained import load_pretrained, load_vit_weights, resample_pos_embed
 from lib.models.seqtrack.vit import VARIANTS, build_vit
 from lib.utils.errors import CheckpointError, ConfigError
@@ -34,7 +35,7 @@ def no_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("asked timm for weights")
 
-    monkeypatch.setattr(pretrained.timm, "create_model", refuse)
+    monkeypatch.setattr(timm, "create_model", refuse)
 
 
 def test_weights_are_copied_and_positions_resampled():
@@ -103,7 +104,7 @@ def test_named_weights_come_through_timm(monkeypatch, kind):
         asked.append((name, pretrained, num_classes))
         return ImageModel()
 
-    monkeypatch.setattr(pretrained.timm, "create_model", create_model)
+    monkeypatch.setattr(timm, "create_model", create_model)
     variant = copy.deepcopy(VARIANT)
     variant.timm_weights.update({"mae": "tiny.mae", "default": "tiny.augreg"})
     body = tiny_body()
@@ -113,7 +114,7 @@ def test_named_weights_come_through_timm(monkeypatch, kind):
 
 
 def test_timm_knows_every_name_of_the_table():
-    known = set(pretrained.timm.list_pretrained("vit_*"))
+    known = set(timm.list_pretrained("vit_*"))
     names = [name for variant in VARIANTS.values() for name in variant.timm_weights.values()]
     assert len(names) == 6 and set(names) <= known
 
@@ -122,7 +123,7 @@ def test_a_failed_download_is_one_line(monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("no route to host\nTraceback ...")
 
-    monkeypatch.setattr(pretrained.timm, "create_model", fail)
+    monkeypatch.setattr(timm, "create_model", fail)
     variant = VARIANTS["vit_base_patch16"]
     with pytest.raises(CheckpointError, match=r"vit_base_patch16_224.mae: .*no route to host") as caught:
         load_pretrained(tiny_body(), variant, "mae", encoder_name="vit_base_patch16")
@@ -190,5 +191,5 @@ def test_the_networks_of_timm_have_the_names_and_shapes_that_are_loaded(encoder_
     variant = VARIANTS[encoder_name]
     with torch.device("meta"):
         body = build_vit(variant, search_size=16 * variant.stride, template_size=8 * variant.stride)
-        weights = pretrained.timm.create_model(name, pretrained=False, num_classes=0).state_dict()
+        weights = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
     load_vit_weights(body, weights, origin=name)

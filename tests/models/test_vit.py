@@ -1,8 +1,10 @@
 import pytest
+import timm
 import torch
 from torch import nn
 
 from lib.config.seqtrack.config import SCHEMA, get_option
+from lib.models.seqtrack import layers
 from lib.models.seqtrack.vit import VARIANTS, build_vit, find_variant
 from lib.utils.errors import ConfigError, InputError
 from tests.models.tiny import tiny_images
@@ -127,3 +129,28 @@ def test_a_crop_that_is_no_multiple_of_the_stride_is_refused(search, template, k
 def test_a_drop_path_of_one_is_refused():
     with pytest.raises(ConfigError, match="DROP_PATH"):
         tiny_encoder(drop_path=1.0)
+
+
+def test_layers_are_those_of_timm():
+    """The same names, results, and random numbers from the same seed."""
+    tokens = torch.randn(8, 5, 4)
+    images = torch.randn(2, 3, 8, 8)
+    for ours, theirs, values in (
+        (lambda: layers.Mlp(4), lambda: timm.layers.Mlp(4, hidden_features=16), tokens),
+        (lambda: layers.DropPath(0.3), lambda: timm.layers.DropPath(0.3), tokens),
+        (
+            lambda: layers.PatchEmbed(4, 6),
+            lambda: timm.layers.PatchEmbed(img_size=None, patch_size=4, embed_dim=6),
+            images,
+        ),
+    ):
+        results = []
+        for make in (ours, theirs):
+            torch.manual_seed(0)
+            layer = make().train()
+            results.append((layer(values), list(layer.state_dict())))
+        assert torch.equal(results[0][0], results[1][0]) and results[0][1] == results[1][1]
+    torch.manual_seed(0)
+    drawn = layers.trunc_normal_(torch.empty(50, 60), std=0.02)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, timm.layers.trunc_normal_(torch.empty(50, 60), std=0.02))

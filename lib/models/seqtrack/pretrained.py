@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -141,6 +140,8 @@ def resample_pos_embed(pos_embed: Tensor, *, search_grid: int, template_grid: in
 
 def _from_timm(variant: ViTVariant, kind: str, encoder_name: str) -> dict[str, Tensor]:
     """Fetch weights by name; downloads them unless they are in the cache."""
+    import timm  # takes seconds, which only a training that starts from such weights should pay
+
     name = variant.timm_weights.get(kind)
     if name is None:
         known = ", ".join((*variant.timm_weights, SCRATCH))

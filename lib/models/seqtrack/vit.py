@@ -1,6 +1,6 @@
 """The encoder: a plain vision transformer over search and template crops together, its sizes, and its builder.
 
-Built from timm layers. It departs from timm's ``VisionTransformer`` in three ways: there is no class token, two image
+It departs from timm's ``VisionTransformer`` in three ways: there is no class token, two image
 sizes share one patch embedding, and the position table has one part for each of them.
 """
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lib.models.seqtrack.layers import DropPath, Mlp, PatchEmbed, trunc_normal_
 from lib.utils.errors import ConfigError, InputError, lookup
 
 NORM_EPS = 1e-6  # Faithful: the encoder's LayerNorm epsilon; the decoder's is 1e-5.
@@ -111,7 +111,7 @@ class Block(nn.Module):
         self.attn = Attention(dim, num_heads)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.mlp = Mlp(dim, hidden_features=4 * dim)
+        self.mlp = Mlp(dim)
 
     def forward(self, tokens: Tensor, num_queries: int | None = None) -> Tensor:
         """Attend, then transform each token.
@@ -165,7 +165,7 @@ class JointViT(nn.Module):
 
         # One table for each kind, search first. All templates share theirs: nothing tells a token its time.
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_search_tokens + self.num_template_tokens, dim))
-        self.patch_embed = PatchEmbed(img_size=None, patch_size=stride, embed_dim=dim)
+        self.patch_embed = PatchEmbed(stride, dim)
         rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim, num_heads, rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
