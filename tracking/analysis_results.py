@@ -24,10 +24,8 @@ from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import plots_dir
 from lib.utils.cli import ScriptParser, run_script, user_path
-from lib.utils.errors import DataError, InputError, SeqTrackError
+from lib.utils.errors import DataError, InputError, SeqTrackError, lookup, printable
 from lib.utils.log import setup_logging
-from lib.utils.registry import lookup
-from lib.utils.text import printable
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

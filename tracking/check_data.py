@@ -17,9 +17,8 @@ from lib.data.doctor import check_attributes, check_names, check_sequences
 from lib.data.sequence import Benchmark
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.cli import ScriptParser, run_script, user_path
-from lib.utils.errors import DataError, InputError
+from lib.utils.errors import DataError, InputError, printable
 from lib.utils.storage import DirectoryStorage, LmdbStorage
-from lib.utils.text import printable
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -22,9 +22,8 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 from lib.train.admin.curves import Curves, Difference, compare, newest_manifest, read_curves
 from lib.train.trainers.checkpoints import config_differences
 from lib.utils.cli import ScriptParser, run_script, user_path
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, printable
 from lib.utils.files import atomic_path
-from lib.utils.text import printable
 
 MAX_PLOTS = 24
 """Curves in a plot; a run of ours has about a dozen."""

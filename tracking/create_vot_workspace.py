@@ -25,8 +25,7 @@ from external.vot20.workspace import (
 from lib.config.paths import PROJECT_ROOT, load_paths
 from lib.config.seqtrack.config import experiment_name
 from lib.utils.cli import ScriptParser, run_script, user_path
-from lib.utils.errors import InputError
-from lib.utils.registry import lookup
+from lib.utils.errors import InputError, lookup
 
 DEFAULT_WORKSPACE = PROJECT_ROOT / "external" / "vot20" / "seqtrack"
 

@@ -15,8 +15,7 @@ from tqdm import tqdm
 from lib.config.paths import load_paths
 from lib.data.packing import PACKABLE, pack_dataset
 from lib.utils.cli import ScriptParser, run_script, user_path
-from lib.utils.errors import InputError
-from lib.utils.registry import lookup
+from lib.utils.errors import InputError, lookup
 from lib.utils.storage import DirectoryStorage, packed_path
 
 

@@ -33,8 +33,8 @@ from lib.test.profiling import Latency, measure_latency, peak_memory
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.device import resolve_device
+from lib.utils.errors import lookup
 from lib.utils.files import write_text_atomic
-from lib.utils.registry import lookup
 
 LIMITS = {"batch_size": (1, 1024), "frames": (1, 100_000), "warm_up": (0, 10_000), "threads": (1, 1024)}
 """Smallest and largest value of number flags."""

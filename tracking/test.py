@@ -28,10 +28,9 @@ from lib.test.evaluation.running import run_benchmark
 from lib.test.evaluation.shared import Place, find_place
 from lib.test.evaluation.trackers import TRACKERS, TrackerRecipe, tracker_recipe
 from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, lookup
 from lib.utils.launch import read_launch
 from lib.utils.log import setup_logging
-from lib.utils.registry import lookup
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

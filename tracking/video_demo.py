@@ -31,9 +31,8 @@ from lib.test.video.screen import has_display
 from lib.test.video.sources import open_source
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.device import resolve_device
-from lib.utils.errors import CheckpointError, InputError
+from lib.utils.errors import CheckpointError, InputError, printable
 from lib.utils.log import setup_logging
-from lib.utils.text import printable
 
 HANGUP = getattr(signal, "SIGHUP", None)
 NO_BENCHMARK = "default"  # template updates as for a benchmark without settings of its own

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.paths import PROJECT_ROOT
-from lib.utils.errors import DataError, InputError, SeqTrackError
-from lib.utils.text import printable
+from lib.utils.errors import DataError, InputError, SeqTrackError, printable
 
 VARIABLE = "SEQTRACK_VOT"
 PROBE_SECONDS = 120.0

@@ -12,10 +12,8 @@ import yaml
 
 from external.vot20.toolkit import Toolkit
 from lib.config.paths import PROJECT_ROOT
-from lib.utils.errors import ConfigError, InputError
+from lib.utils.errors import ConfigError, InputError, did_you_mean, printable
 from lib.utils.files import write_text_atomic
-from lib.utils.registry import did_you_mean
-from lib.utils.text import printable
 
 STACKS = {
     "vot2020/shortterm": "VOT-ST2020: masks as ground truth, several starts per sequence",

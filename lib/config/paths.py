@@ -18,10 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib.utils.errors import CheckpointError, ConfigError
+from lib.utils.errors import CheckpointError, ConfigError, did_you_mean, printable
 from lib.utils.launch import is_main_process
-from lib.utils.registry import did_you_mean
-from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -225,11 +223,6 @@ def checkpoint_path(save_dir: Path, config: str, epoch: int) -> Path:
 def bundled_checkpoint(config: str) -> Path:
     """File of the weights that come with this project, whether there are such weights or not."""
     return BUNDLED_DIR / f"{config}.pth.tar"
-
-
-def is_bundled(checkpoint: Path) -> bool:
-    """Whether a checkpoint is one of those that come with this project, not the result of a training here."""
-    return Path(os.path.realpath(checkpoint)).parent == Path(os.path.realpath(BUNDLED_DIR))
 
 
 def find_checkpoint(save_dir: Path, config: str, epoch: int) -> Path:

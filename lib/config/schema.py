@@ -14,9 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lib.utils.errors import ConfigError
-from lib.utils.registry import did_you_mean
-from lib.utils.text import printable
+from lib.utils.errors import ConfigError, did_you_mean, printable
 
 logger = logging.getLogger(__name__)
 

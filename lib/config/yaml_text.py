@@ -6,8 +6,7 @@ from typing import Any
 
 import yaml
 
-from lib.utils.errors import ConfigError
-from lib.utils.text import printable
+from lib.utils.errors import ConfigError, printable
 
 DEEPEST = 20
 LONGEST_ANCHORED = 1000

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, printable
 from lib.utils.files import read_names, read_text
 from lib.utils.storage import Storage
-from lib.utils.text import printable
 
 
 def parse_boxes(text: str, name: str, *, allow_nan: bool = True) -> np.ndarray:

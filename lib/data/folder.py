@@ -29,10 +29,9 @@ from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import GROUND_TRUTH, find_file, list_frames
 from lib.data.sequence import Entry, Sequence
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, did_you_mean
 from lib.utils.files import expand_home, read_text
 from lib.utils.image_io import IMAGE_SUFFIXES
-from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage
 
 logger = logging.getLogger(__name__)

@@ -17,9 +17,8 @@ from lib.data import benchmarks, coco, folder, got10k, imagenet_vid, lasot, synt
 from lib.data.base import DiskOpener, TrainingDataset
 from lib.data.folder import FolderSpec, folder_entries, read_folder_spec
 from lib.data.sequence import Benchmark, SequenceList, is_there
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, lookup
 from lib.utils.files import expand_home, require_plain_name
-from lib.utils.registry import lookup
 from lib.utils.storage import split_packed
 
 FOLDER_PREFIX = "folder:"

@@ -10,12 +10,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from lib.config.paths import Paths
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, did_you_mean, printable
 from lib.utils.files import require_plain_name
 from lib.utils.image_io import read_image
-from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage, find_storage, packed_path
-from lib.utils.text import printable
 
 MAX_COORDINATE = 1e6
 """Pixels; no image that can be decoded is as large."""

@@ -8,9 +8,8 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, lookup
 from lib.utils.launch import is_main_process
-from lib.utils.registry import lookup
 
 logger = logging.getLogger(__name__)
 

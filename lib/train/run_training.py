@@ -36,11 +36,10 @@ from lib.config.seqtrack.fallback import overrides_without_files
 from lib.train.distributed import choose_device, first_rank_speaks, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
 from lib.utils.cli import ScriptParser, run_script, user_path
-from lib.utils.errors import CheckpointError, InputError
+from lib.utils.errors import CheckpointError, InputError, lookup
 from lib.utils.files import check_writable
 from lib.utils.launch import is_main_process, read_launch
 from lib.utils.log import setup_logging
-from lib.utils.registry import lookup
 
 logger = logging.getLogger(__name__)
 

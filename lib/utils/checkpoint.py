@@ -16,9 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from lib.utils.errors import CheckpointError
+from lib.utils.errors import CheckpointError, printable
 from lib.utils.files import atomic_path
-from lib.utils.text import printable
 from lib.utils.torch_file import PickledObject, read_torch_file
 
 __all__ = ["PickledObject", "check_weights", "find_weights", "load_checkpoint", "load_model_weights", "save_checkpoint"]

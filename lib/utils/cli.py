@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lib.utils.child import watch_given_parent
-from lib.utils.errors import InputError, SeqTrackError
+from lib.utils.errors import InputError, SeqTrackError, printable
 from lib.utils.files import expand_home
-from lib.utils.text import printable
 
 
 def run_script(main: Callable[[], int]) -> int:

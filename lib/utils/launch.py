@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from lib.utils.errors import InputError
-from lib.utils.text import printable
+from lib.utils.errors import InputError, printable
 
 
 def get_rank() -> int:

@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.utils.errors import InputError
-from lib.utils.text import printable
+from lib.utils.errors import InputError, printable
 
 _held: set[Path] = set()  # the system's locks belong to the process: it would grant itself the same one twice
 

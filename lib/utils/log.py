@@ -10,9 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, printable
 from lib.utils.launch import get_rank, is_main_process
-from lib.utils.text import printable
 
 MESSAGE_LIMIT = 4000
 """Longest message of a log record in characters; tracebacks keep their lines."""

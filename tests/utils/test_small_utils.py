@@ -13,12 +13,10 @@ import torch
 
 from lib.utils.cli import run_script, user_path
 from lib.utils.device import resolve_device, resolve_dtype
-from lib.utils.errors import ConfigError, DataError, InputError
+from lib.utils.errors import ConfigError, DataError, InputError, lookup, printable
 from lib.utils.files import atomic_path, write_text_atomic
 from lib.utils.lock import folder_lock
-from lib.utils.registry import lookup
 from lib.utils.seed import SampleRng, sample_rng
-from lib.utils.text import printable
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -26,9 +26,7 @@ from lib.config.schema import (
     use_current_names,
 )
 from lib.config.yaml_text import read_yaml
-from lib.utils.errors import ConfigError
-from lib.utils.registry import did_you_mean
-from lib.utils.text import printable
+from lib.utils.errors import ConfigError, did_you_mean, printable
 
 _LARGEST_COUNT = 10**9
 

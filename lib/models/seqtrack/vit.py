@@ -14,8 +14,7 @@ from timm.layers import DropPath, Mlp, PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lib.utils.errors import ConfigError, InputError
-from lib.utils.registry import lookup
+from lib.utils.errors import ConfigError, InputError, lookup
 
 NORM_EPS = 1e-6  # Faithful: the encoder's LayerNorm epsilon; the decoder's is 1e-5.
 

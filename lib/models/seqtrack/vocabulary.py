@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy, box_xyxy_to_cxcywh
-from lib.utils.errors import ConfigError
-from lib.utils.registry import lookup
+from lib.utils.errors import ConfigError, lookup
 
 # Where the tokens of a sequence stand in the canonical box (center x, center y, width, height), or in (x1, y1, x2, y2)
 # for `corner`: token i of the sequence is number ORDERS[seq_format][i] of the box.

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.test.analysis.protocols import PROTOCOLS, Frames, align_prediction, overlap_of_pairs
-from lib.utils.errors import DataError, InputError
-from lib.utils.registry import lookup
+from lib.utils.errors import DataError, InputError, lookup
 
 SUCCESS_STEP = 0.05
 PRECISION_PIXELS = np.arange(51, dtype=np.float64)

@@ -24,8 +24,8 @@ from lib.test.analysis.metrics import (
     success_thresholds,
 )
 from lib.test.analysis.tables import shortened
+from lib.utils.errors import printable
 from lib.utils.files import atomic_path
-from lib.utils.text import printable
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
 """Okabe and Ito's colors, told apart by color-blind readers; indigo instead of black and yellow (pale on white)."""

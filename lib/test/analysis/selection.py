@@ -10,8 +10,7 @@ from lib.data.sequence import SequenceList
 from lib.test.analysis.collect import STATIC_BOX
 from lib.test.analysis.sources import OwnResults, Source, missing_sequences, near_names, parse_raw_results, warn_once
 from lib.test.evaluation.results import ResultFolder, find_results, results_root, split_run
-from lib.utils.errors import DataError, InputError
-from lib.utils.text import printable
+from lib.utils.errors import DataError, InputError, printable
 
 logger = logging.getLogger(__name__)
 

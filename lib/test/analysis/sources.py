@@ -14,8 +14,7 @@ from lib.data.sequence import Sequence, SequenceList
 from lib.test.evaluation.manifest import read_manifest
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.cli import user_path
-from lib.utils.errors import DataError, InputError
-from lib.utils.text import printable
+from lib.utils.errors import DataError, InputError, printable
 
 HASH_DIGITS = 12
 """Digits of a checkpoint's SHA-256 that a caption shows."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lib.test.analysis.collect import ScoredTracker
-from lib.utils.text import printable
+from lib.utils.errors import printable
 
 TEXT_WIDTH = 120
 """Columns of a text table where there is no terminal to ask."""

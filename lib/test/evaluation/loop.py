@@ -13,8 +13,7 @@ import numpy as np
 from lib.data.sequence import Sequence
 from lib.test.evaluation.prefetch import FrameReader
 from lib.test.evaluation.results import ResultFolder
-from lib.utils.errors import InputError, SeqTrackError
-from lib.utils.text import printable
+from lib.utils.errors import InputError, SeqTrackError, printable
 
 REPORT_SECONDS = 0.2
 """How often progress within a sequence is reported at most."""

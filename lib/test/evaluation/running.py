@@ -23,8 +23,7 @@ from lib.test.evaluation.shared import (
     Wait,
     decide,
 )
-from lib.utils.errors import DataError, InputError, SeqTrackError
-from lib.utils.text import printable
+from lib.utils.errors import DataError, InputError, SeqTrackError, printable
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lib.test.evaluation.loop import Tracker
 from lib.test.parameter.seqtrack import parameters as seqtrack_parameters
-from lib.utils.registry import lookup
+from lib.utils.errors import lookup
 
 
 def _no_check(params: Any) -> None:

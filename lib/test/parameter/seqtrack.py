@@ -10,8 +10,7 @@ from easydict import EasyDict
 
 from lib.config.paths import find_checkpoint, load_paths
 from lib.config.seqtrack.config import experiment_name, load_config
-from lib.utils.errors import ConfigError
-from lib.utils.registry import lookup
+from lib.utils.errors import ConfigError, lookup
 from lib.utils.storage import split_packed
 
 T = TypeVar("T")

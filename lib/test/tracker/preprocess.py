@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.utils.errors import InputError
-from lib.utils.text import printable
+from lib.utils.errors import InputError, printable
 
 MAX_TIMES_IMAGE = 10  # a target may stick out of the image, but not by any measure
 

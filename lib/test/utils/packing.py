@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lib.test.evaluation.results import ResultFolder, to_integers
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, lookup
 from lib.utils.files import atomic_path
-from lib.utils.registry import lookup
 
 EXTRA_SUFFIXES = ("_all_boxes", "_all_scores")
 """What other trackers of the family write beside the boxes of a sequence."""

@@ -11,8 +11,7 @@ from lib.test.evaluation.results import ResultFolder
 from lib.test.utils.packing import Submission, find_submission, pack, pack_raw
 from lib.test.utils.zip_check import check_zip
 from lib.utils.cli import ScriptParser, user_path
-from lib.utils.errors import DataError, InputError
-from lib.utils.text import printable
+from lib.utils.errors import DataError, InputError, printable
 
 SHOWN = 20
 """Problems that are listed at most."""

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.test.utils.packing import Submission
-from lib.utils.errors import DataError, InputError
-from lib.utils.text import printable
+from lib.utils.errors import DataError, InputError, printable
 
 MAX_TEXT = 64 << 20
 """Bytes to which one file may unpack; no result comes near it."""

@@ -23,8 +23,7 @@ from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output
 from lib.test.video.overlay import draw_overlay
 from lib.test.video.screen import Preview, select_box
 from lib.test.video.sources import FrameSource
-from lib.utils.errors import InputError, SeqTrackError
-from lib.utils.text import printable
+from lib.utils.errors import InputError, SeqTrackError, printable
 
 logger = logging.getLogger(__name__)
 

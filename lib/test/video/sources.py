@@ -12,10 +12,9 @@ import numpy as np
 
 from lib.data.folder import IMAGE_FOLDERS
 from lib.data.layout import natural_key
-from lib.utils.errors import DataError, InputError
+from lib.utils.errors import DataError, InputError, printable
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
 from lib.utils.storage import is_clutter
-from lib.utils.text import printable
 
 DEFAULT_FPS = 30.0
 

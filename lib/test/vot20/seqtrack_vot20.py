@@ -23,9 +23,9 @@ import torch
 from lib.config.paths import PROJECT_ROOT, load_paths
 from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.seqtrack import SeqTrackTracker
+from lib.utils.box_ops import box_to_mask, mask_to_box
 from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.image_io import read_image
-from lib.utils.masks import box_to_mask, mask_to_box
 
 BENCHMARK = "vot20"
 REGION_FORMATS = ("rectangle", "mask")

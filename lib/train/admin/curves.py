@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lib.utils.errors import InputError
-from lib.utils.text import printable
+from lib.utils.errors import InputError, printable
 
 Curves = dict[str, dict[int, float]]
 """Values by step by name of the curve."""

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from lib.data.base import SequenceInfo
-from lib.utils.errors import ConfigError, DataError
-from lib.utils.registry import lookup
+from lib.utils.errors import ConfigError, DataError, lookup
 from lib.utils.seed import SampleRng
 
 GAP_STEP = 5

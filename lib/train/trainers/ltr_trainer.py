@@ -15,9 +15,8 @@ from lib.train.distributed import decide_on_main, gather
 from lib.train.trainers.base_trainer import BaseTrainer
 from lib.train.trainers.interrupt import TrainingStopped
 from lib.train.trainers.step import StepReport, TrainingDiverged
-from lib.utils.errors import SeqTrackError
+from lib.utils.errors import SeqTrackError, printable
 from lib.utils.launch import get_rank, is_main_process
-from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from lib.utils.errors import CheckpointError
-from lib.utils.text import printable
+from lib.utils.errors import CheckpointError, printable
 
 
 def _is_number(value: Any) -> bool:
