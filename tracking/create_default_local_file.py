@@ -14,8 +14,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 from lib.config.paths import LOCAL_FILES, local_file_text
 from lib.utils.cli import ScriptParser, describe_os_error, run_script, user_path
 from lib.utils.errors import InputError
-from lib.utils.files import atomic_path
-from lib.utils.lock import folder_lock
+from lib.utils.files import atomic_path, folder_lock
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

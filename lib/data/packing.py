@@ -28,9 +28,8 @@ from lib.data.registry import BENCHMARKS
 from lib.data.sequence import SequenceList
 from lib.data.trackingnet import NUM_PARTS, TrackingNet
 from lib.utils.errors import DataError, lookup
-from lib.utils.files import file_hash, write_text_atomic
+from lib.utils.files import file_hash, folder_lock, write_text_atomic
 from lib.utils.lmdb_file import CONTENT, DATABASE_FILE, UNFINISHED, check_length
-from lib.utils.lock import folder_lock
 from lib.utils.storage import Storage, open_storage, packed_path, walk_files
 
 ProgressBar = Callable[[str, int], contextlib.AbstractContextManager[Any]]

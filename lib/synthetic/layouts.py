@@ -26,9 +26,8 @@ from lib.synthetic.stable import derive_seed
 from lib.synthetic.world import Recipe
 from lib.utils.child import watch_parent
 from lib.utils.errors import DataError, InputError
-from lib.utils.files import write_text_atomic
+from lib.utils.files import folder_lock, write_text_atomic
 from lib.utils.image_io import encode_image
-from lib.utils.lock import folder_lock
 
 GOT10K_SPLITS = {"train": "GOT-10k_Train", "val": "GOT-10k_Val", "test": "GOT-10k_Test"}
 LASOT_SPLITS = {"train": "training_set.txt", "test": "testing_set.txt"}

@@ -33,9 +33,8 @@ from lib.train.trainers.checkpoints import CheckpointStore, find_resume_point
 from lib.train.trainers.ltr_trainer import LTRTrainer
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.device import resolve_dtype
-from lib.utils.files import write_text_atomic
+from lib.utils.files import folder_lock, write_text_atomic
 from lib.utils.launch import get_rank, get_world_size, is_main_process
-from lib.utils.lock import folder_lock
 from lib.utils.log import logging_to
 from lib.utils.seed import seed_everything
 

@@ -11,7 +11,7 @@ import pytest
 from lib.config import paths
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.errors import InputError, SeqTrackError
-from lib.utils.lock import FolderInUseError, folder_lock
+from lib.utils.files import FolderInUseError, folder_lock
 from tracking import create_default_local_file
 
 

@@ -16,7 +16,7 @@ from lib.config.paths import PROJECT_ROOT
 from lib.train import run_training, train_script
 from lib.utils.child import run_child
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError, SeqTrackError
-from lib.utils.lock import FolderInUseError, folder_lock
+from lib.utils.files import FolderInUseError, folder_lock
 from tests.cli.test_train import RUN_TRAINING, TRACKING, command, experiment  # noqa: F401 - a fixture
 from tests.train.ranks import FORK
 from tests.train.world import make_loader, tiny_config

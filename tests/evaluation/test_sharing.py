@@ -18,13 +18,13 @@ from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import check_results, run_benchmark
 from lib.test.evaluation.shared import MemoryStore, Place
 from lib.utils.errors import InputError
-from lib.utils.lock import FolderInUseError, other_owners
+from lib.utils.files import FolderInUseError, other_owners
 from tests.evaluation import fakes
 
 LENGTHS = {"long": 6, "middle": 4, "short": 2}
 HOLD = """
 import sys
-from lib.utils.lock import folder_lock
+from lib.utils.files import folder_lock
 with folder_lock(sys.argv[1], sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()

@@ -14,8 +14,7 @@ import torch
 from lib.utils.cli import run_script, user_path
 from lib.utils.device import resolve_device, resolve_dtype
 from lib.utils.errors import ConfigError, DataError, InputError, lookup, printable
-from lib.utils.files import atomic_path, write_text_atomic
-from lib.utils.lock import folder_lock
+from lib.utils.files import atomic_path, folder_lock, write_text_atomic
 from lib.utils.seed import SampleRng, sample_rng
 
 
@@ -135,7 +134,7 @@ def test_a_user_path_expands_the_home_folder(monkeypatch) -> None:
 
 def test_a_folder_has_one_owner_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
     hold = (
-        "import sys, time; from lib.utils.lock import folder_lock\n"
+        "import sys, time; from lib.utils.files import folder_lock\n"
         "with folder_lock(sys.argv[1], 'training'): print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)

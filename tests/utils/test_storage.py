@@ -13,7 +13,7 @@ from lib.data.packing import pack
 from lib.utils import lmdb_file
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError
-from lib.utils.lock import FolderInUseError, folder_lock
+from lib.utils.files import FolderInUseError, folder_lock
 from lib.utils.storage import DirectoryStorage, LmdbStorage, Storage, find_storage, open_storage, walk_files
 from tests.data.fabricate import FABRICATE
 from tracking import check_data, make_lmdb, test

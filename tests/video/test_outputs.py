@@ -14,8 +14,8 @@ from lib.test.video.encoders import VideoWriter
 from lib.test.video.run import Job
 from lib.test.video.sources import VideoSource
 from lib.utils.errors import InputError
+from lib.utils.files import folder_lock
 from lib.utils.image_io import write_image
-from lib.utils.lock import folder_lock
 from tests.tracker import fakes
 from tests.video.world import FRAMES, messages, names, record, refused, run
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError
-from lib.utils.files import file_hash, write_text_atomic
-from lib.utils.lock import FolderInUseError, folder_lock, other_owners
+from lib.utils.files import FolderInUseError, file_hash, folder_lock, other_owners, write_text_atomic
 
 PACKAGES = ("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python")
 IDENTITY = {"dtype": "another dtype", "settings_sha256": "other settings"}

@@ -14,8 +14,7 @@ import numpy as np
 from lib.config.seqtrack.config import experiment_name
 from lib.data.annotations import read_boxes
 from lib.utils.errors import DataError, InputError
-from lib.utils.files import write_text_atomic
-from lib.utils.lock import other_owners
+from lib.utils.files import other_owners, write_text_atomic
 
 TIME_SUFFIX = "_time.txt"
 FLOAT_DIR = "float"

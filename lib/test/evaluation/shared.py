@@ -20,7 +20,7 @@ from lib.data.sequence import SequenceList
 from lib.test.evaluation.loop import Assignment, Outcome, Report
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError, SeqTrackError
-from lib.utils.lock import FolderInUseError, folder_lock
+from lib.utils.files import FolderInUseError, folder_lock
 
 logger = logging.getLogger(__name__)
 

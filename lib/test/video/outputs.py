@@ -14,8 +14,7 @@ import numpy as np
 from lib.test.video.encoders import VideoWriter
 from lib.test.video.sources import FrameSource
 from lib.utils.errors import InputError
-from lib.utils.files import write_text_atomic
-from lib.utils.lock import folder_lock
+from lib.utils.files import folder_lock, write_text_atomic
 
 logger = logging.getLogger(__name__)
 
