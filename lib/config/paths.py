@@ -227,11 +227,6 @@ def bundled_checkpoint(config: str) -> Path:
     return BUNDLED_DIR / f"{config}.pth.tar"
 
 
-def is_bundled(checkpoint: Path) -> bool:
-    """Whether a checkpoint is one of those that come with this project, not the result of a training here."""
-    return Path(os.path.realpath(checkpoint)).parent == Path(os.path.realpath(BUNDLED_DIR))
-
-
 def find_checkpoint(save_dir: Path, config: str, epoch: int) -> Path:
     """Checkpoint to test: that of ``epoch``, or ``SEQTRACK.pth.tar`` as the model zoo names its files.
 

@@ -100,16 +100,7 @@ def write_lasot(
 
     Numbers of test sequences start at 10001, so that both splits fit into one folder.
 
-    Args:
-        root: the ``lasot`` folder.
-        sequences: rendered with the same ``split``.
-        split: ``train`` or ``test``.
-        workers: processes that render; 0 renders in this one.
-        progress: called as ``progress(done, kept)`` once at the start and after each sequence.
-
-    Raises:
-        InputError: for an unknown split, or if a sequence of that name was made with other arguments.
-        DataError: if the folder cannot be written.
+    Arguments and errors as for ``write_got10k``; ``root`` is the ``lasot`` folder, ``split`` ``train`` or ``test``.
     """
     if split not in LASOT_SPLITS:
         raise InputError(f"LaSOT has no split {split!r}; known: {', '.join(LASOT_SPLITS)}")

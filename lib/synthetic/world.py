@@ -22,18 +22,7 @@ _SPRITE_SIDES = (24, 320)
 
 @dataclass(frozen=True)
 class Recipe:
-    """The arguments that, with the code, decide every pixel of a sequence.
-
-    Attributes:
-        seed: number of the world.
-        num_frames: frames.
-        width: of a frame in pixels.
-        height: of a frame in pixels.
-        difficulty: one of ``DIFFICULTIES``.
-        split: part of the seed, so that no world occurs in two splits.
-        backgrounds: folder of photos or None.
-        cutouts: folder of RGBA images or None.
-    """
+    """The arguments of ``SyntheticSequence`` that, with the code, decide every pixel of a sequence."""
 
     seed: int
     num_frames: int

@@ -1,12 +1,16 @@
-"""Conversions between box formats, overlaps, and clipping. The format is part of every name.
+"""Conversions between box formats and masks, overlaps, and clipping. The format is part of every name.
 
 ``xywh`` is top-left corner and size, ``xyxy`` two corners, ``cxcywh`` center and size. All tensors are ``(..., 4)``.
+Masks are (H, W); pixels on the target are not 0.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from lib.utils.errors import InputError
 
 
 def box_xywh_to_xyxy(boxes: Tensor) -> Tensor:
@@ -37,12 +41,6 @@ def box_xywh_to_cxcywh(boxes: Tensor) -> Tensor:
     """Top-left corner and size to center and size, ``(..., 4)``."""
     x, y, w, h = boxes.unbind(-1)
     return torch.stack((x + 0.5 * w, y + 0.5 * h, w, h), dim=-1)
-
-
-def box_cxcywh_to_xywh(boxes: Tensor) -> Tensor:
-    """Center and size to top-left corner and size, ``(..., 4)``."""
-    cx, cy, w, h = boxes.unbind(-1)
-    return torch.stack((cx - 0.5 * w, cy - 0.5 * h, w, h), dim=-1)
 
 
 def _area(boxes_xyxy: Tensor) -> Tensor:
@@ -108,3 +106,24 @@ def clip_box(box_xywh: Sequence[float], height: int, width: int, margin: float =
     y0 = min(max(0, y0), height - margin)
     y1 = min(max(margin, y1), height)
     return [x0, y0, max(margin, x1 - x0), max(margin, y1 - y0)]
+
+
+def mask_to_box(mask: np.ndarray) -> list[float]:
+    """Tight box ``[x, y, w, h]`` of the pixels of a mask (H, W) that are not 0, as SeqTrack+AR starts from a VOT mask.
+
+    Raises:
+        InputError: if there is none.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        raise InputError("cannot start from an empty mask")
+    x, y = float(columns[0]), float(rows[0])
+    return [x, y, float(columns[-1]) - x + 1, float(rows[-1]) - y + 1]
+
+
+def box_to_mask(box_xywh: Sequence[float], height: int, width: int) -> np.ndarray:
+    """Mask (height, width) uint8 that fills a box, which may stick out of the image."""
+    x, y, w, h = box_xywh
+    mask = np.zeros((height, width), dtype=np.uint8)
+    mask[max(round(y), 0) : max(round(y + h), 0), max(round(x), 0) : max(round(x + w), 0)] = 1
+    return mask

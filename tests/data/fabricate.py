@@ -53,16 +53,41 @@ def lasot(root: Path, sequences: Sequence[str] = ("bird-1", "bird-4", "car-1"), 
             write_frame(folder / "img" / f"{i + 1:08d}.jpg", 10 * number + i)
 
 
+def write_got10k(
+    root: Path,
+    split: str,
+    lengths: dict[str, int] | list[str],
+    listed: list[str] | None = None,
+    *,
+    write_image: Callable[[Path, str, int], None] = lambda path, name, index: write(path),
+    boxes: Callable[[int, int], Boxes] = lambda count, seed: [(BOX[0] + index, *BOX[1:]) for index in range(count)],
+) -> None:
+    """Sequences of a list ``listed``, by their number of frames (2 for mere names).
+
+    ``write_image`` gets the path, the sequence and the number of a frame; ``boxes`` how many there are, and a seed.
+    """
+    lengths = lengths if isinstance(lengths, dict) else dict.fromkeys(lengths, 2)
+    write(root / split / "list.txt", "".join(f"{name}\n" for name in listed or lengths))
+    for number, (name, frames) in enumerate(lengths.items()):
+        for index in range(frames):
+            write_image(root / split / name / f"{index + 1:08d}.jpg", name, index)
+        rows = boxes(frames, number)[: 1 if split == "test" else None]
+        write(root / split / name / "groundtruth.txt", "".join(",".join(map(str, row)) + "\n" for row in rows))
+
+
 def got10k(root: Path, sequences: int = 3, frames: int = 3, part: str = "train") -> None:
     names = [f"GOT-10k_{part.title()}_{i + 1:06d}" for i in range(sequences)]
-    write(root / part / "list.txt", "".join(f"{name}\n" for name in names))
+    write_got10k(
+        root,
+        part,
+        dict.fromkeys(names, frames),
+        write_image=lambda path, name, index: write_frame(path, 10 * names.index(name) + index),
+        boxes=boxes_of,
+    )
     for number, name in enumerate(names):
         folder = root / part / name
-        write(folder / "groundtruth.txt", lines(boxes_of(frames, number)))
         write(folder / "absence.label", "".join(f"{int(i == 2)}\n" for i in range(frames)))
         write(folder / "cover.label", "".join(f"{(0, 8, 8)[(i + number) % 3]}\n" for i in range(frames)))
-        for i in range(frames):
-            write_frame(folder / f"{i + 1:08d}.jpg", 10 * number + i)
 
 
 def trackingnet(root: Path, parts: Sequence[int] = tuple(range(12)), frames: int = 2) -> None:
@@ -208,14 +233,6 @@ def write_nfs(root: Path, layout: str, rate: int = 1) -> None:
         write_frames(root / frames.format(v=video), {1, last}, 5)
         text = nfs_official_lines(rate * last) if layout == "official" else box_lines(last, "\t")
         write(root / anno.format(v=video), text)
-
-
-def write_got10k(root: Path, split: str, names: list[str], listed: list[str] | None = None) -> None:
-    """The sequences ``names`` of a list ``listed``."""
-    write(root / split / "list.txt", "\n".join(listed or names))
-    for name in names:
-        write_frames(root / split / name, (1, 2), 8)
-        write(root / split / name / "groundtruth.txt", box_lines(1 if split == "test" else 2))
 
 
 def write_trackingnet(root: Path, names: Iterable[str], prefix: str = "TEST/") -> None:

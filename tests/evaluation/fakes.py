@@ -17,6 +17,7 @@ from lib.data.sequence import Sequence as VideoSequence
 from lib.test.evaluation.protocol import Assignment, Message, Request
 from lib.utils.errors import CheckpointError
 from lib.utils.image_io import write_image
+from tests.data import fabricate
 
 GREY, FAILING, DEADLY, SLOW, NAN, STOPPED, HANGING = 90, 10, 200, 150, 240, 30, 50
 """Brightness of a frame, by which the fake tracker knows what it is supposed to do."""
@@ -33,15 +34,13 @@ def write_got10k(
     root: Path, lengths: dict[str, int], split: str = "val", brightness: dict[str, int] | None = None
 ) -> Path:
     """Write a GOT-10k split of tiny frames; ``brightness`` by sequence chooses what the fake tracker does."""
-    for seed, (name, frames) in enumerate(lengths.items()):
-        folder = root / split / name
-        folder.mkdir(parents=True)
-        for index in range(frames):
-            value = (brightness or {}).get(name, GREY)
-            write_image(folder / f"{index + 1:08d}.jpg", np.full((48, 64, 3), value, dtype=np.uint8))
-        rows = truth_boxes(frames, seed)[: 1 if split == "test" else None]
-        (folder / "groundtruth.txt").write_text("".join(",".join(map(str, row)) + "\n" for row in rows.tolist()))
-    (root / split / "list.txt").write_text("".join(f"{name}\n" for name in lengths))
+
+    def write(path: Path, name: str, index: int) -> None:
+        write_image(path, np.full((48, 64, 3), (brightness or {}).get(name, GREY), dtype=np.uint8))
+
+    fabricate.write_got10k(
+        root, split, lengths, write_image=write, boxes=lambda count, seed: truth_boxes(count, seed).tolist()
+    )
     return root
 
 

@@ -1,4 +1,4 @@
-"""Boxes of masks, and masks of boxes."""
+"""Boxes of masks, and masks of boxes (the formats of boxes are compared with the published code in parity)."""
 
 import numpy as np
 import pytest
