@@ -18,13 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.data.sequence import Sequence as VideoSequence
-from lib.test.analysis.metrics import (
-    NORM_PRECISION_THRESHOLDS,
-    PRECISION_PIXELS,
-    PROTOCOLS,
-    SCORE_INDEX,
-    mean_curves,
-)
+from lib.test.analysis.metrics import NORM_PRECISION_THRESHOLDS, PRECISION_PIXELS, SCORE_INDEX, mean_curves
+from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.scoring import ScoredTracker
 from lib.test.analysis.tables import shortened
 from lib.test.video.display import DARK, FONT, PALE, WHITE, draw_box, draw_line

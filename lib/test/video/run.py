@@ -19,7 +19,7 @@ from lib.test.evaluation.loop import Tracker
 from lib.test.tracker.preprocess import check_init_box
 from lib.test.video.display import draw_overlay, has_display, select_box, show_frame
 from lib.test.video.encoders import letterbox
-from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths, reserve_outputs
+from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths
 from lib.test.video.sources import FrameSource
 from lib.test.vot20.seqtrack_vot20 import Segmenter
 from lib.utils.child import stop_signals
@@ -84,7 +84,7 @@ class Job:
         self.init_box = check_init_box(box, self.height, self.width)
         self._frames = islice(chain([self.first], frames), None if max_frames is None else min(max_frames, sys.maxsize))
         self.total = min((n for n in (source.num_frames, max_frames) if n is not None), default=None)
-        with reserve_outputs(self.paths):
+        with self.paths.lock():
             pass
 
     def run(
