@@ -83,17 +83,11 @@ class PlotKind(NamedTuple):
 
 
 PIXELS, SIZES = PRECISION_PIXELS, NORM_PRECISION_THRESHOLDS
+X_LABELS = ("Overlap threshold", "Distance of centers [pixels]", "Distance of centers [true box sizes]")
 PLOTS = (
-    PlotKind("success", "Success", "Overlap threshold", 1.0, "AUC"),
-    PlotKind("precision", "Precision", "Distance of centers [pixels]", PIXELS[-1], "P", PIXELS[SCORE_INDEX]),
-    PlotKind(
-        "norm_precision",
-        "Normalized precision",
-        "Distance of centers [true box sizes]",
-        SIZES[-1],
-        "NP",
-        SIZES[SCORE_INDEX],
-    ),
+    PlotKind("success", "Success", X_LABELS[0], 1.0, "AUC"),
+    PlotKind("precision", "Precision", X_LABELS[1], PIXELS[-1], "P", PIXELS[SCORE_INDEX]),
+    PlotKind("norm_precision", "Normalized precision", X_LABELS[2], SIZES[-1], "NP", SIZES[SCORE_INDEX]),
 )
 
 

@@ -117,11 +117,8 @@ class Job:
                         stopped = self._track(tracker, outputs, signals, show)
                     finally:
                         count = len(outputs.frames)
-                        speeds = (
-                            (count - 1) / self._busy if self._busy else 0.0,
-                            count / (time.perf_counter() - begin),
-                        )
-                        tracker_fps, total_fps = (round(speed, 2) for speed in speeds)
+                        tracker_fps = round((count - 1) / self._busy, 2) if self._busy else 0.0
+                        total_fps = round(count / (time.perf_counter() - begin), 2)
                         outputs.header |= {"tracker_fps": tracker_fps, "total_fps": total_fps}
                         outputs.header |= {**self._timing(outputs.frames), "interrupted": stopped or bool(signals)}
             except SeqTrackError as error:
