@@ -15,7 +15,7 @@ from lib.config.paths import Paths, load_paths
 from lib.config.seqtrack.config import experiment_name
 from lib.test.analysis.plots import write_playback, write_plots
 from lib.test.analysis.protocols import PROTOCOLS
-from lib.test.analysis.report import analyse
+from lib.test.analysis.report import analyze
 from lib.test.analysis.scoring import ScoreCache, Scoring, read_boxes_of
 from lib.test.analysis.selection import Selection, choose_sources, found_benchmarks
 from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text, write_table
@@ -92,12 +92,12 @@ def chosen(args: argparse.Namespace) -> Selection:
     )
 
 
-def analyse_benchmark(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
+def analyze_benchmark(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
     """Print the tables of a benchmark by each protocol, and write tables and plots to a folder."""
     cache = ScoreCache(paths.save_dir / "cache" / "analysis" if args.cache else None)
     written = []
     for protocol in args.protocol:
-        report = analyse(name, paths, Scoring(protocol, args.exclude_invalid_frames), chosen(args), cache)
+        report = analyze(name, paths, Scoring(protocol, args.exclude_invalid_frames), chosen(args), cache)
         suffix = f"_{protocol}" if len(args.protocol) > 1 else ""
         tables = report.tables(
             per_sequence=args.per_sequence, per_attribute=args.per_attribute, per_class=args.per_class
@@ -145,13 +145,13 @@ def output_folders(names: Sequence[str], paths: Paths, output_dir: Path | None) 
         if output_dir is not None:
             folder = output_dir / folder.name if len(names) > 1 else output_dir
         if other := next((other for other in folders if folders[other] == folder), None):
-            raise InputError(f"{other} and {name}: both would be written to {folder}; analyse them one by one")
+            raise InputError(f"{other} and {name}: both would be written to {folder}; analyze them one by one")
         folders[name] = folder
     return folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Analyse the benchmarks; an error in one does not keep the others from being shown."""
+    """Analyze the benchmarks; an error in one does not keep the others from being shown."""
     args = parse_args(argv)
     setup_logging(level="WARNING")
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     errors = []
     for name, folder in output_folders(args.dataset or found_benchmarks(paths), paths, args.output_dir).items():
         try:
-            (play_back if args.playback else analyse_benchmark)(name, folder, paths, args)
+            (play_back if args.playback else analyze_benchmark)(name, folder, paths, args)
         except SeqTrackError as error:
             errors.append(str(error))
     if errors:

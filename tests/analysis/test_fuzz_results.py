@@ -13,7 +13,7 @@ import tracking.analysis_results as script
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
 
-CASES = 160
+CASES = 80
 LENGTHS = {"one": 5, "two": 8}
 TOKENS = [
     b"nan", b"inf", b"-inf", b"1e400", b"-1", b"1e300", b"", b"\n", b"\r", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf",
@@ -87,50 +87,24 @@ def test_a_damaged_file_is_a_score_or_one_line(world: Path, capsys: pytest.Captu
         victim.write_bytes(before)
         shutil.rmtree(world / "test" / "result_plots", ignore_errors=True)
     print(f"{CASES} damaged files: {dict(outcomes)}, by kind {dict(seen)}")
-    assert outcomes[0] >= 40 and outcomes[2] >= 40
+    assert outcomes[0] >= 20 and outcomes[2] >= 20
 
 
-ODD = [
-    "",
-    ".",
-    "..",
-    "../x",
-    "/",
-    "/dev/null",
-    "x" * 300,
-    "a\nb",
-    "\x1b[2J",
-    "\udcff",
-    "-1",
-    "0",
-    "folder:",
-    "folder:..",
-    "~nobody/x",
-    "=",
-]
+ODD = ["", ".", "..", "../x", "/", "/dev/null", "x" * 300, "a\nb", "\x1b[2J", "\udcff", "-1", "0"]
+ODD += ["folder:", "folder:..", "~nobody/x", "="]
+FLAGS = ["tracker", "config", "dataset", "results", "protocol", "playback", "output_dir", "data_dir", "save_dir"]
 
 
 def test_odd_flags_are_a_score_or_one_line(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng, outcomes = random.Random(6), Counter()
-    options = [
-        "--tracker",
-        "--config",
-        "--dataset",
-        "--results",
-        "--protocol",
-        "--playback",
-        "--output_dir",
-        "--data_dir",
-        "--save_dir",
-    ]
     for case in range(120):
         flags = ["--no_plots", "--data_dir", str(world), "--save_dir", str(world)]
         if rng.random() < 0.6:
             flags += ["--dataset", f"folder:{world / 'videos'}"]
-        option = options[case % len(options)]
+        option = FLAGS[case % len(FLAGS)]
         # Where a folder would be written to, only values that are no folder.
-        values = ["/dev/null", "/dev/null/x", "x" * 300] if option in ("--output_dir", "--save_dir") else ODD
-        flags += [f"{option}={rng.choice(values)}"]
+        values = ["/dev/null", "/dev/null/x", "x" * 300] if option in ("output_dir", "save_dir") else ODD
+        flags += [f"--{option}={rng.choice(values)}"]
         try:
             code = run_script(lambda flags=flags: script.main(flags))
         except SystemExit as error:  # argparse

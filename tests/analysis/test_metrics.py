@@ -1,15 +1,8 @@
 import numpy as np
 import pytest
 
-from lib.test.analysis.metrics import (
-    PROTOCOLS,
-    align_prediction,
-    merge_runs,
-    overlap_of_pairs,
-    score_sequence,
-    success_thresholds,
-    summarise,
-)
+from lib.test.analysis.metrics import merge_runs, score_sequence, success_thresholds, summarise
+from lib.test.analysis.protocols import PROTOCOLS, align_prediction, overlap_of_pairs
 from lib.utils.errors import ConfigError, DataError, InputError
 
 

@@ -1,3 +1,6 @@
+"""tracking/pack_results.py and the published scripts: what they pack, and zips that are damaged or made to do harm."""
+
+import random
 import subprocess
 import sys
 import zipfile
@@ -17,6 +20,7 @@ GOLDEN = load_json("results_format.json")
 SERVERS = {"got10k": transform_got10k, "trackingnet": transform_trackingnet}
 LOST = {"ballseq", "timelapse"}
 """Sequences whose names the published scripts mistake for something else."""
+NAME = "GOT-10k_Test_000001"
 
 
 @pytest.fixture
@@ -207,9 +211,75 @@ def test_the_published_command(tmp_path: Path, results: Path) -> None:
     assert (results / "got10k_submit.zip").exists()
 
 
-def test_names_of_members_are_printable(tmp_path: Path, capsys) -> None:
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr("\x1b[31m.txt", "1")
-    assert run_script(lambda: script.main(["got10k", "--check", str(tmp_path / "x.zip")])) == 1
-    out = capsys.readouterr().out
-    assert "\\x1b[31m.txt" in out and "\x1b" not in out
+@pytest.fixture
+def check(tmp_path, capsys):
+    """Check a zip of these bytes; returns the exit code and what was printed."""
+
+    def check_bytes(content: bytes) -> tuple[int, str]:
+        (tmp_path / "a.zip").write_bytes(content)
+        code = run(tmp_path, "got10k", "--check", str(tmp_path / "a.zip"))
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        assert len(out + err) < 10_000
+        assert "\x1b" not in out + err
+        return code, out + err
+
+    return check_bytes
+
+
+def make(path: Path, compression: int = zipfile.ZIP_DEFLATED, name: str = NAME, boxes: bytes = b"1,2,3,4\n" * 50):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr(f"{name}/{name}_001.txt", boxes)
+        archive.writestr(f"{name}/{name}_time.txt", b"0.1\n" * 50)
+    return bytearray(path.read_bytes())
+
+
+def patched(content: bytearray, local: int, central: int, value: bytes) -> bytearray:
+    """Change a field of the first file in both of its headers."""
+    for start, offset in ((content.index(b"PK\x03\x04"), local), (content.index(b"PK\x01\x02"), central)):
+        content[start + offset : start + offset + len(value)] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "message"),
+    [
+        (8, 10, b"\x63\x00", "compression"),
+        (6, 8, b"\x01\x00", "encrypted"),
+        (4, 6, b"\xff\x00", "version 25.5"),
+        (14, 16, b"\x01\x02\x03\x04", "CRC"),
+        (22, 24, b"\xff\xff\xff\x7f", "unpacks to more"),
+        (22, 24, b"\xff\xff\xff\x0f", "far too large"),
+    ],
+)
+def test_fields_of_the_headers(tmp_path, check, local, central, value, message):
+    code, text = check(patched(make(tmp_path / "made.zip"), local, central, value))
+    assert code == 1
+    assert message in text
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_broken_streams(tmp_path, check, method):
+    content = make(tmp_path / "made.zip", method)
+    start = 30 + len(f"{NAME}/{NAME}_001.txt")
+    content[start : start + 12] = b"\xff" * 12
+    assert check(content)[0] == 1
+
+
+def test_names_that_are_not_utf8_and_control_characters(tmp_path, check):
+    name = f"{NAME}/{NAME}_001.txt".encode()
+    content = bytes(patched(make(tmp_path / "made.zip"), 6, 8, b"\x00\x08"))
+    assert check(content.replace(name, b"\xff\xfe" + name[2:]))[0] == 1
+    code, text = check(make(tmp_path / "b.zip", name="\x1b[31m\n"))
+    assert code == 1 and "\\x1b[31m" in text
+    assert check(make(tmp_path / "b.zip", boxes=b"\x1b[31m" * 1000))[0] == 1
+
+
+def test_flipped_bits(tmp_path, check, capsys):
+    original, generator, counts = make(tmp_path / "made.zip"), random.Random(0), {1: 0, 2: 0}
+    for _ in range(150):
+        content = bytearray(original)
+        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        counts[check(content)[0]] += 1
+    with capsys.disabled():
+        print(f"\nzips with a flipped bit: {counts}")

@@ -223,6 +223,7 @@ def test_names_and_order_of_folders(tmp_path):
         open_source("not a number")
 
 
+@pytest.mark.slow
 def test_a_truncated_video_is_one_line_and_exit_2(experiment, clip, tmp_path):
     video = broken("truncated video", tmp_path, clip)
     done = run_as_user(experiment, video, tmp_path)

@@ -12,7 +12,6 @@ import pytest
 
 import tracking.video_demo as script
 from lib.test.tracker.seqtrack import SeqTrackTracker
-from lib.test.video.display import draw_overlay, has_display
 from lib.test.video.sources import VideoSource
 from lib.utils.cli import run_script
 from tests.tracker import fakes
@@ -206,17 +205,6 @@ def test_unknown_names_list_the_known_ones(experiment, clip, tmp_path, capsys, n
     assert "seqtrack" in line
 
 
-def test_a_display_that_is_named_but_not_there(experiment, clip, tmp_path, monkeypatch, capsys):
-    """Qt ends the process that asks for it."""
-    has_display.cache_clear()
-    monkeypatch.setenv("DISPLAY", ":97")
-    try:
-        assert run(experiment, clip, tmp_path / "out", "--show") == 2
-    finally:
-        has_display.cache_clear()
-    assert "--show needs a display" in refused(capsys)
-
-
 def random_flags(rng: random.Random, good: list[str], sources: list[str]) -> list[str]:
     """A command line with some of it wrong."""
     values = ["", " ", "0", "-1", "1e9", "nan", "inf", "9" * 400, "x", "\0", "~nobody/x", "../..", "/dev/null", "-"]
@@ -252,7 +240,7 @@ def test_random_command_lines(experiment, clip, tmp_path, monkeypatch, capfd):
     good = ["seqtrack", str(experiment / "tiny.yaml"), str(clip), "--checkpoint", str(experiment / "tiny.pth.tar")]
     good += ["--device", "cpu", "--output", "out", "--save_dir", "save", "--init_box", BOX, "--max_frames", "2"]
     rng, codes = random.Random(1), Counter()
-    for _ in range(150):
+    for _ in range(100):
         argv = random_flags(rng, good, sources)
         try:
             code = run_script(lambda argv=argv: script.main(argv))
@@ -262,27 +250,7 @@ def test_random_command_lines(experiment, clip, tmp_path, monkeypatch, capfd):
         assert code in (0, 2, 130), argv
         assert "Traceback" not in captured.err, argv
         codes[code] += 1
-    assert codes[0] > 10 and codes[2] > 50, codes
-
-
-@pytest.mark.parametrize("size", [(48, 64), (120, 160), (1080, 1920)])
-def test_overlay_draws_the_box_and_leaves_the_frame_alone(size):
-    image = np.full((*size, 3), 128, np.uint8)
-    height, width = size
-    box = [width * 0.4, height * 0.4, width * 0.4, height * 0.4]
-    annotated = draw_overlay(image, box, 12.3, 7)
-    assert annotated.shape == image.shape
-    assert (image == 128).all()
-    x, y = round(box[0]), round(box[1] + box[3] / 2)
-    assert (annotated[y, x] != 128).any()  # on the line
-    assert (annotated[round(height * 0.9), round(width * 0.9)] == 128).all()  # far from it
-    assert draw_overlay(image[:9, :7], [2, 2, 4, 4], None, 0).shape == (9, 7, 3)
-
-
-def test_a_confidence_that_is_no_number_can_be_drawn():
-    image = np.zeros((48, 64, 3), np.uint8)
-    for confidence in (float("nan"), float("inf"), -1e30):
-        assert draw_overlay(image, [2, 2, 4, 4], confidence, 0).any()
+    assert codes[0] > 7 and codes[2] > 33, codes
 
 
 def test_the_script_by_itself_in_another_folder(experiment, clip, tmp_path):

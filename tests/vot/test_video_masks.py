@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from external.vot20 import rehearsal
-from lib.test.video.display import draw_overlay
 from lib.test.video.run import MaskedTracker
 from lib.utils.errors import CheckpointError, InputError
 from tests.vot.conftest import HEIGHT, WIDTH, StillTracker, TransposedSegmenter
@@ -21,17 +20,6 @@ def test_the_answer_gets_a_mask() -> None:
     answer = tracker.track(image)
     assert answer["target_bbox"] == [10, 12, 20, 21] and answer["confidence"] == 12.5
     assert np.count_nonzero(answer["mask"]) == 20 * 21
-
-
-def test_the_mask_tints_the_target_only() -> None:
-    image = np.full((240, 320, 3), 90, np.uint8)
-    mask = np.zeros((240, 320), np.uint8)
-    mask[150:200, 200:260] = 1
-    plain, tinted = (draw_overlay(image, [10, 60, 30, 30], 9.0, 3, given) for given in (None, mask))
-    changed = (plain != tinted).any(axis=2)
-    assert changed[150:200, 200:260].all()
-    assert not changed[:146].any() and not changed[:, :196].any()
-    assert np.array_equal(draw_overlay(image, [10, 60, 30, 30], 9.0, 3, np.zeros_like(mask)), plain)
 
 
 def test_flags(tmp_path: Path, frames: list[Path]) -> None:

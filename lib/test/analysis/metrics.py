@@ -1,17 +1,17 @@
 """Scores of one-pass evaluation: success, precision and normalized precision, under named protocols.
 
-The conventions are those of a named protocol (``lib.test.analysis.protocols``).
+What a protocol is, and which there are: ``lib.test.analysis.protocols``.
 
 Sources: success and precision plots, Wu et al., "Object Tracking Benchmark" (PAMI 2015); normalized precision, Mueller
 et al., "TrackingNet" (ECCV 2018).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib.test.analysis.protocols import PROTOCOLS, Frames, align_prediction, overlap_of_pairs
+from lib.test.analysis.protocols import PROTOCOLS, Frames
 from lib.utils.errors import DataError, InputError, lookup
 
 SUCCESS_STEP = 0.05
@@ -21,21 +21,6 @@ NORM_PRECISION_THRESHOLDS = PRECISION_PIXELS / 100.0
 """Thresholds of the normalized precision plot, distance of centers in units of the true width and height."""
 SCORE_INDEX = 20
 """Index of the threshold that the scores P (20 pixels) and NP (0.20) are read at."""
-
-__all__ = [
-    "NORM_PRECISION_THRESHOLDS",
-    "PRECISION_PIXELS",
-    "PROTOCOLS",
-    "SCORE_INDEX",
-    "SequenceScores",
-    "align_prediction",
-    "mean_curves",
-    "merge_runs",
-    "overlap_of_pairs",
-    "score_sequence",
-    "success_thresholds",
-    "summarise",
-]
 
 
 @dataclass(frozen=True)
@@ -186,15 +171,12 @@ def merge_runs(runs: Sequence[Sequence[SequenceScores]]) -> list[SequenceScores]
     Args:
         runs: scores by run and sequence, all runs over the same sequences.
     """
+    averaged = ("overlap", "success", "precision", "norm_precision")
     return [
-        SequenceScores(
-            overlap=np.mean([score.overlap for score in scores], axis=0),
-            success=np.mean([score.success for score in scores], axis=0),
-            precision=np.mean([score.precision for score in scores], axis=0),
-            norm_precision=np.mean([score.norm_precision for score in scores], axis=0),
+        replace(
+            scores[0],
             average_overlap=float(np.mean([score.average_overlap for score in scores])),
-            valid=scores[0].valid,
-            protocol=scores[0].protocol,
+            **{name: np.mean([getattr(score, name) for score in scores], axis=0) for name in averaged},
         )
         for scores in zip(*runs, strict=True)
     ]

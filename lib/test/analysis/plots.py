@@ -18,13 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.data.sequence import Sequence as VideoSequence
-from lib.test.analysis.metrics import (
-    NORM_PRECISION_THRESHOLDS,
-    PRECISION_PIXELS,
-    PROTOCOLS,
-    SCORE_INDEX,
-    mean_curves,
-)
+from lib.test.analysis.metrics import NORM_PRECISION_THRESHOLDS, PRECISION_PIXELS, SCORE_INDEX, mean_curves
+from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.scoring import ScoredTracker
 from lib.test.analysis.tables import shortened
 from lib.test.video.display import DARK, FONT, PALE, WHITE, draw_box, draw_line
@@ -87,17 +82,11 @@ class PlotKind(NamedTuple):
 
 
 PIXELS, SIZES = PRECISION_PIXELS, NORM_PRECISION_THRESHOLDS
+X_LABELS = ("Overlap threshold", "Distance of centers [pixels]", "Distance of centers [true box sizes]")
 PLOTS = (
-    PlotKind("success", "Success", "Overlap threshold", 1.0, "AUC"),
-    PlotKind("precision", "Precision", "Distance of centers [pixels]", PIXELS[-1], "P", PIXELS[SCORE_INDEX]),
-    PlotKind(
-        "norm_precision",
-        "Normalized precision",
-        "Distance of centers [true box sizes]",
-        SIZES[-1],
-        "NP",
-        SIZES[SCORE_INDEX],
-    ),
+    PlotKind("success", "Success", X_LABELS[0], 1.0, "AUC"),
+    PlotKind("precision", "Precision", X_LABELS[1], PIXELS[-1], "P", PIXELS[SCORE_INDEX]),
+    PlotKind("norm_precision", "Normalized precision", X_LABELS[2], SIZES[-1], "NP", SIZES[SCORE_INDEX]),
 )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from lib.utils.errors import DataError
 
 ALWAYS_WITH_VISIBILITY = frozenset({"lasot"})
-NAN_TRUTH_ALLOWED = frozenset({"uav"})
+NAN_GROUND_TRUTH_ALLOWED = frozenset({"uav"})
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Frames:
 
     Attributes:
         predicted: (P, 4) float64 xywh.
-        ground truth: (F, 4) float64 xywh.
+        ground_truth: (F, 4) float64 xywh.
         dataset: tag of the dataset, if known.
         target_visible: (F,) bool, if known.
         image_size: width and height of the frames in pixels, if known.
@@ -59,13 +59,14 @@ def overlap_of_pairs(first_xywh: np.ndarray, second_xywh: np.ndarray) -> np.ndar
         return intersection / union
 
 
-def center_distances(predicted_xywh: np.ndarray, truth_xywh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def center_distances(predicted_xywh: np.ndarray, ground_truth_xywh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance of the centers of boxes (F, 4), row by row: in pixels, and in units of the true width and height."""
     predicted = predicted_xywh[:, :2] + 0.5 * (predicted_xywh[:, 2:] - 1.0)  # Faithful: as above.
-    ground_truth = truth_xywh[:, :2] + 0.5 * (truth_xywh[:, 2:] - 1.0)
+    ground_truth = ground_truth_xywh[:, :2] + 0.5 * (ground_truth_xywh[:, 2:] - 1.0)
     pixels = np.sqrt(((predicted - ground_truth) ** 2).sum(axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        units = np.sqrt(((predicted / truth_xywh[:, 2:] - ground_truth / truth_xywh[:, 2:]) ** 2).sum(axis=1))
+        sizes = ground_truth_xywh[:, 2:]
+        units = np.sqrt(((predicted / sizes - ground_truth / sizes) ** 2).sum(axis=1))
     return pixels, units
 
 
@@ -77,7 +78,7 @@ def align_prediction(predicted: np.ndarray, ground_truth: np.ndarray) -> np.ndar
 
     Args:
         predicted: (P, 4) xywh.
-        ground truth: (F, 4) xywh.
+        ground_truth: (F, 4) xywh.
 
     Returns:
         (F, 4) float64, a new array.
@@ -105,12 +106,8 @@ def _pytracking_errors(frames: Frames) -> FrameErrors:
 
 def _family_errors(frames: Frames, valid: np.ndarray) -> FrameErrors:
     """What ``seqtrack`` and ``pytracking`` have in common, from the frames with a usable ground truth on."""
-    predicted, ground_truth, dataset, target_visible = (
-        frames.predicted,
-        frames.ground_truth,
-        frames.dataset,
-        frames.target_visible,
-    )
+    predicted, ground_truth = frames.predicted, frames.ground_truth
+    dataset, target_visible = frames.dataset, frames.target_visible
     if dataset in ALWAYS_WITH_VISIBILITY:
         if target_visible is None:
             raise DataError(f"{dataset} is scored with the visibility of the target, which was not given")
@@ -118,7 +115,7 @@ def _family_errors(frames: Frames, valid: np.ndarray) -> FrameErrors:
             raise DataError(
                 f"{len(predicted)} predicted boxes for {len(ground_truth)} frames; {dataset} needs all of them"
             )
-    if dataset not in NAN_TRUTH_ALLOWED and np.isnan(ground_truth).any():
+    if dataset not in NAN_GROUND_TRUTH_ALLOWED and np.isnan(ground_truth).any():
         raise DataError(f"the ground truth has NaN in row {np.isnan(ground_truth).any(axis=1).argmax() + 1}")
     boxes = align_prediction(predicted, ground_truth)
     if target_visible is not None:

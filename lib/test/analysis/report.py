@@ -104,7 +104,7 @@ class Report:
         return dict(sorted(groups.items()))
 
 
-def analyse(
+def analyze(
     benchmark: str, paths: Paths, scoring: Scoring, selection: Selection, cache: ScoreCache | None = None
 ) -> Report:
     """Score results on a benchmark.

@@ -14,7 +14,8 @@ from lib.data.annotations import parse_boxes
 from lib.data.registry import BENCHMARKS
 from lib.data.sequence import Sequence, SequenceList
 from lib.test.analysis import metrics, protocols
-from lib.test.analysis.metrics import PROTOCOLS, SequenceScores, merge_runs, score_sequence, summarise
+from lib.test.analysis.metrics import SequenceScores, merge_runs, score_sequence, summarise
+from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.selection import STATIC_BOX, Source, count_rows, near_names, warn_once
 from lib.test.evaluation.results import to_integers
 from lib.utils.errors import DataError
@@ -77,7 +78,7 @@ class Scoring:
     """How boxes become numbers.
 
     Attributes:
-        protocol: name of the conventions (``metrics.PROTOCOLS``).
+        protocol: name of the conventions (``protocols.PROTOCOLS``).
         exclude_invalid_frames: leave frames without a visible target out of the count.
     """
 

@@ -6,10 +6,11 @@ import logging
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,16 +22,6 @@ logger = logging.getLogger(__name__)
 
 _X264 = {"preset": "veryfast", "crf": "20"}
 _MAX_DENOMINATOR = 10_000  # of the frame rate; MPEG-4 allows 65535
-
-
-class _Encoder(Protocol):
-    """Takes frames of one even size, (H, W, 3) uint8 RGB; any method may raise OSError, ValueError or cv2.error."""
-
-    codec: str
-
-    def write(self, image: np.ndarray) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class _PyAvEncoder:
@@ -159,6 +150,7 @@ class VideoWriter:
     """
 
     ENCODERS = (_PyAvEncoder, _FfmpegEncoder, _OpenCvEncoder)
+    """Each takes frames of one even size, (H, W, 3) uint8 RGB; methods may raise OSError, ValueError or cv2.error."""
 
     def __init__(self, path: Path, fps: float, width: int, height: int) -> None:
         self.path = path
@@ -167,7 +159,7 @@ class VideoWriter:
         rate = Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
         for make in self.ENCODERS:
             try:
-                self._encoder: _Encoder = make(path, rate, width + width % 2, height + height % 2)
+                self._encoder = make(path, rate, width + width % 2, height + height % 2)
                 self.codec = self._encoder.codec
                 return
             except (ImportError, OSError, ValueError) as error:
@@ -180,16 +172,25 @@ class VideoWriter:
         Raises:
             InputError: if the encoder fails.
         """
+        with self._failures():
+            image, *_ = letterbox(image, self.width, self.height)
+            if self.width % 2 or self.height % 2:
+                image = cv2.copyMakeBorder(image, 0, self.height % 2, 0, self.width % 2, cv2.BORDER_REPLICATE)
+            self._encoder.write(image)
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
         try:
-            self._encoder.write(fit_frame(image, self.width, self.height))
+            yield
         except (OSError, ValueError, cv2.error) as error:
             raise InputError(f"the video cannot be written to {self.path.parent}: {error}") from error
 
     def release(self) -> None:
         """Let go of the file, whatever became of it."""
         try:
-            self._encoder.close()
-        except (OSError, ValueError, cv2.error) as error:
+            with self._failures():
+                self._encoder.close()
+        except InputError as error:
             logger.debug("%s: %s", self.path, error)
 
     def close(self) -> None:
@@ -199,10 +200,8 @@ class VideoWriter:
             InputError: if the encoder fails, or what was written cannot be read back (OpenCV does not report a full
                 disk).
         """
-        try:
+        with self._failures():
             self._encoder.close()
-        except (OSError, ValueError, cv2.error) as error:
-            raise InputError(f"the video cannot be written to {self.path.parent}: {error}") from error
         with quiet_opencv():
             capture = cv2.VideoCapture(str(self.path))
             readable = capture.isOpened() and capture.read()[0]
@@ -230,11 +229,3 @@ def letterbox(image: np.ndarray, width: int, height: int) -> tuple[np.ndarray, f
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
     right, bottom = width - size[0] - left, height - size[1] - top
     return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT), scale, (left, top)
-
-
-def fit_frame(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """As ``letterbox``, and where a side is odd its last column or row is repeated."""
-    image, *_ = letterbox(image, width, height)
-    if width % 2 or height % 2:
-        image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    return image

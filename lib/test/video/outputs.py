@@ -27,31 +27,28 @@ class OutputPaths:
 
     Attributes:
         folder: where they are.
-        name: of the source; the files are ``<name>.mp4``, ``<name>.txt`` and ``<name>.json``.
+        name: of the source; the files are called after it.
+        video: the annotated video.
+        boxes: one box per line.
+        record: settings, boxes, confidences, times.
+        partial: the video while it is written; the next run of this source removes what a killed one has left.
     """
 
     folder: Path
     name: str
+    video: Path
+    boxes: Path
+    record: Path
+    partial: Path
 
-    @property
-    def video(self) -> Path:
-        """The annotated video."""
-        return self.folder / f"{self.name}.mp4"
+    def lock(self) -> AbstractContextManager[None]:
+        """The lock of the one run that may write these files; entering it makes the folder.
 
-    @property
-    def boxes(self) -> Path:
-        """One box per line."""
-        return self.folder / f"{self.name}.txt"
-
-    @property
-    def record(self) -> Path:
-        """Settings, boxes, confidences, times."""
-        return self.folder / f"{self.name}.json"
-
-    @property
-    def partial(self) -> Path:
-        """The video while it is written; the next run of this source removes what a killed one has left."""
-        return self.folder / f".{self.name}.partial.mp4"
+        Raises:
+            FolderInUseError: if another process writes them.
+            OSError: if the folder cannot be made or written to.
+        """
+        return folder_lock(self.folder, f"tracking {self.name}")
 
 
 def output_paths(folder: Path, source: FrameSource) -> OutputPaths:
@@ -60,7 +57,8 @@ def output_paths(folder: Path, source: FrameSource) -> OutputPaths:
     Raises:
         InputError: if a file is in the way that is the source itself, or that no earlier run of the source has written.
     """
-    paths = OutputPaths(folder, source.name)
+    names = (f"{source.name}.mp4", f"{source.name}.txt", f"{source.name}.json", f".{source.name}.partial.mp4")
+    paths = OutputPaths(folder, source.name, *(folder / name for name in names))
     taken = [path for path in (paths.video, paths.boxes, paths.record, paths.partial) if path.exists()]
     if source.path is not None and any(path.samefile(source.path) for path in taken):
         raise InputError(f"{source}: the annotated video would overwrite it; choose another --output folder")
@@ -93,16 +91,6 @@ def _read_record(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) and content.get("format") == FORMAT_NAME else {}
 
 
-def reserve_outputs(paths: OutputPaths) -> AbstractContextManager[None]:
-    """The lock of the one run that may write these files; entering it makes the folder.
-
-    Raises:
-        FolderInUseError: if another process writes them.
-        OSError: if the folder cannot be made or written to.
-    """
-    return folder_lock(paths.folder, f"tracking {paths.name}")
-
-
 @dataclass
 class RunOutputs:
     """The files of a run while it goes on.
@@ -112,15 +100,13 @@ class RunOutputs:
         header: goes to the head of the JSON; may be filled until the run ends.
         writer: the annotated video; None if there is none, or no longer.
         problem: why the video could not be written.
-        boxes: per frame ``[x, y, w, h]`` in pixels of that frame.
-        frames: per frame what the JSON says of it.
+        frames: per frame what the JSON says of it, the box in pixels of that frame.
     """
 
     paths: OutputPaths
     header: dict[str, Any]
     writer: VideoWriter | None = None
     problem: InputError | None = None
-    boxes: list[list[float]] = field(default_factory=list)
     frames: list[dict[str, Any]] = field(default_factory=list)
 
     def open_video(self, fps: float, width: int, height: int) -> None:
@@ -141,27 +127,15 @@ class RunOutputs:
 
     def add(self, annotated: np.ndarray, box_xywh: Sequence[float], confidence: float | None, **facts: Any) -> None:
         """Append a frame; ``facts`` that are not None go to its entry in the JSON."""
-        self.boxes.append([round(float(value), 4) for value in box_xywh])
+        box = [round(float(value), 4) for value in box_xywh]
         finite = confidence is not None and math.isfinite(confidence)
         entry = {"frame": len(self.frames)} | {key: value for key, value in facts.items() if value is not None}
-        self.frames.append(entry | {"box": self.boxes[-1], "confidence": round(confidence, 4) if finite else None})
+        self.frames.append(entry | {"box": box, "confidence": round(confidence, 4) if finite else None})
         if self.writer is not None:
             try:
                 self.writer.write(annotated)
             except InputError as error:
                 self._drop_video(error)
-
-    def boxes_text(self) -> str:
-        """One line per frame: x, y, w, h in pixels with two decimals, separated by tabs."""
-        return "".join("\t".join(f"{value:.2f}" for value in box) + "\n" for box in self.boxes)
-
-    def record_text(self) -> str:
-        """JSON of the header and of all frames, one frame a line."""
-        codec = None if self.writer is None else self.writer.codec
-        header = {"format": FORMAT_NAME, **self.header, "codec": codec, "num_frames": len(self.frames)}
-        head = json.dumps(header, indent=1, allow_nan=False).removesuffix("\n}")
-        frames = ",\n  ".join(json.dumps(frame, allow_nan=False) for frame in self.frames)
-        return head + ',\n "frames": [\n  ' + frames + "\n ]\n}\n"
 
     def save(self) -> None:
         """Write the files, the text first. If the disk has no room for all, the video goes."""
@@ -184,15 +158,21 @@ class RunOutputs:
             self.paths.video.unlink(missing_ok=True)  # of an earlier run, with other boxes
 
     def _save_text(self) -> None:
-        write_text_atomic(self.paths.boxes, self.boxes_text())
-        write_text_atomic(self.paths.record, self.record_text())
+        """Write the boxes with two decimals, separated by tabs, and the JSON of header and frames, one frame a line."""
+        lines = ("\t".join(f"{value:.2f}" for value in frame["box"]) for frame in self.frames)
+        write_text_atomic(self.paths.boxes, "".join(f"{line}\n" for line in lines))
+        codec = None if self.writer is None else self.writer.codec
+        header = {"format": FORMAT_NAME, **self.header, "codec": codec, "num_frames": len(self.frames)}
+        head = json.dumps(header, indent=1, allow_nan=False).removesuffix("\n}")
+        frames = ",\n  ".join(json.dumps(frame, allow_nan=False) for frame in self.frames)
+        write_text_atomic(self.paths.record, f'{head},\n "frames": [\n  {frames}\n ]\n}}\n')
 
 
 @contextmanager
 def open_outputs(outputs: RunOutputs) -> Iterator[None]:
     """Collect a run. However the block ends, the frames up to then are written; if there are none, nothing is."""
     partial = outputs.paths.partial
-    with reserve_outputs(outputs.paths):
+    with outputs.paths.lock():
         partial.unlink(missing_ok=True)
         try:
             yield

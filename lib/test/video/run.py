@@ -19,7 +19,7 @@ from lib.test.evaluation.protocol import Tracker
 from lib.test.tracker.preprocess import check_init_box
 from lib.test.video.display import draw_overlay, has_display, select_box, show_frame
 from lib.test.video.encoders import letterbox
-from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths, reserve_outputs
+from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths
 from lib.test.video.sources import FrameSource
 from lib.test.vot20.seqtrack_vot20 import Segmenter
 from lib.utils.child import stop_signals
@@ -83,7 +83,7 @@ class Job:
         self.init_box = check_init_box(box, self.height, self.width)
         self._frames = islice(chain([self.first], frames), None if max_frames is None else min(max_frames, sys.maxsize))
         self.total = min((n for n in (source.num_frames, max_frames) if n is not None), default=None)
-        with reserve_outputs(self.paths):
+        with self.paths.lock():
             pass
 
     def run(
@@ -116,11 +116,8 @@ class Job:
                         stopped = self._track(tracker, outputs, signals, show)
                     finally:
                         count = len(outputs.frames)
-                        speeds = (
-                            (count - 1) / self._busy if self._busy else 0.0,
-                            count / (time.perf_counter() - begin),
-                        )
-                        tracker_fps, total_fps = (round(speed, 2) for speed in speeds)
+                        tracker_fps = round((count - 1) / self._busy, 2) if self._busy else 0.0
+                        total_fps = round(count / (time.perf_counter() - begin), 2)
                         outputs.header |= {"tracker_fps": tracker_fps, "total_fps": total_fps}
                         outputs.header |= {**self._timing(outputs.frames), "interrupted": stopped or bool(signals)}
             except SeqTrackError as error:

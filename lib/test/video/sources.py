@@ -36,6 +36,7 @@ class FrameSource(ABC):
     num_frames: int | None = None
     time: float | None = None
 
+    @abstractmethod
     def frames(self) -> Iterator[np.ndarray]:
         """Yield the frames in order, (H, W, 3) uint8 RGB; in a folder they may differ in size.
 
@@ -43,16 +44,6 @@ class FrameSource(ABC):
             InputError: if there is no frame at all.
             DataError: if an image file is damaged, a video is cut short, or a camera stops.
         """
-        count = 0
-        for frame in self._frames():
-            count += 1
-            yield frame
-        if not count:
-            raise InputError(f"{self}: not one frame could be read")
-
-    @abstractmethod
-    def _frames(self) -> Iterator[np.ndarray]:
-        """Yield the frames, unchecked."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -73,7 +64,7 @@ class FolderSource(FrameSource):
         self.name = (absolute.parent.name if absolute.name.lower() in IMAGE_FOLDERS else absolute.name) or "frames"
         self.num_frames = len(self.files)
 
-    def _frames(self) -> Iterator[np.ndarray]:
+    def frames(self) -> Iterator[np.ndarray]:  # noqa: D102
         return (read_image(file, self.files[0]) for file in self.files)
 
 
@@ -124,7 +115,7 @@ class VideoSource(FrameSource):
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.num_frames = count if path is not None and count > 0 else None
 
-    def _frames(self) -> Iterator[np.ndarray]:
+    def frames(self) -> Iterator[np.ndarray]:  # noqa: D102
         count, begin = 0, time.perf_counter()
         try:
             with quiet_opencv():
@@ -139,11 +130,12 @@ class VideoSource(FrameSource):
             raise DataError(f"{self}: frame {count} cannot be decoded") from error
         finally:
             self._capture.release()
-        if count:
-            self._check_end(count)
+        self._check_end(count)
 
     def _check_end(self, count: int) -> None:
-        """Raise DataError if the frames ended too early."""
+        """Raise an error if there was no frame, or the frames ended too early."""
+        if not count:
+            raise InputError(f"{self}: not one frame could be read")
         if self.path is None:
             raise DataError(f"{self}: the camera stopped")
         # Containers may be off by a frame or two, and where frames are not evenly spaced the count is only estimated.

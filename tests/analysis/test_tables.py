@@ -1,31 +1,15 @@
 import csv
 import io
 import re
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from matplotlib import rc_context
 
-from lib.test.analysis.metrics import score_sequence
-from lib.test.analysis.plots import PLOTS, draw_plot, draw_radar, line_styles, write_plots
-from lib.test.analysis.scoring import ScoredTracker
 from lib.test.analysis.tables import FORMATS, score_table, sequence_table, shortened
+from tests.analysis.fakes import TITLE, TRACKERS, tracker
 
-TITLE = "got10k_val (2 sequences, 40 frames), protocol seqtrack"
 FACTS = {"dataset": "got10k_val", "protocol": "seqtrack"}
-
-
-def tracker(label: str, shift: float, **kwargs) -> ScoredTracker:
-    ground_truth = np.tile([20.0, 20.0, 30.0, 40.0], (20, 1))
-    scores = [score_sequence(np.add(ground_truth, [shift * k, 0, 0, 0]), ground_truth) for k in (1, 2)]
-    return ScoredTracker(label, ["a", "b"], scores, **kwargs)
-
-
-TRACKERS = [tracker("weak_one", 8), tracker("strong_one", 1), tracker("static box", 12, is_baseline=True)]
 
 
 def test_rows_are_sorted_by_score() -> None:
@@ -124,58 +108,3 @@ def test_a_hostile_name_is_shown_and_breaks_no_table(name: str, tmp_path: Path) 
         plain = re.sub(r"\\[{}]", "", latex)
         assert plain.count("{") == plain.count("}") and not re.search(r"(?<!\\)[$#%]|\^|~", plain)
         assert not re.search(r"\\\\\s*[\[*]", latex)
-
-
-@pytest.mark.parametrize(
-    "name", ["$\\frac{$", "$x^{$", "\\$", "$$", "\udcff", "_hidden", "\x1b[2J", "名", "x" * 300, ""]
-)
-def test_plots_show_any_name_as_it_is(name: str) -> None:
-    trackers = [tracker(name, 8), TRACKERS[1]]
-    groups = {name: [0], "b": [1], "c": [0, 1]}
-    for figure in (draw_plot(PLOTS[0], trackers, name), draw_radar(trackers, groups, name)):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")
-            figure.canvas.draw()
-        assert len(figure.axes[0].get_legend().get_texts()) == 2
-
-
-def test_settings_of_the_current_folder_run_no_tex(tmp_path: Path) -> None:
-    with rc_context({"text.usetex": True, "text.parse_math": True, "axes.formatter.use_mathtext": True}):
-        written = write_plots(TRACKERS[:2], "$\\frac{$", tmp_path)
-    assert len(written) == 6
-
-
-def test_colors_stay_with_their_trackers_whatever_the_score() -> None:
-    colors = []
-    for shifts in ((8, 1), (1, 8)):
-        axes = draw_plot(PLOTS[0], [tracker("a", shifts[0]), tracker("b", shifts[1])], TITLE).axes[0]
-        colors.append({line.get_label().split()[1]: line.get_color() for line in axes.lines})
-    assert colors[0] == colors[1] == {label: color for label, (color, _) in line_styles(["a", "b"]).items()}
-
-
-@pytest.mark.parametrize("kind", PLOTS, ids=lambda kind: kind.curve)
-def test_legend_is_sorted_by_score_and_holds_it(kind) -> None:
-    axes = draw_plot(kind, TRACKERS, TITLE).axes[0]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    ranked = sorted(TRACKERS, key=lambda t: (-t.summary[kind.score], -t.summary["AUC"]))
-    assert labels == [f"[{t.summary[kind.score]:.1f}] {t.label}" for t in ranked]
-    assert {text.get_text() for text in axes.texts} == {TITLE}
-
-
-def test_twenty_trackers_can_be_told_apart() -> None:
-    many = [tracker(f"tracker_{i}", 0.5 * i + 0.5) for i in range(20)]
-    axes = draw_plot(PLOTS[0], many, TITLE).axes[0]
-    looks = {(line.get_color(), str(line.get_linestyle()), str(line._dash_pattern)) for line in axes.lines}
-    assert len(looks) == 20
-
-
-def test_plots_are_written_and_can_be_read(tmp_path: Path) -> None:
-    written = write_plots(TRACKERS, TITLE, tmp_path)
-    assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()}
-    assert len(written) == 6
-    for path in written:
-        if path.suffix == ".png":
-            image = cv2.imread(str(path))
-            assert min(image.shape[:2]) > 500
-        else:
-            assert path.read_bytes().startswith(b"%PDF")
