@@ -59,21 +59,15 @@ def test_the_files_hold_only_what_differs_from_data_dir(local_files: list[Path])
     assert paths.load_paths("train").dataset_dir("lasot") == Path("/elsewhere")
 
 
-@pytest.mark.parametrize(
-    "case", ["data_dir is a file", "data_dir is a loop", "a long name", "a folder as file", "a file"]
-)
-def test_places_that_cannot_be_written_are_one_line(local_files: list[Path], tmp_path: Path, case: str) -> None:
+@pytest.mark.parametrize("kind", ["file", "loop", "long", "local.py is a folder", "a file in the way"])
+def test_places_that_cannot_be_written_are_one_line(local_files: list[Path], tmp_path: Path, unwritable, kind) -> None:
     data = tmp_path / "data"
-    if case == "data_dir is a file":
-        data.touch()
-    elif case == "data_dir is a loop":
-        data.symlink_to(data)
-    elif case == "a long name":
-        data = tmp_path / ("x" * 300)
-    elif case == "a folder as file":
+    if kind == "local.py is a folder":
         local_files[1].mkdir(parents=True)
-    else:
+    elif kind == "a file in the way":
         local_files[1].parent.touch()
+    else:
+        data = unwritable(kind)
     with pytest.raises(SeqTrackError):
         create_default_local_file.main(["--data_dir", str(data)])
     assert not local_files[0].exists()  # both or none
