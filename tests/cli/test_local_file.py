@@ -12,6 +12,7 @@ from lib.config import paths
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.lock import FolderInUseError, folder_lock
+from tests.cli.processes import run_python
 from tracking import create_default_local_file
 
 
@@ -102,8 +103,7 @@ def test_packages_are_built_without_the_path_files(tmp_path: Path) -> None:
 
 
 def test_check_install_reports_versions() -> None:
-    command = [sys.executable, str(PROJECT_ROOT / "tracking" / "check_install.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_python("tracking/check_install.py")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         *("python", "torch", "torchvision", "timm", "cv2", "numpy", "device")
@@ -112,7 +112,6 @@ def test_check_install_reports_versions() -> None:
 
 def test_check_install_names_a_package_that_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    command = [sys.executable, str(PROJECT_ROOT / "tracking" / "check_install.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(tmp_path)})
+    done = run_python("tracking/check_install.py", env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
     assert "RuntimeError: operator torchvision::nms does not exist" in done.stderr

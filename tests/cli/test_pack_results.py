@@ -1,16 +1,14 @@
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import tracking.pack_results as script
-from lib.config.paths import PROJECT_ROOT
 from lib.test.utils import transform_got10k, transform_trackingnet
 from lib.test.utils.packing import SUBMISSIONS, write_zip
 from lib.test.utils.zip_check import check_zip
 from lib.utils.cli import run_script
+from tests.cli.processes import run_python
 from tests.data import fabricate
 from tests.golden import load_json
 
@@ -201,9 +199,8 @@ def test_results_that_cannot_be_packed(tmp_path: Path, results: Path, refused, f
 
 
 def test_the_published_command(tmp_path: Path, results: Path) -> None:
-    command = ["lib/test/utils/transform_got10k.py", "--tracker_name", "seqtrack", "--cfg_name", "fmt"]
-    command = [sys.executable, *command, "--save_dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    flags = ["--tracker_name", "seqtrack", "--cfg_name", "fmt", "--save_dir", tmp_path]
+    done = run_python("lib/test/utils/transform_got10k.py", *flags)
     assert done.returncode == 0, done.stderr
     assert (results / "got10k_submit.zip").exists()
 
