@@ -1,15 +1,21 @@
 """Packaging: the one list of dependencies. Exact versions that are known to work together: constraints.txt."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 PATH_FILES = (("lib.train.admin", "local"), ("lib.test.evaluation", "local"))
+SHIPPED_FILES = ("experiments/seqtrack/*.yaml", "data/demo/*.pth.tar", "data/demo/*.score.json")
+"""What tracking needs beside code; in a wheel it is in ``lib/shipped``, where lib/config/paths.py looks."""
 
 
-class BuildWithoutPathFiles(build_py):
-    """Leaves out the path settings of whoever builds; MANIFEST.in does so for source archives."""
+class BuildLibrary(build_py):
+    """Adds experiments and bundled weights, and leaves out the path settings of whoever builds.
+
+    MANIFEST.in does both for source archives.
+    """
 
     def find_package_modules(self, package, package_dir):
         """Modules of a package as (package, module, file)."""
@@ -19,9 +25,15 @@ class BuildWithoutPathFiles(build_py):
     def run(self):
         """Build, and remove what earlier builds left."""
         super().run()
-        if not self.editable_mode:
-            for package, module in PATH_FILES:
-                Path(self.build_lib, *package.split("."), f"{module}.py").unlink(missing_ok=True)
+        if self.editable_mode:
+            return
+        for package, module in PATH_FILES:
+            Path(self.build_lib, *package.split("."), f"{module}.py").unlink(missing_ok=True)
+        shipped = Path(self.build_lib, "lib", "shipped")
+        shutil.rmtree(shipped, ignore_errors=True)
+        for source in (file for pattern in SHIPPED_FILES for file in sorted(Path().glob(pattern))):
+            (shipped / source).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, shipped / source)
 
 
 setup(
@@ -30,9 +42,9 @@ setup(
     description="SeqTrack (CVPR 2023): visual object tracking as sequence generation",
     license="Apache-2.0",
     python_requires=">=3.10",
-    cmdclass={"build_py": BuildWithoutPathFiles},
-    packages=find_packages(include=["lib", "lib.*"]),
-    package_data={"lib": ["**/*.csv", "**/*.json"]},
+    cmdclass={"build_py": BuildLibrary},
+    packages=find_packages(include=["lib", "lib.*", "seqtrack"]),
+    package_data={"lib": ["**/*.csv", "**/*.json"], "seqtrack": ["py.typed"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -41,7 +53,6 @@ setup(
         "opencv-python>=4.8",
         "simplejpeg>=1.7",
         "numpy>=1.26",
-        "pandas>=2.0",
         "tqdm>=4.66",
         "PyYAML>=6.0",
         "easydict>=1.11",

@@ -31,7 +31,7 @@ import torch
 
 from lib.config.paths import PROJECT_ROOT
 from lib.config.seqtrack.config import experiment_name
-from lib.data.text import parse_boxes
+from lib.data.annotations import parse_boxes
 from lib.synthetic import SyntheticSequence, write_got10k
 from lib.synthetic.presets import PRESETS
 from lib.test.analysis.metrics import score_sequence, summarise

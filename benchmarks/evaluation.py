@@ -34,9 +34,8 @@ from lib.config.seqtrack.config import load_config
 from lib.data.sequence import Sequence as VideoSequence
 from lib.data.sequence import SequenceList
 from lib.synthetic import SyntheticSequence
-from lib.test.analysis.cache import ScoreCache
-from lib.test.analysis.collect import Scoring, score_results
-from lib.test.analysis.sources import OwnResults
+from lib.test.analysis.scoring import ScoreCache, Scoring, score_results
+from lib.test.analysis.selection import Source, own_results
 from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.running import run_benchmark
 from lib.test.parameter.seqtrack import parameters_from_config
@@ -61,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def made_up_results(root: Path, count: int, frames: int) -> tuple[SequenceList, OwnResults]:
+def made_up_results(root: Path, count: int, frames: int) -> tuple[SequenceList, Source]:
     """Results that follow a wandering ground truth with some error."""
     rng = np.random.RandomState(0)
     folder = ResultFolder(root, "seqtrack", "made_up", "otb")
@@ -74,13 +73,15 @@ def made_up_results(root: Path, count: int, frames: int) -> tuple[SequenceList, 
         boxes = to_integers(ground_truth + rng.uniform(-12, 12, ground_truth.shape)).clip(1)
         lines = "\n".join("\t".join(map(str, row)) for row in boxes.tolist())
         folder.boxes_path(name).write_text(lines + "\n")
-    return sequences, OwnResults(folder)
+    return sequences, own_results(folder)
 
 
-def score_plainly(sequences: SequenceList, source: OwnResults) -> None:
+def score_plainly(sequences: SequenceList, source: Source) -> None:
     """Success of each sequence with a loop over lines, frames and thresholds."""
     for sequence in sequences:
-        rows = [[float(value) for value in line.split()] for line in source.file(sequence).read_text().splitlines()]
+        rows = [
+            [float(value) for value in line.split()] for line in source.file(sequence.name).read_text().splitlines()
+        ]
         counts = [0] * 21
         for (x, y, w, h), (tx, ty, tw, th) in zip(rows, sequence.ground_truth_rect.tolist(), strict=True):
             width, height = min(x + w, tx + tw) - max(x, tx), min(y + h, ty + th) - max(y, ty)

@@ -51,8 +51,7 @@ from lib.train.data.transforms import normalize_crops
 from lib.train.train_script import build_processing
 from lib.utils.cli import ScriptParser, run_script
 from lib.utils.crop import sample_reduced, sample_target
-from lib.utils.image_io import decode_image, encode_image
-from lib.utils.lazy_image import EncodedImage
+from lib.utils.image_io import EncodedImage, decode_image, encode_image
 from lib.utils.storage import DirectoryStorage
 
 WIDTH, HEIGHT = 1280, 720

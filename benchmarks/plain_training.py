@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import normalize
 
-from lib.data.base import SequenceInfo
-from lib.data.disk import DiskDataset
+from lib.data.base import DiskDataset, SequenceInfo
 from lib.data.lasot import Lasot
 from lib.train.data.frame_choice import FrameChoice
 from lib.train.data.processing import CropSettings

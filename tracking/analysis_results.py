@@ -13,14 +13,12 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from lib.config.paths import Paths, load_paths
 from lib.config.seqtrack.config import experiment_name
-from lib.test.analysis.cache import ScoreCache, analysis_cache_dir
-from lib.test.analysis.collect import Scoring, read_boxes_of
-from lib.test.analysis.playback import write_playback
-from lib.test.analysis.plots import write_plots
+from lib.test.analysis.plots import write_playback, write_plots
 from lib.test.analysis.protocols import PROTOCOLS
-from lib.test.analysis.report import analyse, write_table
-from lib.test.analysis.selection import Selection, choose_candidates, found_benchmarks
-from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text
+from lib.test.analysis.report import analyse
+from lib.test.analysis.scoring import ScoreCache, Scoring, read_boxes_of
+from lib.test.analysis.selection import Selection, choose_sources, found_benchmarks
+from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text, write_table
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import plots_dir
 from lib.utils.cli import ScriptParser, run_script, user_path
@@ -98,14 +96,14 @@ def chosen(args: argparse.Namespace) -> Selection:
 
 def analyse_benchmark(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
     """Print the tables of a benchmark by each protocol, and write tables and plots to a folder."""
-    cache = ScoreCache(analysis_cache_dir(paths.save_dir) if args.cache else None)
+    cache = ScoreCache(paths.save_dir / "cache" / "analysis" if args.cache else None)
     written = []
     for protocol in args.protocol:
         report = analyse(name, paths, Scoring(protocol, args.exclude_invalid_frames), chosen(args), cache)
         suffix = f"_{protocol}" if len(args.protocol) > 1 else ""
-        makers = {"scores": report.scores, "per_sequence": report.per_sequence}
-        makers |= {"per_attribute": report.per_attribute, "per_class": report.per_class}
-        tables = {stem: make() for stem, make in makers.items() if stem == "scores" or getattr(args, stem)}
+        tables = report.tables(
+            per_sequence=args.per_sequence, per_attribute=args.per_attribute, per_class=args.per_class
+        )
         for stem, table in tables.items():
             text = format_text(table, terminal_width()) if args.format == "text" else FORMATS[args.format].write(table)
             print(text)
@@ -124,11 +122,11 @@ def terminal_width() -> int:
 def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -> None:
     """Write videos of sequences with the ground truth and the boxes of the trackers; a bad one is left out."""
     sequences = find_benchmark(name, paths).load(paths, args.playback, strict=True)
-    candidates, errors = choose_candidates(name, sequences, paths, chosen(args)), []
+    sources, errors = choose_sources(name, sequences, paths, chosen(args)), []
     for sequence in sequences:
         path = folder / f"{sequence.name}.mp4"
         try:
-            boxes = {candidate.label: read_boxes_of(candidate.sources[0], sequence) for candidate in candidates}
+            boxes = {label: read_boxes_of(runs[0], sequence) for label, runs in sources.items()}
             write_playback(sequence, boxes, path)
             print(f"written: {printable(path, 1000)}")
         except DataError as error:

@@ -13,13 +13,12 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 from tqdm import tqdm
 
 from lib.config.paths import Paths, load_paths
-from lib.data.benchmark import Benchmark
 from lib.data.doctor import check_attributes, check_names, check_sequences
+from lib.data.sequence import Benchmark
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import DataError, InputError
-from lib.utils.storage import DirectoryStorage
-from lib.utils.storage_lmdb import LmdbStorage
+from lib.utils.storage import DirectoryStorage, LmdbStorage
 from lib.utils.text import printable
 
 

@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
-from lib.train.admin.curves import Curves, Difference, compare, newest_manifest, read_curves
 from lib.train.trainers.checkpoints import config_differences
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.files import atomic_path
 from lib.utils.text import printable
+from tracking.curves import Curves, Difference, compare, newest_manifest, read_curves
 
 MAX_PLOTS = 24
 """Curves in a plot; a run of ours has about a dozen."""
@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run_labels(paths: Sequence[Path]) -> list[str]:
-    """A unique name for each run: its experiment, with the folder that tells it apart, or a number, where needed."""
+    """A name for each run, each one once: of the experiment, then the folder that tells it apart, then a number."""
     names = [path.stem.removeprefix("seqtrack-") if path.suffix == ".log" else path.name for path in paths]
     parts = [path.absolute().parts for path in paths]
     labels: list[str] = []

@@ -10,8 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
-from lib.test.utils.packing import SUBMISSIONS
-from lib.test.utils.transform import add_arguments, pack_and_check
+from lib.test.utils.submission import SUBMISSIONS, add_arguments, pack_and_check
 from lib.utils.cli import ScriptParser, run_script
 
 
@@ -28,9 +27,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack and check; return 1 if there are problems."""
     args = parse_args(argv)
-    outcome = pack_and_check(args.server, args)
-    print(outcome.text)
-    return 1 if outcome.problems else 0
+    answer, problems = pack_and_check(args.server, args)
+    print(answer)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

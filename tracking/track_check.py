@@ -10,8 +10,8 @@ from lib.config.paths import Paths, load_paths
 from lib.data.registry import find_benchmark
 from lib.data.sequence import Sequence
 from lib.models.seqtrack import SeqTrack
-from lib.test.analysis.collect import Scoring
 from lib.test.analysis.metrics import summarise
+from lib.test.analysis.scoring import Scoring
 from lib.test.evaluation.results import to_integers
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.tracker.seqtrack import SeqTrackEngine

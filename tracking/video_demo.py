@@ -11,6 +11,7 @@ It shows the frames at a constant rate; where those of the source are unevenly s
 """
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,9 +26,8 @@ from lib.config.paths import load_paths
 from lib.config.seqtrack.config import experiment_name
 from lib.models.seqtrack.precision import PRECISIONS
 from lib.test.evaluation.trackers import tracker_recipe
-from lib.test.video.masks import MaskedTracker
-from lib.test.video.run import BOX_FLAGS, Job, VideoRun, join_box, parse_box
-from lib.test.video.screen import has_display
+from lib.test.video.display import has_display
+from lib.test.video.run import Job, MaskedTracker, VideoRun
 from lib.test.video.sources import open_source
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.device import resolve_device
@@ -37,6 +37,8 @@ from lib.utils.text import printable
 
 HANGUP = getattr(signal, "SIGHUP", None)
 NO_BENCHMARK = "default"  # template updates as for a benchmark without settings of its own
+BOX_FLAGS = ("--init_box", "--optional_box")
+_PART_OF_BOX = re.compile(r"[\s,;()\[\]]*[-+]?[\d.][\w.+-]*([\s,;()\[\]]+[-+]?[\w.+-]*)*")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,6 +69,43 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no_video", action="store_true", help="write the boxes only, no annotated video")
     parser.add_argument("--show", action="store_true", help="watch in a window (q ends)")
     return parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
+
+
+def join_box(argv: Sequence[str]) -> list[str]:
+    """Make one argument of a box that is written as several (``--init_box 10 20 30 40``), or begins with a minus sign.
+
+    ``argparse`` could take several, but then also the arguments after a box that is written as one.
+    """
+    joined: list[str] = []
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if argument in BOX_FLAGS:
+            parts: list[str] = []
+            while rest and len(_numbers(" ".join(parts))) < 4 and _PART_OF_BOX.fullmatch(rest[0]):
+                parts.append(rest.pop(0))
+            argument = f"{argument}={' '.join(parts)}" if parts else argument
+        joined.append(argument)
+    return joined
+
+
+def _numbers(text: str) -> list[str]:
+    return re.sub(r"[\s,;()\[\]]+", " ", text).split()
+
+
+def parse_box(text: str) -> list[float]:
+    """Read a box as written on a command line: four numbers between commas or blanks, brackets around them or not.
+
+    Raises:
+        InputError: if it is not four numbers.
+    """
+    try:
+        box = [float(part) for part in _numbers(text)]
+    except ValueError:
+        box = []
+    if len(box) != 4:
+        raise InputError(f"--init_box: expected four numbers x,y,w,h, got {printable(repr(text))}")
+    return box
 
 
 def main(argv: Sequence[str] | None = None) -> int:

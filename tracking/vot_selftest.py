@@ -24,10 +24,10 @@ import numpy as np
 
 from external.vot20 import rehearsal, run_tracker
 from external.vot20.dataset import read_region
-from external.vot20.in_process import converse
+from external.vot20.rehearsal import converse
 from external.vot20.toolkit import find_toolkit, read_scores, run_toolkit
 from external.vot20.workspace import COMPAT, TrackerEntry, config_text, registry_text, write_workspace
-from lib.test.vot20.trax_client import import_trax
+from lib.test.vot20.seqtrack_vot20 import import_trax
 from lib.utils.cli import ScriptParser, run_script, show, user_path
 from lib.utils.errors import InputError, SeqTrackError
 

@@ -26,8 +26,10 @@ from lib.utils.text import printable
 logger = logging.getLogger(__name__)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-EXPERIMENTS_DIR = PROJECT_ROOT / "experiments" / "seqtrack"
-BUNDLED_DIR = PROJECT_ROOT / "data" / "demo"
+_SHIPPED = PROJECT_ROOT / "lib" / "shipped"  # only in an installed package: setup.py copies the files there
+_FILES_ROOT = _SHIPPED if _SHIPPED.is_dir() else PROJECT_ROOT
+EXPERIMENTS_DIR = _FILES_ROOT / "experiments" / "seqtrack"
+BUNDLED_DIR = _FILES_ROOT / "data" / "demo"
 LONGEST_PATH = 4096
 LOCAL_FILES = {
     "train": PROJECT_ROOT / "lib" / "train" / "admin" / "local.py",

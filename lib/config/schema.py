@@ -4,16 +4,21 @@ Every number is declared with finite bounds, so NaN and infinity are refused by 
 """
 
 import copy
+import functools
+import logging
 import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lib.utils.errors import ConfigError
 from lib.utils.registry import did_you_mean
 from lib.utils.text import printable
+
+logger = logging.getLogger(__name__)
 
 LONGEST_TEXT = 4096
 LONGEST_LIST = 1000
@@ -172,8 +177,45 @@ def options(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from options(part, f"{prefix}{name}.")
 
 
+def use_current_names(
+    values: Mapping[str, Any], aliases: Mapping[str, str], source: str, prefix: str = ""
+) -> Mapping[str, Any]:
+    """Options of one section, those with a former name under their current one, with a warning.
+
+    Args:
+        values: options by name, or by dotted name.
+        aliases: current dotted name of an option by its former one; both are in the same section.
+        source: name of the file or flag, for messages.
+        prefix: dotted name of the section with a trailing dot.
+
+    Raises:
+        ConfigError: if an option has different values under its two names.
+    """
+    for old, new in aliases.items():
+        old_key, new_key = old.removeprefix(prefix), new.removeprefix(prefix)
+        if old.startswith(prefix) and old_key in values:
+            if new_key in values and values[old_key] != values[new_key]:
+                raise ConfigError(
+                    f"{source}: {new}: given as {shown(values[new_key])}, and as {shown(values[old_key])} under its "
+                    f"former name {old}; keep one"
+                )
+            _warn_of_former_name(source, old, new)
+            values = {new_key if key == old_key else key: value for key, value in values.items()}
+    return values
+
+
+@functools.cache
+def _warn_of_former_name(source: str, old: str, new: str) -> None:
+    logger.warning("%s: %s is now called %s; the former name still works", source, old, new)
+
+
 def merge(
-    target: dict[str, Any], values: Mapping[str, Any], schema: Mapping[str, Any], source: str, prefix: str = ""
+    target: dict[str, Any],
+    values: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    source: str,
+    prefix: str = "",
+    aliases: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Check ``values`` and write them over ``target`` in place.
 
@@ -183,11 +225,13 @@ def merge(
         schema: what the values must be.
         source: name of the file or flag, for messages.
         prefix: dotted name of ``target`` with a trailing dot.
+        aliases: as for ``use_current_names``.
 
     Raises:
-        ConfigError: for an unknown key, or a value that is not as declared; the message names source, key and value.
+        ConfigError: for an unknown key, two values of one option, or a value that is not as declared; the message names
+            source, key and value.
     """
-    for key, value in values.items():
+    for key, value in use_current_names(values, aliases, source, prefix).items():
         name = printable(f"{prefix}{key}")
         part = schema.get(key)
         if part is None and isinstance(schema, OpenSection) and isinstance(key, str) and len(key) <= LONGEST_NAME:
@@ -198,7 +242,7 @@ def merge(
         if not isinstance(part, Option):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{source}: {name}: expected a section, got {shown(value)}")
-            merge(target[key], value, part, source, f"{name}.")
+            merge(target[key], value, part, source, f"{name}.", aliases)
             continue
         try:
             target[key] = part.parse(value)

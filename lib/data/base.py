@@ -1,31 +1,22 @@
 """What the sampler asks of a training dataset."""
 
+import logging
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from easydict import EasyDict
 
-from lib.utils.lazy_image import DecodedImage, LazyImage
-
-
-@dataclass(frozen=True)
-class SequenceInfo:
-    """Annotations of one sequence of F frames.
-
-    Attributes:
-        boxes_xywh: (F, 4) float32, pixels.
-        valid: (F,) bool, the box has a positive width and height.
-        visible: (F,) bool, valid and the target can be seen; training frames are drawn among these.
-    """
-
-    boxes_xywh: np.ndarray
-    valid: np.ndarray
-    visible: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self.visible)
+from lib.config.paths import Paths, annotation_cache_dir
+from lib.data.index import IndexKey, SequenceInfo, SequenceRecord, open_index
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.files import expand_home
+from lib.utils.image_io import DecodedImage, EncodedImage, LazyImage
+from lib.utils.storage import Storage, find_storage, split_packed
 
 
 class TrainingDataset(ABC):
@@ -77,3 +68,118 @@ class TrainingDataset(ABC):
     def sequence_name(self, sequence: int) -> str:
         """Name of a sequence for messages."""
         return f"{self.name}/{sequence}"
+
+
+logger = logging.getLogger(__name__)
+
+
+class DiskDataset(TrainingDataset):
+    """Sequences whose annotations stand in an index and whose frames are in a storage.
+
+    Args:
+        storage: the dataset.
+        name: as in the configuration (all datasets take it, and ``cache_dir``).
+        options: class and options of the dataset, as far as they decide what is parsed.
+        sources: annotation files (or folders); when one changes, they are parsed again.
+        parse: reads the annotations.
+        cache_dir: where the index is kept; None parses at each start and keeps it in memory.
+
+    Raises:
+        DataError: if files are missing or malformed, or no frame of any sequence shows a target.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        name: str,
+        options: str,
+        sources: Iterable[str],
+        parse: Callable[[], Iterable[SequenceRecord]],
+        cache_dir: Path | None,
+    ) -> None:
+        self.storage = storage
+        self.name = name
+        key = IndexKey(options, str(storage.root.resolve()), storage.fingerprint(sources))
+        self.index = open_index(cache_dir, key, parse)
+        if len(self.index) == 0:
+            raise DataError(f"{storage.root}: no sequences found for {name}")
+        if self.is_video:
+            self._check_visibility()
+
+    def _check_visibility(self) -> None:
+        unseen = self.index.unseen()
+        if len(unseen) == len(self.index):
+            raise DataError(f"{self.storage.root}: the target is visible in no frame of any sequence of {self.name}")
+        if len(unseen):
+            logger.warning(
+                "%s: %d of %d sequences show their target in no frame and are never drawn, such as %s",
+                self.name, len(unseen), len(self.index), self.index.name(int(unseen[0])),
+            )  # fmt: skip
+
+    @abstractmethod
+    def frame_path(self, sequence: int, frame: int) -> str:
+        """Path of a frame, relative to the root of the dataset."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def sequence_info(self, sequence: int) -> SequenceInfo:
+        return self.index.info(sequence)
+
+    def frames(self, sequence: int, frame_ids: Sequence[int]) -> list[np.ndarray]:
+        return [image.pixels() for image in self.lazy_frames(sequence, frame_ids)]
+
+    def lazy_frames(self, sequence: int, frame_ids: Sequence[int]) -> list[LazyImage]:
+        paths = [self.frame_path(sequence, frame) for frame in frame_ids]
+        root, read = self.storage.root, self.storage.read_bytes
+        begin = self.frame_path(sequence, 0)
+        first = os.path.join(root, begin), partial(read, begin)
+        images = {path: EncodedImage(read(path), os.path.join(root, path), first) for path in dict.fromkeys(paths)}
+        return [images[path] for path in paths]
+
+    def same_as(self, other: "DiskDataset") -> bool:
+        """Whether another dataset has the same annotations, bit for bit."""
+        return self.index.same_as(other.index)
+
+    def sequence_name(self, sequence: int) -> str:
+        return f"{self.name}/{self.index.name(sequence)}"
+
+
+@dataclass(frozen=True)
+class DiskOpener:
+    """How a dataset on disk is opened from its name in the configuration.
+
+    Attributes:
+        setting: its name among the path settings; empty if its folder follows the colon of the name.
+        open: makes the dataset from its storage, what follows the colon, ``cache_dir`` and ``name``.
+        argument: what may follow a colon in the name, for messages; empty if nothing may.
+        is_path: the argument is a path, relative to ``data_dir``.
+    """
+
+    setting: str
+    open: Callable[..., DiskDataset]
+    argument: str = ""
+    is_path: bool = False
+
+    def __call__(self, name: str, cfg: EasyDict, paths: Paths) -> DiskDataset:
+        """Open the dataset.
+
+        Raises:
+            ConfigError: if what follows the colon is missing or not expected.
+            DataError: if files are missing or malformed; the message names the setting that points to them.
+        """
+        base, colon, given = name.partition(":")
+        if colon and not self.argument:
+            raise ConfigError(f"training dataset {name!r}: {base} takes nothing after a colon")
+        if not given and (colon or not self.setting):
+            raise ConfigError(f"training dataset {name!r}: expected {self.argument} after the colon, {base}:...")
+        if given and self.is_path:
+            given = str(paths.data_dir / expand_home(given))
+        root = paths.dataset_dir(self.setting) if self.setting else Path(given)
+        try:
+            storage = find_storage(root, packed=split_packed(base)[1])
+            return self.open(storage, given, cache_dir=annotation_cache_dir(paths.save_dir), name=name)
+        except DataError as error:
+            origin = f" ({root} is {paths.origin(self.setting)})" if self.setting else ""
+            raise DataError(f"{name}: {error}{origin}") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import require_files
 from lib.utils.errors import DataError
@@ -29,8 +29,6 @@ class Coco(DiskDataset):
 
     Args:
         storage: the folder that holds ``annotations`` and ``images``.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed.
@@ -49,7 +47,6 @@ class Coco(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of the image of an object, whatever ``frame`` is."""
         return f"{IMAGES}/{self.index.name(sequence)}"
 
 

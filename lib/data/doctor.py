@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lib.data.annotations import has_area, looks_like_corners, outside
 from lib.data.attributes import unexpected_counts
-from lib.data.boxes import has_area, image_size, looks_like_corners, outside
-from lib.data.sequence import MAX_COORDINATE, Entry, Sequence
-from lib.data.benchmark import Benchmark
+from lib.data.sequence import MAX_COORDINATE, Benchmark, Entry, Sequence
 from lib.utils.errors import DataError
 from lib.utils.files import require_plain_name
+from lib.utils.image_io import image_size
 from lib.utils.storage import Storage
 
 CHUNK = 64

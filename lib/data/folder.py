@@ -1,4 +1,8 @@
-"""Your own videos, for training and evaluation: a folder as ``lib.data.video_folder`` describes.
+"""Your own videos, for training and evaluation.
+
+Every folder with a ``groundtruth.txt`` is a sequence: one box ``x, y, w, h`` per frame. The frames are in its one
+folder of a usual name (``IMAGE_FOLDERS``, in any case), beside it, or in its only folder that holds images, in the
+order of the numbers in their names. An optional ``absence.label`` holds one 0 or 1 per frame (1: hidden).
 
 For evaluation a YAML file may point to it::
 
@@ -10,6 +14,8 @@ For evaluation a YAML file may point to it::
 """
 
 import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -18,19 +24,111 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lib.data.boxes import corners_to_xywh, has_area
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.annotations import corners_to_xywh, has_area, read_ground_truth, read_labels
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
-from lib.data.layout import GROUND_TRUTH
+from lib.data.layout import GROUND_TRUTH, find_file, list_frames
 from lib.data.sequence import Entry, Sequence
-from lib.data.text import read_ground_truth, read_labels
-from lib.data.video_folder import VideoFolder, find_videos, video_names
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.files import expand_home, read_text
+from lib.utils.image_io import IMAGE_SUFFIXES
 from lib.utils.registry import did_you_mean
 from lib.utils.storage import Storage
 
 logger = logging.getLogger(__name__)
+
+
+ABSENCE = "absence.label"
+IMAGE_FOLDERS = frozenset({"img", "imgs", "img1", "image", "images", "frames", "color", "rgb", "jpegimages"})
+
+
+@dataclass(frozen=True)
+class VideoFolder:
+    """A sequence; paths are relative to the root of the storage.
+
+    Attributes:
+        folder: its folder, with a trailing slash; ``""`` for the root itself.
+        ground_truth: its file of boxes.
+        images: folder of its frames, without a trailing slash.
+        error: why its frames or its boxes cannot be told, if so.
+    """
+
+    folder: str
+    ground_truth: str
+    images: str
+    error: str = ""
+
+    @property
+    def absence(self) -> str:
+        """File of absence labels, which need not exist."""
+        return f"{self.folder}{ABSENCE}"
+
+    def name(self, storage: Storage) -> str:
+        """Path of the sequence, or the name of the root if it is the sequence."""
+        return self.folder.rstrip("/") or storage.root.name
+
+    def frames(self, storage: Storage) -> list[str]:
+        """Paths of the frames in order, at least one. Raises DataError if there is none, or it is unclear which."""
+        if self.error:
+            raise DataError(self.error)
+        return list_frames(storage, self.images)
+
+
+def find_videos(storage: Storage, folder: str = "") -> Iterator[VideoFolder]:
+    """Sequences in a folder (with a trailing slash, ``""`` for the root) and below it, by name.
+
+    One whose frames cannot be told, or a folder that cannot be listed, says so when its frames are asked for.
+
+    Raises:
+        DataError: if the root cannot be listed.
+    """
+    waiting = [folder]
+    while waiting:
+        folder = waiting.pop()
+        plain, ground_truth = folder.rstrip("/"), ""
+        try:
+            children = storage.list_dirs(plain)
+            ground_truth = find_file(storage, plain, GROUND_TRUTH) or ""
+            if ground_truth:
+                yield VideoFolder(folder, ground_truth, _find_images(storage, folder, children))
+            else:
+                waiting += [f"{folder}{child}/" for child in reversed(children)]
+        except DataError as error:
+            if not folder:
+                raise
+            yield VideoFolder(folder, ground_truth, plain, str(error))
+
+
+def _find_images(storage: Storage, folder: str, children: list[str]) -> str:
+    """Folder of the frames of a sequence: its child of a usual name, itself, or its only child that holds images."""
+    usual = [child for child in children if child.lower() in IMAGE_FOLDERS]
+    if len(usual) == 1:
+        return f"{folder}{usual[0]}"
+    if not usual and storage.list_files(folder.rstrip("/"), IMAGE_SUFFIXES):
+        return folder.rstrip("/")
+    found = [child for child in usual or children if storage.list_files(f"{folder}{child}", IMAGE_SUFFIXES)]
+    if len(found) > 1:
+        raise DataError(f"{storage.root / folder}: frames in {' or in '.join(found)}? Expected one such folder")
+    return f"{folder}{found[0]}" if found else folder.rstrip("/")
+
+
+def video_names(storage: Storage, videos: Iterable[VideoFolder]) -> dict[str, VideoFolder]:
+    """Sequences by a name of their own: their path with ``-`` for ``/``, or with ``+`` where two paths give one name.
+
+    Raises:
+        DataError: if two have one name even so.
+    """
+    videos = list(videos)
+    joined = Counter(video.name(storage).replace("/", "-") for video in videos)
+    named: dict[str, VideoFolder] = {}
+    for video in videos:
+        name = video.name(storage).replace("/", "-")
+        if joined[name] > 1:
+            name = video.name(storage).replace("/", "+")
+        if name in named:
+            raise DataError(f"{storage.root}: two sequences would be called {name}: rename {video.folder}")
+        named[name] = video
+    return named
 
 
 class FolderDataset(DiskDataset):
@@ -38,8 +136,6 @@ class FolderDataset(DiskDataset):
 
     Args:
         storage: a folder of sequences (nested as you like), or a single sequence.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if there is no sequence, or one is malformed.
@@ -57,7 +153,6 @@ class FolderDataset(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return self.index.frame_name(sequence, frame)
 
 

@@ -11,13 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.data.benchmark import Benchmark
-from lib.data.boxes import has_area
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.annotations import has_area, read_ground_truth, read_labels, read_list, read_split
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import GROUND_TRUTH, list_frames, read_facts, require_file, require_files
-from lib.data.sequence import Entry, Sequence
-from lib.data.text import read_ground_truth, read_labels, read_list, read_split
+from lib.data.sequence import Benchmark, Entry, Sequence
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import Storage
 
@@ -37,8 +35,6 @@ class Got10k(DiskDataset):
         split: ``train_full`` (all that ``train/list.txt`` names), ``train`` and ``val`` (7934 and 1401 of them),
             ``vottrain`` and ``votval`` (7086 and 1249, see ``split_rows``), ``official_val`` (the part ``val``), or the
             path of a text file with one sequence name, or one row of the list counted from 0, per line.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed, or a split names a sequence that is not there.
@@ -60,7 +56,6 @@ class Got10k(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(self._prefix, self.index.name(sequence), frame)
 
 

@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lib.data.boxes import has_area
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.annotations import has_area
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import require_files
 from lib.utils.errors import DataError
@@ -33,8 +33,6 @@ class ImagenetVid(DiskDataset):
 
     Args:
         storage: the folder that holds ``Annotations`` and ``Data``.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed.
@@ -53,7 +51,6 @@ class ImagenetVid(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(self.index.name(sequence), self.index.first_frame(sequence) + frame)
 
 

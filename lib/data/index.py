@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.base import SequenceInfo
 from lib.utils.errors import DataError
 from lib.utils.files import atomic_path
 
@@ -30,6 +29,25 @@ ALIGNMENT = 64
 _START = struct.Struct("<QQ")
 """Behind the magic bytes: length and CRC-32 of the header."""
 VALID, VISIBLE = 1, 2
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """Annotations of one sequence of F frames.
+
+    Attributes:
+        boxes_xywh: (F, 4) float32, pixels.
+        valid: (F,) bool, the box has a positive width and height.
+        visible: (F,) bool, valid and the target can be seen; training frames are drawn among these.
+    """
+
+    boxes_xywh: np.ndarray
+    valid: np.ndarray
+    visible: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.visible)
 
 
 @dataclass(frozen=True)

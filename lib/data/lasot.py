@@ -13,14 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.data.annotations import has_area, read_ground_truth, read_labels, read_split
 from lib.data.attributes import AttributeFiles
-from lib.data.benchmark import Benchmark
-from lib.data.boxes import has_area
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import GROUND_TRUTH, choose_layout, numbered_frames, read_table, require_file, require_files
-from lib.data.sequence import Entry, Sequence
-from lib.data.text import read_ground_truth, read_labels, read_split
+from lib.data.sequence import Benchmark, Entry, Sequence
 from lib.utils.errors import DataError
 from lib.utils.files import read_names
 from lib.utils.storage import Storage
@@ -42,8 +40,6 @@ class Lasot(DiskDataset):
         storage: the folder that holds the classes.
         split: ``train`` (the published 1120 sequences), ``all`` (whatever is there), or the path of a text file with
             one sequence name per line.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed, or a split file names a sequence that is not there.
@@ -63,7 +59,6 @@ class Lasot(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return _frame_path(_folder(self.index.name(sequence)), frame)
 
 
@@ -161,7 +156,9 @@ def _load(storage: Storage, folder: str, tag: str, name: str, attributes: Attrib
     frames = numbered_frames(storage, f"{folder}/img", FIRST_FRAME, len(boxes), DIGITS, ends=True)
     absent, flagged = _read_flags(storage, (require_file(storage, folder, file) for file in FLAGS), len(boxes))
     shown, kind = attributes.read(name) if attributes else flagged, _class(name) or name
-    return Sequence(name, frames, tag, boxes, target_visible=~absent, object_class=kind, storage=storage, attributes=shown)
+    return Sequence(
+        name, frames, tag, boxes, target_visible=~absent, object_class=kind, storage=storage, attributes=shown
+    )
 
 
 def _benchmark(tag: str, sequences: int) -> Benchmark:

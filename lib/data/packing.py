@@ -1,6 +1,8 @@
 """Packing datasets into LMDB, in the layouts that the family of STARK reads.
 
-Training datasets are packed as their files are; of benchmarks, what their readers look at: frames that belong to no
+The key of a file is its path relative to the root of the dataset and the value is the file as it is. TrackingNet is
+packed part by part: ``TRAIN_3/anno/a.txt`` has the key ``anno/a.txt`` in the database ``TRAIN_3_lmdb``. Training
+datasets are packed as their files are; of benchmarks, what their readers look at: frames that belong to no
 sequence and other files, such as archives or the 240 frames/s of NfS, are left out.
 """
 
@@ -12,10 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lmdb
+
+from lib.data.base import DiskDataset
 from lib.data.coco import ANNOTATIONS as COCO_ANNOTATIONS
 from lib.data.coco import IMAGES as COCO_IMAGES
 from lib.data.coco import Coco
-from lib.data.disk import DiskDataset
 from lib.data.folder import FolderDataset
 from lib.data.got10k import Got10k
 from lib.data.imagenet_vid import CACHE, ImagenetVid, read_tracks
@@ -24,13 +28,122 @@ from lib.data.registry import BENCHMARKS
 from lib.data.sequence import SequenceList
 from lib.data.trackingnet import NUM_PARTS, TrackingNet
 from lib.utils.errors import DataError
-from lib.utils.files import write_text_atomic
+from lib.utils.files import file_hash, write_text_atomic
+from lib.utils.lmdb_file import CONTENT, DATABASE_FILE, UNFINISHED, check_length
+from lib.utils.lock import folder_lock
 from lib.utils.registry import lookup
 from lib.utils.storage import Storage, open_storage, packed_path, walk_files
-from lib.utils.storage_lmdb import PackingReport, pack
 
 ProgressBar = Callable[[str, int], contextlib.AbstractContextManager[Any]]
 """Gets a title and a number of files; the context has a method ``update(count)``."""
+BATCH_BYTES = 32 << 20
+BATCH_FILES = 2000
+FIRST_MAP_SIZE = 1 << 30
+
+
+@dataclass(frozen=True)
+class PackingReport:
+    """What ``pack`` did: files written now, and files that an earlier run had written."""
+
+    written: int
+    kept: int
+
+
+def pack(
+    source: Storage,
+    names: Sequence[str],
+    target: Path,
+    *,
+    strip: str = "",
+    extra: Mapping[str, bytes] | None = None,
+    progress: Callable[[int], object] = lambda count: None,
+) -> PackingReport:
+    """Write files into a database; what is there already, with the right length, is kept.
+
+    Each batch is read back and compared before the next one is written. A run that is cut off leaves a valid database
+    that is marked as unfinished; running again goes on.
+
+    Args:
+        source: where the files are.
+        names: files, relative to the root of ``source``.
+        target: folder of the database.
+        strip: start of the names that the keys leave out, such as ``TRAIN_3/``.
+        extra: contents of files that ``source`` does not have, by name.
+        progress: called with the number of files done since the last call.
+
+    Raises:
+        DataError: if a file cannot be read, the disk is full, what was read back differs, or the database is damaged.
+        FolderInUseError: if another process packs into ``target``.
+    """
+    files = {name: None for name in names} | dict(extra or {})
+    written = 0
+    existing = target / DATABASE_FILE
+    try:
+        with folder_lock(target, "packing"):
+            if existing.exists():
+                check_length(target)
+            (target / UNFINISHED).touch()
+            (target / CONTENT).unlink(missing_ok=True)
+            map_size = max(FIRST_MAP_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
+            with lmdb.open(str(target), map_size=map_size, readahead=False, meminit=False) as database:
+                for batch in _batches(source, files, strip, database, progress):
+                    _write(database, batch)
+                    _compare(database, batch, target)
+                    written += len(batch)
+                    progress(len(batch))
+                database.sync(True)
+            content = {"bytes": existing.stat().st_size, "sha256": file_hash(existing)}
+            write_text_atomic(target / CONTENT, json.dumps(content) + "\n")
+            (target / UNFINISHED).unlink()
+    except (lmdb.Error, OSError) as error:
+        raise DataError(f"{target}: cannot write the LMDB: {error}") from error
+    return PackingReport(written, kept=len(files) - written)
+
+
+def _batches(
+    source: Storage,
+    files: Mapping[str, bytes | None],
+    strip: str,
+    database: lmdb.Environment,
+    progress: Callable[[int], object],
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    batch: list[tuple[bytes, bytes]] = []
+    size = 0
+    for name, content in files.items():
+        key = name.removeprefix(strip).encode()
+        if len(key) > database.max_key_size():
+            raise DataError(f"{source.root / name}: the path is too long for an LMDB key")
+        with database.begin(buffers=True) as transaction:
+            value = transaction.get(key)
+            done = value is not None and len(value) == (source.size(name) if content is None else len(content))
+        if done:
+            progress(1)
+            continue
+        batch.append((key, source.read_bytes(name) if content is None else content))
+        size += len(batch[-1][1])
+        if size >= BATCH_BYTES or len(batch) >= BATCH_FILES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _write(database: lmdb.Environment, batch: list[tuple[bytes, bytes]]) -> None:
+    while True:
+        try:
+            with database.begin(write=True) as transaction:
+                for key, value in batch:
+                    transaction.put(key, value)
+            return
+        except lmdb.MapFullError:
+            database.set_mapsize(2 * database.info()["map_size"])
+
+
+def _compare(database: lmdb.Environment, batch: list[tuple[bytes, bytes]], target: Path) -> None:
+    with database.begin(buffers=True) as transaction:
+        for key, value in batch:
+            if transaction.get(key) != value:
+                raise DataError(f"{target}: {key.decode()}: what was read back differs from what was written")
 
 
 class _Recorder:

@@ -13,12 +13,10 @@ from pathlib import Path
 from easydict import EasyDict
 
 from lib.config.paths import Paths, load_paths
-from lib.data import coco, folder, got10k, imagenet_vid, lasot, nfs, otb, synthetic, tc128, tnl2k, trackingnet, uav
-from lib.data.base import TrainingDataset
-from lib.data.benchmark import Benchmark, is_there
-from lib.data.disk import DiskOpener
+from lib.data import benchmarks, coco, folder, got10k, imagenet_vid, lasot, synthetic, trackingnet
+from lib.data.base import DiskOpener, TrainingDataset
 from lib.data.folder import FolderSpec, folder_entries, read_folder_spec
-from lib.data.sequence import SequenceList
+from lib.data.sequence import Benchmark, SequenceList, is_there
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.files import expand_home, require_plain_name
 from lib.utils.registry import lookup
@@ -28,7 +26,7 @@ FOLDER_PREFIX = "folder:"
 VOT_NAMES = ("vot20", "vot21", "vot22")
 """Names that have an update rule but no loader: the VOT toolkit runs these."""
 
-_MODULES = (lasot, got10k, trackingnet, tnl2k, otb, nfs, uav, tc128, synthetic, coco, imagenet_vid, folder)
+_MODULES = (lasot, got10k, trackingnet, benchmarks, synthetic, coco, imagenet_vid, folder)
 
 TRAINING: dict[str, Callable[[str, EasyDict, Paths], TrainingDataset]] = {}
 """Every training dataset: how it is opened from its name (with what follows a colon), the configuration and paths."""

@@ -1,15 +1,21 @@
 """What a benchmark consists of: sequences of frames with a ground truth box for each, or for the first frame only."""
 
+import os
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from lib.data.names import check_distinct, check_name, choose_names
-from lib.data.text import parse_boxes
+from lib.config.paths import Paths
 from lib.utils.errors import DataError
+from lib.utils.files import require_plain_name
 from lib.utils.image_io import read_image
-from lib.utils.storage import Storage
+from lib.utils.registry import did_you_mean
+from lib.utils.storage import Storage, find_storage, packed_path
+from lib.utils.text import printable
 
 MAX_COORDINATE = 1e6
 """Pixels; no image that can be decoded is as large."""
@@ -54,7 +60,9 @@ class Sequence:
         if not self.frames:
             raise DataError(f"sequence {self.name}: it has no frames")
         if len(ground_truth) not in (1, len(self.frames)):
-            raise DataError(f"sequence {self.name}: {len(ground_truth)} ground truth boxes for {len(self.frames)} frames")
+            raise DataError(
+                f"sequence {self.name}: {len(ground_truth)} ground truth boxes for {len(self.frames)} frames"
+            )
         for flags in (self.target_visible, self.target_present):
             if flags is not None and len(flags) != len(ground_truth):
                 raise DataError(f"sequence {self.name}: {len(flags)} visibility flags, {len(ground_truth)} boxes")
@@ -181,3 +189,154 @@ class SequenceList(list[Sequence]):
         """
         by_name = {sequence.name: sequence for sequence in self}
         return SequenceList(by_name[name] for name in choose_names(self.names, wanted))
+
+
+LONGEST = 200
+"""Bytes of a name; file systems allow 255, and suffixes and temporary names need their part."""
+TIME = "_time"
+
+
+class Named(Protocol):
+    """Something that has the name of a sequence."""
+
+    name: str
+
+
+T = TypeVar("T", bound=Named)
+
+
+def check_distinct(items: Iterable[T]) -> dict[str, T]:
+    """Sequences by name, if each has a result file of its own.
+
+    Raises:
+        DataError: if there is none, or two would share a file: equal names, names that differ in case or Unicode form
+            only, and ``x`` beside ``x_time``, whose boxes belong where the times of ``x`` do. The message names them.
+    """
+    by_name: dict[str, T] = {}
+    seen: dict[str, str] = {}
+    for item in items:
+        name = item.name
+        key = unicodedata.normalize("NFC", name).casefold()
+        if key in seen:
+            same = "are both called" if seen[key] == name else f"are called {printable(repr(seen[key]))} and"
+            raise DataError(f"two sequences {same} {printable(repr(name))}: their results would be one file")
+        seen[key], by_name[name] = name, item
+    if not seen:
+        raise DataError("there are no sequences")
+    for key, name in seen.items():
+        if other := seen.get(key + TIME):
+            raise DataError(
+                f"sequences {printable(repr(name))} and {printable(repr(other))}: the time file of the first is the "
+                "box file of the second; rename one"
+            )
+    return by_name
+
+
+def check_name(name: str) -> None:
+    """Raise DataError if a sequence's name cannot be that of a file in the result folder."""
+    require_plain_name(name, "sequence")
+    if len(name.encode()) > LONGEST:
+        raise DataError(f"sequence {printable(repr(name))} cannot name a result file: longer than {LONGEST} bytes")
+
+
+def choose_names(names: list[str], wanted: Iterable[str]) -> list[str]:
+    """Names that are asked for by name, or by position counted from 0; each once.
+
+    Raises:
+        DataError: if there is no such sequence.
+    """
+    known, chosen = set(names), {}
+    for key in wanted:
+        if key in known:
+            chosen[key] = None
+        elif key.isdecimal() and len(key) < 10 and int(key) < len(names):
+            chosen[names[int(key)]] = None
+        else:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            raise DataError(f"no sequence {printable(repr(key))} among {len(names)}{did_you_mean(key, names)}: {shown}")
+    return list(chosen)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Where a benchmark is and how it is read.
+
+    Attributes:
+        name: by which it is chosen, and by which the update rule of the tracker is looked up.
+        tag: name of its result folder, and of its conventions in scoring.
+        entries: lists its sequences in an opened dataset without reading them.
+        setting: its name among the path settings (``lib.config.paths.DATASET_DIRS``), if it has one.
+        root: its folder, if it has no setting; None if it is rendered.
+        render: makes the storage of its frames, if it is rendered.
+        server: where results are scored if the ground truth is hidden, else None.
+        sequences: how many there should be, if that is known.
+        names: the official names, where the dataset lists its sequences itself.
+        packed: whether it has to be in LMDB.
+        origin: where ``root`` is from, for messages.
+        has: whether an opened dataset holds this part of it, if its parts come apart.
+        discover: whether results in its folder are taken for results on it, if several benchmarks share the tag.
+    """
+
+    name: str
+    tag: str
+    entries: Callable[[Storage], list[Entry]]
+    setting: str | None = None
+    root: Path | None = None
+    server: str | None = None
+    sequences: int | None = None
+    names: Callable[[], Iterable[str]] | None = None
+    packed: bool = False
+    origin: str = "as given"
+    render: Callable[[], Storage] | None = None
+    has: Callable[[Storage], bool] = lambda storage: True
+    discover: bool = True
+
+    @property
+    def split(self) -> str:
+        """Which part of a dataset it is, if the parts have sequences of their own and share a result folder."""
+        return self.name.removeprefix(f"{self.tag}_") if self.name.startswith(f"{self.tag}_") else ""
+
+    def place(self, paths: Paths) -> tuple[Path | None, str]:
+        """Folder of the dataset, and where that is set, for messages; None if it is rendered."""
+        if self.setting is None:
+            return self.root, self.origin
+        return paths.dataset_dir(self.setting), paths.origin(self.setting)
+
+    def is_present(self, paths: Paths) -> bool:
+        """Whether there is something where it should be, packed or not, and this part of it."""
+        folder, _ = self.place(paths)
+        if folder is None or not is_there(folder):
+            return folder is None
+        try:
+            return self.has(self.open(paths))
+        except DataError:
+            return True  # there is something, and it is unsound
+
+    def open(self, paths: Paths) -> Storage:
+        """Open the dataset. Raises DataError if it is missing."""
+        folder, _ = self.place(paths)
+        return self.render() if folder is None else find_storage(folder, packed=self.packed)
+
+    def load(self, paths: Paths, wanted: Iterable[str] | None = None, *, strict: bool = False) -> SequenceList:
+        """Read sequences; ``failures`` of the answer names those that cannot be read.
+
+        Args:
+            paths: path settings.
+            wanted: names, or positions counted from 0, of the sequences to read; None for all. No other is looked at.
+            strict: whether all have to be sound.
+
+        Raises:
+            DataError: if the dataset is missing, a wanted sequence is not part of it, or none can be read; the message
+                names the file, and the setting that points there.
+        """
+        try:
+            sequences = SequenceList.load(self.entries(self.open(paths)), wanted)
+            return sequences.require_all() if strict or not sequences else sequences
+        except DataError as error:
+            folder, origin = self.place(paths)
+            raise DataError(f"{self.name}: {error} ({folder} is {origin})") from error
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a folder is there, or its packed form."""
+    return os.path.isdir(folder) or os.path.isdir(packed_path(folder))

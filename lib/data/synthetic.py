@@ -10,10 +10,9 @@ import numpy as np
 from easydict import EasyDict
 
 from lib.config.paths import Paths
+from lib.data.annotations import has_area
 from lib.data.base import SequenceInfo, TrainingDataset
-from lib.data.benchmark import Benchmark
-from lib.data.boxes import has_area
-from lib.data.sequence import Entry, Sequence
+from lib.data.sequence import Benchmark, Entry, Sequence
 from lib.synthetic import SyntheticSequence
 from lib.utils.errors import DataError
 from lib.utils.image_io import encode_image
@@ -72,7 +71,6 @@ class Synthetic(TrainingDataset):
         self._cache: OrderedDict[int, tuple[SyntheticSequence, SequenceInfo]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Number of sequences."""
         return self.num_sequences
 
     def __getstate__(self) -> dict:
@@ -92,11 +90,9 @@ class Synthetic(TrainingDataset):
         return self._cache[sequence]
 
     def sequence_info(self, sequence: int) -> SequenceInfo:
-        """Annotations of one sequence."""
         return self._world(sequence)[1]
 
     def frames(self, sequence: int, frame_ids: list[int]) -> list[np.ndarray]:
-        """Render frames, each (H, W, 3) uint8 RGB."""
         world = self._world(sequence)[0]
         rendered = {frame: world.frame(frame) for frame in dict.fromkeys(frame_ids)}
         return [rendered[frame] for frame in frame_ids]
@@ -131,7 +127,7 @@ def _sequence_name(number: int) -> str:
     return f"synthetic_{number:03d}"
 
 
-class RenderedStorage:
+class RenderedStorage(Storage):
     """Frames ``<sequence>/<number>.bmp`` that do not exist until they are read; safe to use from several threads."""
 
     def __init__(self) -> None:
@@ -159,42 +155,35 @@ class RenderedStorage:
             return self._worlds[name]
 
     def read_image(self, name: str, first: str | None = None) -> np.ndarray:
-        """Render a frame, (H, W, 3) uint8 RGB. Raises DataError naming it."""
         folder, _, file = name.rpartition("/")
         if not self.exists(name):
             raise DataError(f"{self.root / name}: no such rendered frame")
         return self.world(folder).frame(int(file.removesuffix(".bmp")) - 1)
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a frame."""
         folder, _, file = name.rpartition("/")
         return folder in self.list_dirs() and file in self.list_files(folder)
 
     def read_bytes(self, name: str) -> bytes:
-        """A rendered frame as BMP."""
         return encode_image(self.read_image(name), ".bmp")
 
     def read_text(self, name: str) -> str:
-        """There are no texts. Raises DataError."""
         raise DataError(f"{self.root / name}: no such file")
 
     def list_dirs(self, name: str = "") -> list[str]:
-        """Names of the sequences."""
         return [] if name else [_sequence_name(number) for number in range(1, SEQUENCES + 1)]
 
     def list_files(self, name: str = "", suffixes: Collection[str] | None = None) -> list[str]:
-        """Names of the frames of a sequence."""
         files = [f"{number:08d}.bmp" for number in range(1, FRAMES + 1)] if name else []
         return [file for file in files if has_suffix(file, suffixes)]
 
     def size(self, name: str) -> int:
-        """Length of a frame as BMP, whose rows are filled up to four bytes."""
         if not self.exists(name):
             raise DataError(f"{self.root / name}: no such rendered frame")
+        # Rows of a BMP are filled up to four bytes.
         return BMP_HEADER + (SIZE[0] * 3 + 3) // 4 * 4 * SIZE[1]
 
     def fingerprint(self, names: Iterable[str]) -> str:
-        """Rendered frames never change."""
         return f"{TAG} {SEQUENCES} {FRAMES} {SIZE} {DIFFICULTY}"
 
 

@@ -9,13 +9,11 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from lib.data.benchmark import Benchmark
-from lib.data.boxes import has_area
-from lib.data.disk import DiskDataset, DiskOpener
+from lib.data.annotations import has_area, read_ground_truth
+from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import list_frames, require_files
-from lib.data.sequence import Entry, Sequence
-from lib.data.text import read_ground_truth
+from lib.data.sequence import Benchmark, Entry, Sequence
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import Storage, what_lies_near
 
@@ -29,8 +27,6 @@ class TrackingNet(DiskDataset):
     Args:
         storage: the folder that holds ``TRAIN_0`` to ``TRAIN_11``.
         parts: which of the twelve are used; all that are named have to be there.
-        cache_dir: where the annotation index is kept; None keeps it in memory.
-        name: as in the configuration.
 
     Raises:
         DataError: if files are missing or malformed.
@@ -55,7 +51,6 @@ class TrackingNet(DiskDataset):
         )
 
     def frame_path(self, sequence: int, frame: int) -> str:
-        """Path of a frame, relative to the root of the dataset."""
         return f"{_frames(*self.index.name(sequence).split('/'))}/{frame}.jpg"
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.synthetic.camera import Camera, Sensor
+from lib.synthetic.camera import Camera, Sensor, event_times, excursion, fold, steps, walk, wander, wave
 from lib.synthetic.figures import KINDS, Figure, Kind
 from lib.synthetic.media import list_images, load_cutout, load_photo
-from lib.synthetic.motion import event_times, excursion, fold, steps, walk, wander, wave
 from lib.synthetic.presets import DIFFICULTIES, PRESETS
 from lib.synthetic.scenery import OBSTACLES, draw_background, obstacle_sprite, shadow_sprite
 from lib.synthetic.sprite import Actor, Sprite, Track

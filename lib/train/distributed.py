@@ -3,7 +3,10 @@
 A process without ``WORLD_SIZE`` (see ``lib.utils.launch``) is alone, and all this does nothing.
 """
 
+import logging
+import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +22,18 @@ from lib.utils.device import resolve_device
 from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.launch import Launch, get_rank, get_world_size
 
+logger = logging.getLogger(__name__)
+
 MEETING_TIMEOUT = timedelta(minutes=30)
 """How long processes wait for each other: rank 0 may be downloading weights or writing a checkpoint."""
 
-_FAILURE = "seqtrack/failure"
-_SPEAKER_HEAD_START = 3.0  # seconds
+_WITHOUT_A_MESSAGE = "another process ended without a message (killed, or out of memory?): see what the launcher says"
+SPEAKER_HEAD_START = 3.0
+"""Seconds that other processes of a machine give the first one to say what is wrong with all."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the failures of others."""
+TIME_TO_NOTICE = 4.0
+"""Seconds that the main thread has to notice a failure of another, and to end its process in order."""
 
 
 class RankFailure(SeqTrackError):
@@ -59,11 +69,20 @@ def choose_device(name: str, launch: Launch) -> torch.device:
         return resolve_device(name)
     if re.fullmatch(r"cuda:\d+|mps", name):
         raise InputError(f"--device {name} cannot be shared by {launch.world_size} processes: use auto, cuda or cpu")
-    check_processes_per_node(name, launch.local_world_size)
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = resolve_device(name)
-    return torch.device("cuda", launch.local_rank) if device.type == "cuda" else device
+    if launch.local_world_size is not None:
+        check_processes_per_node(name, launch.local_world_size)
+    device = resolve_device("cpu" if name == "auto" and not torch.cuda.is_available() else name)
+    if device.type != "cuda":
+        return device
+    gpus = torch.cuda.device_count()
+    if gpus == 1:  # of its own: srun --gpus-per-task=1 shows each process another one
+        return device
+    if launch.local_rank >= gpus:
+        raise InputError(
+            f"process {launch.local_rank} of this machine (LOCAL_RANK) has no GPU of its own: there are {gpus}; start "
+            "fewer, or use --device cpu"
+        )
+    return torch.device("cuda", launch.local_rank)
 
 
 @contextmanager
@@ -73,15 +92,16 @@ def first_rank_speaks(launch: Launch) -> Iterator[None]:
         yield
     except SeqTrackError:
         if launch.local_rank > 0:
-            time.sleep(_SPEAKER_HEAD_START)  # the launcher ends this process meanwhile
+            time.sleep(SPEAKER_HEAD_START)  # the launcher ends this process meanwhile
         raise
 
 
 @contextmanager
 def process_group(launch: Launch, device: torch.device) -> Iterator[None]:
-    """Meet the other processes, and part from them at the end; a lone process meets nobody.
+    """Initialize the process group, and destroy it at the end; a process that is alone has none.
 
-    A process that fails leaves its error for the others, whose collective operations then fail and who raise it.
+    A process that fails leaves its error for the others, and ends. The others learn of it where their collective
+    operations fail, and raise it. Where one waits in a collective that does not fail (NCCL), a thread ends the process.
 
     Raises:
         InputError: if the meeting place cannot be opened or reached.
@@ -93,31 +113,30 @@ def process_group(launch: Launch, device: torch.device) -> Iterator[None]:
     if launch.world_size == 1:
         yield
         return
-    store = _meet(launch, device)
+    failures = FailureBoard(_initialize(launch, device), launch)
     try:
-        yield
-        reduce_mean(torch.zeros((), device=device))  # nobody leaves while another is writing or reading files
+        with failures.watching():
+            yield
+            reduce_mean(torch.zeros((), device=device))  # nobody leaves while another is writing or reading files
     except Exception as error:
         own = isinstance(error, SeqTrackError)
-        failure = _failure_of_another(store, launch.rank)
-        deadline = time.monotonic() + _SPEAKER_HEAD_START
+        failure = failures.of_another()
+        deadline = time.monotonic() + SPEAKER_HEAD_START
         while own and launch.local_rank > 0 and not failure and time.monotonic() < deadline:
             time.sleep(0.1)  # a mistake that all processes meet at once
-            failure = _failure_of_another(store, launch.rank)
+            failure = failures.of_another()
         if failure and launch.local_rank > 0:
             raise SystemExit(2) from error
         if failure and not own:
             raise RankFailure(failure) from error
         if re.search(r"onnection (closed|reset) by peer", str(error)):
-            raise RankFailure(
-                "another process ended without a word (killed, or out of memory?): see what the launcher says"
-            ) from error
-        _tell(store, f"rank {launch.rank}: {type(error).__name__}: {error}")
+            raise RankFailure(_WITHOUT_A_MESSAGE) from error
+        failures.report(f"rank {launch.rank}: {type(error).__name__}: {error}")
         raise
     dist.destroy_process_group()
 
 
-def _meet(launch: Launch, device: torch.device) -> dist.Store:
+def _initialize(launch: Launch, device: torch.device) -> dist.Store:
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING_TIMEOUT))
@@ -131,21 +150,57 @@ def _meet(launch: Launch, device: torch.device) -> dist.Store:
     return store
 
 
-def _tell(store: dist.Store, message: str) -> None:
-    try:
-        if not store.check([_FAILURE]):
-            store.set(_FAILURE, message)
-    except RuntimeError:
-        pass  # the process that keeps the store is gone; the error itself is raised by the caller
+class FailureBoard:
+    """The first failure of a run, where all its processes see it.
 
+    Args:
+        store: of the process group.
+        launch: place of this process.
+    """
 
-def _failure_of_another(store: dist.Store, rank: int) -> str:
-    """What another process has told, empty if nothing."""
-    try:
-        message = store.get(_FAILURE).decode() if store.check([_FAILURE]) else ""
-    except RuntimeError:
-        return ""
-    return "" if message.startswith(f"rank {rank}: ") else message
+    def __init__(self, store: dist.Store, launch: Launch) -> None:
+        self.launch = launch
+        # A restart has another key, since the store of a launcher outlives the processes.
+        self._key = f"seqtrack/failure/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        # A connection of its own: on that of the process group, others wait while a collective waits for a peer.
+        inner = getattr(store, "underlying_store", store)
+        self._store = dist.TCPStore(inner.host, inner.port, is_master=False, timeout=timedelta(seconds=30))
+
+    def report(self, message: str) -> None:
+        """Leave the error of this process, unless there is one already, and the others the time to see it."""
+        try:
+            if not self._store.check([self._key]):
+                self._store.set(self._key, message)
+        except RuntimeError:
+            return  # the process that keeps the store is gone; the error itself is raised by the caller
+        time.sleep(2 * LOOK_EVERY)
+
+    def of_another(self) -> str:
+        """What another process has reported, or that the one which keeps the store is gone; empty if nothing."""
+        try:
+            message = self._store.get(self._key).decode() if self._store.check([self._key]) else ""
+        except RuntimeError:
+            return _WITHOUT_A_MESSAGE
+        return "" if message.startswith(f"rank {self.launch.rank}: ") else message
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """End this process from a thread if another one fails while the block runs, and the block does not notice."""
+        ended = threading.Event()
+        threading.Thread(target=self._watch, args=(ended,), name="watch ranks", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.wait(LOOK_EVERY):
+            failure = self.of_another()
+            if failure and not ended.wait(TIME_TO_NOTICE):
+                if self.launch.local_rank == 0:
+                    logger.error("%s", failure)
+                    logging.shutdown()
+                os._exit(2)  # the main thread is in a wait that no exception and no signal handler ends
 
 
 def reduce_mean(values: Tensor) -> Tensor:
@@ -205,12 +260,28 @@ def digest(network: nn.Module) -> int:
 def check_ranks_agree(network: nn.Module) -> None:
     """Compare the weights of all processes.
 
+    On devices of different models the norm that clips the gradients may be rounded differently: there the weights of
+    rank 0 are taken over, with a warning.
+
     Raises:
         SeqTrackError: naming the ranks whose weights are not those of rank 0.
     """
     if get_world_size() == 1:
         return
-    digests = gather(digest(network))
-    others = [str(rank) for rank, value in enumerate(digests) if value != digests[0]]
-    if others:
-        raise SeqTrackError(f"the weights of rank {', '.join(others)} have drifted from those of rank 0")
+    values = list(network.state_dict().values())
+    found = gather((digest(network), device_model(values[0].device)))
+    others = ", ".join(str(rank) for rank, (number, _) in enumerate(found) if number != found[0][0])
+    if not others:
+        return
+    models = sorted({model for _, model in found})
+    if len(models) == 1:
+        raise SeqTrackError(f"the weights of rank {others} have drifted from those of rank 0")
+    for value in values:
+        dist.broadcast(value, 0)
+    if get_rank() == 0:
+        logger.warning("devices differ (%s): weights of rank 0 copied to rank %s", ", ".join(models), others)
+
+
+def device_model(device: torch.device) -> str:
+    """What kind of device this process computes on."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from easydict import EasyDict
+from torch import nn
 
 from lib.config.paths import Paths, checkpoint_dir, log_path, manifest_path, tensorboard_dir
 from lib.data.registry import build_dataset
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.seqtrack import SeqTrack
+from lib.models.seqtrack.vocabulary import CoordinateVocabulary
+from lib.train.actors.extras import ExtrasActor
 from lib.train.actors.seqtrack import SeqTrackActor
 from lib.train.admin.manifest import git_revision, write_manifest
 from lib.train.admin.tensorboard import TensorboardWriter
@@ -28,7 +32,6 @@ from lib.train.data.processing import Augmentation, CropSettings, SeqTrackProces
 from lib.train.data.sampler import DamageBudget, TrackingSampler
 from lib.train.distributed import decide_on_main, distribute, seed_rank
 from lib.train.optimization import build_optimizer, build_scheduler
-from lib.train.trainers.base_trainer import TrainerSettings
 from lib.train.trainers.checkpoints import CheckpointStore, find_resume_point
 from lib.train.trainers.ltr_trainer import LTRTrainer
 from lib.train.trainers.step import OptimizationStep
@@ -55,7 +58,7 @@ class RunSettings:
         paths: where data is read and results are written.
         device: of this process.
         resume: ``auto``, ``never`` or the path of a checkpoint.
-        local_world_size: processes that share this machine.
+        local_world_size: processes that share this machine, ``None`` if that is unknown.
         track: tracks real sequences with a network and gives scores; ``None`` for no such check.
         track_every: epochs between these checks.
         is_named: whether the run has a name of its own; its options are then written beside its checkpoints.
@@ -65,7 +68,7 @@ class RunSettings:
     paths: Paths
     device: torch.device
     resume: str = "auto"
-    local_world_size: int = 1
+    local_world_size: int | None = 1
     track: TrackHook | None = None
     track_every: int = 10
     is_named: bool = False
@@ -83,7 +86,7 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
     device = settings.device
     seed_everything(cfg.TRAIN.SEED)
     if device.type == "cpu":
-        share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size)
+        share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size or 1)
     with ExitStack() as at_end:
         # A mistake in a first start leaves no folders behind; where there are some, another training is met first.
         is_known = checkpoint_dir(settings.paths.save_dir, settings.config_name).is_dir()
@@ -124,19 +127,28 @@ def prepare(
     device = settings.device
     folder = checkpoint_dir(settings.paths.save_dir, settings.config_name)
     store = CheckpointStore(folder, cfg.TRAIN.KEEP_CHECKPOINTS, cfg.TRAIN.KEEP_EVERY)
-    resume_from = choose_start(store, settings.resume)
+    if is_main_process():
+        store.remove_leftovers()
+    resume_from = decide_on_main(find_resume_point(store, settings.resume) if is_main_process() else None)
     logger.info("building the network")
     # Only rank 0 may download weights; the others take them over from it.
     network = build_seqtrack(cfg, pretrained=resume_from is None and is_main_process()).to(device)
-    trainer = build_trainer(cfg, network, train_loader, val_loader, store, settings.config_name, device)
-    if settings.track is not None:
-        trainer.track, trainer.track_interval = partial(settings.track, cfg, network), settings.track_every
+    trainer = build_trainer(
+        cfg,
+        network,
+        train_loader,
+        val_loader,
+        store,
+        settings.config_name,
+        device,
+        track=None if settings.track is None else partial(settings.track, cfg, network),
+        track_every=settings.track_every,
+        start_records=partial(start_records, settings, resume_from),
+    )
     seed_rank(cfg.TRAIN.SEED)
     if resume_from is not None:
         trainer.resume(resume_from)
-    if is_main_process():
-        trainer.on_first_step = partial(write_records, trainer, settings, resume_from, trainer.global_step + 1)
-    else:
+    if not is_main_process():
         logging.getLogger().setLevel(logging.WARNING)  # so far all ranks have had the same to say
     return trainer
 
@@ -159,14 +171,9 @@ def log_size(cfg: EasyDict, settings: RunSettings, loader: TrainingLoader) -> No
     )
 
 
-def choose_start(store: CheckpointStore, resume: str) -> Path | None:
-    """Checkpoint to continue from, as rank 0 decides it, ``None`` to start afresh."""
-    if is_main_process():
-        store.remove_leftovers()
-    return decide_on_main(find_resume_point(store, resume) if is_main_process() else None)
-
-
-def write_records(trainer: LTRTrainer, settings: RunSettings, resume_from: Path | None, first_step: int) -> None:
+def start_records(
+    settings: RunSettings, resume_from: Path | None, trainer: LTRTrainer, first_step: int
+) -> TensorboardWriter:
     """Open the curves and write the manifest of this start, now that its first step is done.
 
     Until then nothing of an earlier run is touched: a start that fails leaves it to be continued.
@@ -176,7 +183,7 @@ def write_records(trainer: LTRTrainer, settings: RunSettings, resume_from: Path 
         moved = trainer.store.set_aside()
         if moved is not None:
             logger.info("earlier checkpoints moved to %s", moved)
-    trainer.writer = TensorboardWriter(tensorboard_dir(save_dir, name), first_step=first_step)
+    writer = TensorboardWriter(tensorboard_dir(save_dir, name), first_step=first_step)
     if settings.is_named:  # tracking/test.py takes it as its configuration, and finds the checkpoints beside it
         config = copy.deepcopy(trainer.config)
         config["TEST"]["EPOCH"] = min(config["TEST"]["EPOCH"], config["TRAIN"]["EPOCH"])  # the last one that will exist
@@ -191,6 +198,7 @@ def write_records(trainer: LTRTrainer, settings: RunSettings, resume_from: Path 
         resumed_from=str(resume_from or ""),
     )
     logger.info("manifest: %s", path)
+    return writer
 
 
 def share_cores(num_workers: int, processes: int = 1) -> None:
@@ -212,49 +220,46 @@ def build_trainer(
     store: CheckpointStore,
     config_name: str,
     device: torch.device,
+    **hooks: Any,
 ) -> LTRTrainer:
-    """Make the trainer of a network that is on its device. All processes of a run start with rank 0's weights."""
+    """Make the trainer of a network that is on its device. All processes of a run start with rank 0's weights.
+
+    Args:
+        hooks: ``track``, ``track_every`` and ``start_records`` of ``LTRTrainer``; the rest as there.
+    """
     train = cfg.TRAIN
     optimizer = build_optimizer(network, cfg)
     if train.COMPILE:
         network.compile()
-    actor = SeqTrackActor(
-        distribute(network, device),
-        network.vocabulary,
-        mean=cfg.DATA.MEAN,
-        std=cfg.DATA.STD,
-        ce_weight=train.CE_WEIGHT,
-        label_sigma=train.LABEL_SIGMA,
-        guide_weight=train.GUIDE_WEIGHT,
-    ).to(device)
     step = OptimizationStep(
-        actor,
+        build_actor(cfg, distribute(network, device), network.vocabulary).to(device),
         optimizer,
         device=device,
         clip_norm=train.GRAD_CLIP_NORM,
         amp_dtype=resolve_dtype(train.AMP_DTYPE) if train.AMP else None,
         accumulate=train_loader.keys.accumulate,
     )
-    numbers = TrainerSettings(
-        epochs=train.EPOCH,
-        save_every=train.SAVE_EVERY,
-        save_every_steps=train.SAVE_EVERY_STEPS,
-        print_interval=train.PRINT_INTERVAL,
-        val_interval=train.VAL_EPOCH_INTERVAL,
-        smooth_tokens=train.SMOOTH_WORDS,
-    )
     return LTRTrainer(
-        train_loader=train_loader,
-        val_loader=val_loader,
+        cfg=cfg,
+        config_name=config_name,
         network=network,
         step=step,
         scheduler=build_scheduler(optimizer, cfg),
-        settings=numbers,
         store=store,
-        config=cfg,
-        config_name=config_name,
+        train_loader=train_loader,
+        val_loader=val_loader,
         revision=git_revision() if is_main_process() else "",
+        **hooks,
     )
+
+
+def build_actor(cfg: EasyDict, network: nn.Module, vocabulary: CoordinateVocabulary) -> SeqTrackActor:
+    """Make the actor of a network, which may be wrapped: with the published loss, or with more."""
+    train, numbers = cfg.TRAIN, {"mean": cfg.DATA.MEAN, "std": cfg.DATA.STD, "ce_weight": cfg.TRAIN.CE_WEIGHT}
+    if train.LABEL_SIGMA > 0 or train.GUIDE_WEIGHT > 0:
+        extras = {"label_sigma": train.LABEL_SIGMA, "guide_weight": train.GUIDE_WEIGHT}
+        return ExtrasActor(network, vocabulary, **numbers, **extras)
+    return SeqTrackActor(network, vocabulary, **numbers)
 
 
 def build_processing(cfg: EasyDict, augmentation: Augmentation) -> SeqTrackProcessing:

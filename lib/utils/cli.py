@@ -58,14 +58,14 @@ def describe_os_error(error: OSError) -> str:
 class ScriptParser(argparse.ArgumentParser):
     """Parser of a script's flags. What an error echoes of them is one printable line of bounded length."""
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # noqa: D102
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         args = sys.argv[1:] if args is None else list(args)
         for text in args[: args.index("--")] if "--" in args else args:
             if text.startswith("-") and text.endswith("=--"):  # before Python 3.13 the value would be []
                 self.error(f"argument {text[:-3]}: expected a value, got '--'")
         return super().parse_known_args(args, namespace)
 
-    def error(self, message: str) -> NoReturn:  # noqa: D102
+    def error(self, message: str) -> NoReturn:
         super().error(printable(message, 1000))
 
 

@@ -36,13 +36,13 @@ class Launch:
         rank: number of the process, from 0.
         world_size: number of processes on all machines.
         local_rank: number of the process on its machine.
-        local_world_size: number of processes on this machine.
+        local_world_size: number of processes on this machine, ``None`` if the launcher does not say.
     """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
-    local_world_size: int = 1
+    local_world_size: int | None = 1
 
 
 def read_launch(environment: Mapping[str, str], local_rank: int | None = None) -> Launch:
@@ -67,9 +67,11 @@ def read_launch(environment: Mapping[str, str], local_rank: int | None = None) -
         )
     _number(environment, "MASTER_PORT", 0, highest=65535)
     rank = _number(environment, "RANK", 0)
-    local_world_size = _number(environment, "LOCAL_WORLD_SIZE", 1, default=world_size)
+    local_world_size = None  # srun and mpirun do not say
+    if "LOCAL_WORLD_SIZE" in environment:
+        local_world_size = _number(environment, "LOCAL_WORLD_SIZE", 1)
     if "LOCAL_RANK" in environment or local_rank is None:
-        local_rank = _number(environment, "LOCAL_RANK", 0, default=rank % local_world_size)
+        local_rank = _number(environment, "LOCAL_RANK", 0, default=rank % (local_world_size or world_size))
     if rank >= world_size:
         raise InputError(f"RANK is {rank} but WORLD_SIZE is {world_size}")
     return Launch(rank, world_size, local_rank, local_world_size)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
-from lib.test.analysis.collect import Scoring
 from lib.test.analysis.metrics import mean_curves, score_sequence, summarise
 from lib.test.analysis.protocols import PROTOCOLS
+from lib.test.analysis.scoring import Scoring
 from lib.test.evaluation import get_dataset
 from lib.utils.errors import DataError, InputError
 from tests.evaluation import fakes

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 
-from lib.test.analysis.collect import ScoredTracker
 from lib.test.analysis.metrics import score_sequence
 from lib.test.analysis.plots import PLOTS, draw_plot, draw_radar, line_styles, write_plots
+from lib.test.analysis.scoring import ScoredTracker
 from lib.test.analysis.tables import FORMATS, score_table, sequence_table, shortened
 
 TITLE = "got10k_val (2 sequences, 40 frames), protocol seqtrack"
@@ -153,7 +153,7 @@ def test_colors_stay_with_their_trackers_whatever_the_score() -> None:
     assert colors[0] == colors[1] == {label: color for label, (color, _) in line_styles(["a", "b"]).items()}
 
 
-@pytest.mark.parametrize("kind", PLOTS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", PLOTS, ids=lambda kind: kind.curve)
 def test_legend_is_sorted_by_score_and_holds_it(kind) -> None:
     axes = draw_plot(kind, TRACKERS, TITLE).axes[0]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]

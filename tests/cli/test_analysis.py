@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tracking.analysis_results as script
-from lib.data.benchmark import Benchmark
+from lib.data.sequence import Benchmark
 from lib.test.analysis import plots
 from lib.test.evaluation import SequenceList
 from lib.utils.cli import run_script

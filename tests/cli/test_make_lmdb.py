@@ -6,8 +6,7 @@ import pytest
 
 from lib.data.packing import TRAINING_PACKABLE
 from lib.utils.errors import InputError
-from lib.utils.storage import open_storage
-from lib.utils.storage_lmdb import LmdbStorage
+from lib.utils.storage import LmdbStorage, open_storage
 from tests.cli.processes import run_python
 from tests.data.fabricate import FABRICATE
 from tracking import make_lmdb

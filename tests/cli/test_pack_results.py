@@ -5,8 +5,7 @@ import pytest
 
 import tracking.pack_results as script
 from lib.test.utils import transform_got10k, transform_trackingnet
-from lib.test.utils.packing import SUBMISSIONS, write_zip
-from lib.test.utils.zip_check import check_zip
+from lib.test.utils.submission import SUBMISSIONS, check_zip, write_zip
 from lib.utils.cli import run_script
 from tests.cli.processes import run_python
 from tests.data import fabricate

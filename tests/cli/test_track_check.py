@@ -1,7 +1,5 @@
 """Tracking while training: real scores, and a training that does not notice."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -9,15 +7,15 @@ import yaml
 
 from lib.config.paths import load_paths
 from lib.data.registry import get_dataset
-from lib.test.analysis.collect import Scoring, score_results
-from lib.test.analysis.sources import OwnResults
+from lib.test.analysis.scoring import Scoring, score_results
+from lib.test.analysis.selection import own_results
 from lib.test.evaluation.results import ResultFolder
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import ConfigError, DataError, InputError
 from lib.utils.image_io import write_image
 from tests.train.test_resume import nested
-from tests.train.world import TINY, Squares, make_trainer, tiny_config
+from tests.train.world import TINY, Squares, make_trainer, record_points, tiny_config
 from tracking import test, track_check, train
 from tracking.track_check import TrackCheck, track_all
 
@@ -43,10 +41,10 @@ def test_training_does_not_notice(paths, tmp_path):
     cfg = tiny_config(TRAIN__EPOCH=2)
     plain = make_trainer(cfg, tmp_path / "plain")
     plain.train()
-    trainer = make_trainer(cfg, tmp_path / "tracked")
     points = []
-    trainer.writer.write = lambda prefix, scalars, step: points.append((prefix, step, dict(scalars)))
-    trainer.track = partial(TrackCheck(NAME, paths=paths), cfg, trainer.network)
+    check = TrackCheck(NAME, paths=paths)
+    hooks = {"track": lambda: check(cfg, trainer.network), "start_records": record_points(points)}
+    trainer = make_trainer(cfg, tmp_path / "tracked", **hooks)
     trainer.train()
     tracked = [(step, set(scores)) for prefix, step, scores in points if prefix == "track"]
     assert tracked == [(4, {"AUC", "OP50", "OP75", "P", "NP"}), (8, {"AUC", "OP50", "OP75", "P", "NP"})]
@@ -78,7 +76,7 @@ def test_scores_are_those_of_test_and_analysis(paths, tmp_path):
     assert test.main(["seqtrack", str(tmp_path / "tiny.yaml"), *flags, *checkpoint]) == 0
     folder = ResultFolder(tmp_path, "seqtrack", "tiny", "squares")
     sequences = get_dataset(NAME, paths=paths)
-    expected = score_results([OwnResults(folder)], sequences, Scoring(), label="tiny").summary
+    expected = score_results([own_results(folder)], sequences, Scoring(), label="tiny").summary
     assert TrackCheck(NAME, paths=paths)(tiny_config(), trainer.network.eval()) == pytest.approx(expected, abs=1e-9)
     assert expected["AUC"] > 5
 
@@ -112,8 +110,8 @@ def test_what_cannot_be_scored_is_refused_before_the_training(paths, tmp_path, m
 
 def test_a_damaged_frame_costs_the_scores_and_not_the_epoch(paths, tmp_path, caplog):
     cfg = tiny_config(TRAIN__EPOCH=1)
-    trainer = make_trainer(cfg, tmp_path / "run")
-    trainer.track = partial(TrackCheck(NAME, paths=paths), cfg, trainer.network)
+    check = TrackCheck(NAME, paths=paths)
+    trainer = make_trainer(cfg, tmp_path / "run", track=lambda: check(cfg, trainer.network))
     (tmp_path / "data" / "squares" / "s1" / "0003.png").write_bytes(b"no image")
     assert trainer.train() == 0
     assert "[track: 1] no scores: " in caplog.text and "0003.png" in caplog.text

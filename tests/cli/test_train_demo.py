@@ -24,7 +24,7 @@ MAX_MIB = 40
 @pytest.mark.slow
 def test_trains_exports_and_the_export_tracks(tmp_path: Path, experiment) -> None:
     """Images that are missing are done without, and said."""
-    missing = ["TRAIN.WITHOUT_FILES=true", f"DATA.SYNTHETIC.CUTOUTS={tmp_path / 'nowhere'}", "TRAIN.EPOCH=1"]
+    missing = ["TRAIN.ALLOW_MISSING_FILES=true", f"DATA.SYNTHETIC.CUTOUTS={tmp_path / 'nowhere'}", "TRAIN.EPOCH=1"]
     config = experiment()
     flags = ["--config", config, "--save_dir", tmp_path, "--device", "cpu", "--override", *missing]
     done = run_python("tracking/train_demo.py", *flags)

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from lib.config.seqtrack.config import (
+    ALIASES,
+    SCHEMA,
     default_config,
     experiment_name,
+    get_option,
     known_experiments,
     load_config,
     parse_override,
@@ -206,6 +209,37 @@ def test_overrides_win_and_are_checked() -> None:
     assert load_config("seqtrack_b256", {"TEST.SEARCH_FACTOR": 5}).TEST.SEARCH_FACTOR == 5.0
     with pytest.raises(ConfigError, match=r"override: TEST\.SERCH_FACTOR"):
         load_config("seqtrack_b256", {"TEST.SERCH_FACTOR": 5})
+
+
+@pytest.mark.parametrize(("old", "new"), ALIASES.items())
+def test_a_former_name_works_with_one_warning(
+    old: str, new: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    section, _, key = old.rpartition(".")
+    value = "true" if isinstance(get_option(SCHEMA, new).default, bool) else "2.5"
+    path = write(tmp_path, f"{section}: {{{key}: {value}}}").rename(tmp_path / f"{key}.yaml")
+    assert load_config(path) == load_config(path) == default_config(dict([parse_override(f"{new}={value}")]))
+    assert [record.message for record in caplog.records] == [
+        f"{key}.yaml: {old} is now called {new}; the former name still works"
+    ]
+    assert (
+        get_option(load_config(path, {old: get_option(default_config(), new)}), new) == get_option(SCHEMA, new).default
+    )
+    assert any(f"override: {old} is now called {new}" in record.message for record in caplog.records)
+
+
+def test_a_former_name_beside_the_current_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "TRAIN: {SMOOTH_WORDS: 1.5, SMOOTH_TOKENS: 1.5}")
+    assert load_config(path, {"TRAIN.SMOOTH_WORDS": 2, "TRAIN.SMOOTH_TOKENS": 2}).TRAIN.SMOOTH_TOKENS == 2
+    path = write(tmp_path, "TRAIN: {SMOOTH_WORDS: 1.5, SMOOTH_TOKENS: 2}")
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml: TRAIN\.SMOOTH_TOKENS: given as 2, and as 1\.5 under its former"
+    ):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"override: TRAIN\.SMOOTH_TOKENS: given as 3, and as 2 under"):
+        default_config({"TRAIN.SMOOTH_WORDS": 2, "TRAIN.SMOOTH_TOKENS": 3})
+    with pytest.raises(ConfigError, match=r"mine\.yaml: TRAIN\.SMOOTH_TOKENS: expected a number"):
+        load_config(write(tmp_path, "TRAIN: {SMOOTH_WORDS: many}"))
 
 
 def test_overrides_of_a_command_line() -> None:

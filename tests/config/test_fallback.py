@@ -9,7 +9,7 @@ def test_missing_files_are_done_without(tmp_path):
         "DATA.SYNTHETIC.CUTOUTS": str(tmp_path / "cutouts"),
         "MODEL.ENCODER.PRETRAIN_TYPE": str(tmp_path / "weights.pth"),
     }
-    allowed = {"TRAIN.WITHOUT_FILES": True}
+    allowed = {"TRAIN.ALLOW_MISSING_FILES": True}
     assert overrides_without_files(default_config(wanted)) == {}
     missing = overrides_without_files(default_config(wanted | allowed))
     assert missing == {
@@ -24,5 +24,5 @@ def test_missing_files_are_done_without(tmp_path):
 
 def test_names_of_weights_are_no_files():
     for name in ("mae", "default", "scratch", "sincos"):
-        cfg = default_config({"MODEL.ENCODER.PRETRAIN_TYPE": name, "TRAIN.WITHOUT_FILES": True})
+        cfg = default_config({"MODEL.ENCODER.PRETRAIN_TYPE": name, "TRAIN.ALLOW_MISSING_FILES": True})
         assert overrides_without_files(cfg) == {}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib.data.disk import DiskDataset
+from lib.data.base import DiskDataset
 
 
 def read_all(dataset: DiskDataset) -> list[tuple]:

@@ -304,5 +304,3 @@ def test_trackingnet_annotation_without_frames(tmp_path: Path) -> None:
     fabricate.write(tmp_path / "trackingnet/TEST/anno/c.txt", fabricate.box_lines(1))
     with pytest.raises(DataError, match=r"1 of 3 sequences cannot be read.*frames/c"):
         load(tmp_path, "trackingnet")
-
-

@@ -13,14 +13,13 @@ import torch
 
 from lib.config.paths import load_paths
 from lib.config.seqtrack.config import default_config
-from lib.data import layout, nfs, otb, uav
+from lib.data import benchmarks, lasot, layout
 from lib.data.packing import PACKABLE, TRAINING_PACKABLE, pack_dataset
 from lib.data.sequence import SequenceList
 from lib.train.train_script import build_loader
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import write_image
-from lib.utils.storage import DirectoryStorage, open_storage
-from lib.utils.storage_lmdb import LmdbStorage
+from lib.utils.storage import DirectoryStorage, LmdbStorage, open_storage
 from tests.data import fabricate
 from tests.data.fabricate import FABRICATE, load, write
 from tests.data.reading import assert_same as assert_same_rows
@@ -65,9 +64,8 @@ def few_short_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
         chosen = [row for row in table if row["name"] in SHORT[name]]
         return [row | {"last_frame": str(int(row.get("first_frame", 1)) + 3)} for row in chosen]
 
-    for module in (nfs, otb, uav):
+    for module in (benchmarks, lasot):
         monkeypatch.setattr(module, "read_table", lambda name: shortened(read_table(name), name))
-    monkeypatch.setattr("lib.data.lasot.read_table", lambda name: shortened(read_table(name), name))
     monkeypatch.setattr(fabricate, "rows", lambda name: shortened(rows(name), name))
 
 
@@ -151,7 +149,9 @@ def test_a_database_that_reads_differently_is_refused(tmp_path: Path) -> None:
     root = write_benchmark("tc128", tmp_path)
     make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
     ground_truth = root / "Ball_ce1" / "Ball_ce1_gt.txt"
-    ground_truth.write_text(ground_truth.read_text().replace("20", "21"))  # of the same length, so it counts as written already
+    ground_truth.write_text(
+        ground_truth.read_text().replace("20", "21")
+    )  # of the same length, so it counts as written already
     with pytest.raises(DataError, match="the packed annotations differ from those in"):
         make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
 

@@ -6,7 +6,7 @@ import pytest
 
 from lib.config.paths import Paths, load_paths
 from lib.config.seqtrack.config import default_config
-from lib.data.disk import DiskDataset
+from lib.data.base import DiskDataset
 from lib.data.registry import build_dataset
 from lib.utils.errors import ConfigError, DataError
 from tests.data.fabricate import FABRICATE, write

@@ -85,3 +85,15 @@ def test_dropout_acts_in_training_only():
     torch.testing.assert_close(decoder(TOKENS, memory), plain(TOKENS, memory))
     decoder.train()
     assert not torch.allclose(decoder(TOKENS, memory), plain(TOKENS, memory))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_attention_to_a_single_key_is_its_value(dtype):
+    """The first step of generation leaves out a softmax of one score; not a bit may differ."""
+    torch.manual_seed(0)
+    attention = Attention(16, 2).to(dtype).eval()
+    query, memory = attention.query_key_value(torch.randn(3, 1, 16).to(dtype), attention.in_proj_bias[None])
+    mixed = torch.nn.functional.scaled_dot_product_attention(query, memory.key, memory.value, is_causal=True)
+    expected = attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    assert torch.equal(attention.attend(query, memory, causal=True), expected)

@@ -193,17 +193,31 @@ def test_int8_and_bfloat16_networks_say_nearly_the_same():
         torch.testing.assert_close(likelihoods, exact.generate(features).likelihoods, atol=0.02, rtol=0.1)
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_on_a_cpu_only_products_of_the_encoder_are_narrowed(dtype):
-    model = set_precision(tiny_model(), str(dtype).removeprefix("torch."), CPU)
+def test_only_matrix_products_of_the_encoder_are_narrowed_on_every_device(dtype, device):
+    model = set_precision(tiny_model(), str(dtype).removeprefix("torch."), torch.device(device))
     for name, parameter in model.encoder.named_parameters():
         assert parameter.dtype == (dtype if ".attn." in name or ".mlp." in name else torch.float32), name
-    template, search = (images.float() for images in tiny_images())
+    template, search = (images.float().to(device) for images in tiny_images())
     assert model.encode(template, search).dtype == torch.float32
-    assert {parameter.dtype for parameter in model.decoder.parameters()} == {torch.float32}
+    for part in (model.decoder, model.vocab_embed, model.bottleneck):
+        assert {parameter.dtype for parameter in part.parameters()} == {torch.float32}
+
+
+def test_int8_swaps_the_linear_layers_of_the_encoder():
     model = set_precision(tiny_model(), "int8", CPU)
     kinds = {type(block.mlp.fc1) for block in model.encoder.body.blocks}
     assert kinds == {Int8Linear}
+
+
+def test_tf32_is_float32_where_there_is_no_tf32(caplog):
+    with caplog.at_level("INFO"):
+        model = set_precision(tiny_model(), "tf32", CPU)
+    assert [record.getMessage() for record in caplog.records] == ["tf32 is float32 on cpu"]
+    template, search = (images.float() for images in tiny_images())
+    plain = set_precision(tiny_model(), "float32", CPU)
+    assert torch.equal(model.encode(template, search), plain.encode(template, search))
 
 
 def test_what_a_device_cannot_do_is_refused():
@@ -211,6 +225,28 @@ def test_what_a_device_cannot_do_is_refused():
         set_precision(tiny_model(), "int8", torch.device("meta"))
     with pytest.raises(InputError, match="unknown dtype 'int4'"):
         set_precision(tiny_model(), "int4", CPU)
+
+
+def test_it_can_be_exported_for_any_batch_size():
+    network = tiny_model().requires_grad_(False)
+
+    class Track(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, template_tokens, search):
+            return tuple(network.generate(network.encode_embedded(template_tokens, search, search_only=True)))
+
+    batch = torch.export.Dim("batch", min=2, max=64)
+    arguments = {}
+    for count in (2, 5):
+        template, search = tiny_images(batch=count)
+        arguments[count] = network.embed_template(template), search
+    shapes = ({0: batch}, {0: batch})
+    exported = torch.export.export(Track(), arguments[2], dynamic_shapes=shapes, strict=False).module()
+    for a, b in zip(exported(*arguments[5]), Track()(*arguments[5]), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_the_plain_version_is_not_the_fast_one_in_disguise():

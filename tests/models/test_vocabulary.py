@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lib.config.seqtrack.config import SCHEMA, get_option
-from lib.models.seqtrack.vocabulary import ORDERS, CoordinateVocabulary
+from lib.models.seqtrack.vocabulary import SHIFTS, CoordinateVocabulary
 from lib.utils.box_ops import box_xywh_to_cxcywh, box_xywh_to_xyxy
 from lib.utils.errors import ConfigError
 
@@ -16,7 +16,7 @@ def inside_boxes(count: int = 200) -> torch.Tensor:
 
 
 def test_the_configuration_allows_the_formats_that_exist():
-    assert set(get_option(SCHEMA, "DATA.SEQ_FORMAT").choices) == set(ORDERS)
+    assert set(get_option(SCHEMA, "DATA.SEQ_FORMAT").choices) == set(SHIFTS)
 
 
 @pytest.mark.parametrize("seq_format", FORMATS)

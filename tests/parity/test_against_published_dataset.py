@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lib.data.base import DiskDataset
 from lib.data.coco import Coco
-from lib.data.disk import DiskDataset
 from lib.data.got10k import Got10k, split_rows
 from lib.data.imagenet_vid import ImagenetVid, read_tracks
 from lib.data.lasot import Lasot, train_sequences

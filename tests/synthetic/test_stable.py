@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.synthetic.motion import excursion, fold, spline
+from lib.synthetic.camera import excursion, fold, spline
 from lib.synthetic.stable import TURN, Draws, blend, cosine, derive_seed, halve, shifted_mean, shrink, sine, warp
 
 

@@ -13,7 +13,7 @@ import torch
 from lib.models.seqtrack.cpu import PackedLinear
 from lib.models.seqtrack.precision import prepare_for_tracking
 from lib.test.tracker import reader as reader_module
-from lib.test.tracker.reader import LARGEST_BATCH, BoxReader, bucket
+from lib.test.tracker.reader import LARGEST_BATCH, BoxReader, bucket, compile_step
 from lib.test.tracker.seqtrack import SeqTrackEngine
 from tests.tracker import fakes
 
@@ -84,6 +84,30 @@ def test_a_compiler_that_fails_is_tried_once_for_all_batch_sizes(monkeypatch, ca
     ]
 
 
+def test_a_process_compiles_any_number_of_steps(monkeypatch):
+    """PyTorch gives a code object up after 8 compilations; all batch sizes and trackers share that of ``step``."""
+    runs = []
+
+    def backend(module, example_inputs):
+        return lambda *arguments: runs.append(len(runs)) or module.forward(*arguments)
+
+    class Tracker:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def step(self, templates, crops):
+            return templates * self.factor + crops
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda step, **options: real(step, backend=backend, **options))
+    for factor in range(12):
+        compiled = compile_step(Tracker(factor).step)
+        for _ in range(2):
+            assert compiled(torch.ones(2), torch.ones(2)).tolist() == [factor + 1.0] * 2
+    torch._dynamo.reset()
+    assert len(runs) == 24  # none ran eagerly
+
+
 @torch.inference_mode()
 def test_one_transfer_each_way(monkeypatch):
     engine = fakes.make_engine()
@@ -123,7 +147,7 @@ def test_a_thousand_frames_leave_nothing_behind():
         if number in (300, 999):
             tensors.append(live_tensors())
             memory.append(resident_memory())
-    assert tensors[1] == tensors[0]
+    assert tensors[1] <= tensors[0]
     assert memory[1] - memory[0] < 5e6  # bytes; one 32 x 32 template in float32 per frame would be 8.6e6
 
 

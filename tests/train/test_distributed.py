@@ -5,10 +5,12 @@ import math
 import os
 import re
 import signal
+import time
 
 import pytest
 import torch
 
+from lib.train import distributed
 from lib.train.data.loader import batches_per_step
 from lib.train.distributed import (
     check_processes_per_node,
@@ -18,7 +20,7 @@ from lib.train.distributed import (
 )
 from lib.train.trainers.checkpoints import find_resume_point
 from lib.utils.checkpoint import load_checkpoint
-from lib.utils.errors import CheckpointError, ConfigError, InputError
+from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError
 from lib.utils.launch import Launch, read_launch
 from tests.train.ranks import run_ranks
 from tests.train.world import Squares, make_loader, make_trainer, tiny_config
@@ -188,7 +190,45 @@ def test_a_killed_rank_ends_all(tmp_path):
 
     survivor, killed = run_ranks(rank_trains, tmp_path / "results")
     assert killed == "exit code -9"
-    assert survivor.startswith("RankFailure: another process ended without a word")
+    assert survivor.startswith("RankFailure: another process ended without a message")
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_failure_reaches_a_rank_that_waits_for_ever(tmp_path, monkeypatch, failing):
+    """As in a collective of NCCL, which neither an exception nor a signal handler ends."""
+    for name in ("LOOK_EVERY", "TIME_TO_NOTICE", "SPEAKER_HEAD_START"):
+        monkeypatch.setattr(distributed, name, 0.3)
+
+    def rank_waits(rank):
+        logging.getLogger("lib.train").addHandler(logging.FileHandler(tmp_path / f"{rank}.log"))
+        if rank == failing:
+            raise DataError("a damaged image")
+        time.sleep(600)
+
+    started = time.monotonic()
+    results = run_ranks(rank_waits, tmp_path / "results", timeout=60)
+    assert results[failing] == "DataError: a damaged image" and results[1 - failing] == "exit code 2"
+    assert time.monotonic() - started < 30
+    # One line on each machine.
+    assert (tmp_path / "0.log").read_text() == ("" if failing == 0 else "rank 1: DataError: a damaged image\n")
+
+
+def test_devices_of_different_models_take_the_weights_of_rank_0(tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.train.distributed.device_model", lambda device: f"GPU of {os.getpid()}")
+
+    def rank_checks(rank):
+        messages, handler = [], logging.Handler()
+        handler.emit = lambda record: messages.append(record.getMessage())
+        logging.getLogger("lib.train").addHandler(handler)
+        network = make_trainer(tiny_config(), tmp_path).network
+        with torch.no_grad():
+            network.bottleneck.bias[3] += 1e-6 * rank
+        check_ranks_agree(network)
+        return network.state_dict(), messages
+
+    (first, messages), (second, nothing) = run_ranks(rank_checks, tmp_path / "results")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert len(messages) == 1 and messages[0].endswith("weights of rank 0 copied to rank 1") and not nothing
 
 
 def test_ranks_that_drift_apart_are_found(tmp_path):
@@ -199,8 +239,9 @@ def test_ranks_that_drift_apart_are_found(tmp_path):
             network.bottleneck.bias[3] += 1e-6 * rank
         check_ranks_agree(network)
 
-    for error in run_ranks(rank_checks, tmp_path / "results"):
-        assert error == "SeqTrackError: the weights of rank 1 have drifted from those of rank 0"
+    first, second = run_ranks(rank_checks, tmp_path / "results")
+    assert first == "SeqTrackError: the weights of rank 1 have drifted from those of rank 0"
+    assert second == "SystemExit: 2"  # one of them says it
 
 
 def test_digest_sees_every_value():
@@ -239,6 +280,8 @@ def test_what_launchers_say():
     without = {key: value for key, value in LAUNCHED.items() if key != "LOCAL_RANK"}
     assert read_launch(without, local_rank=3).local_rank == 3
     assert read_launch(without).local_rank == 1
+    by_srun = {key: value for key, value in LAUNCHED.items() if key != "LOCAL_WORLD_SIZE"}
+    assert read_launch(by_srun) == Launch(5, 8, 1, None)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +306,14 @@ def test_every_process_needs_a_gpu(monkeypatch):
     assert choose_device("auto", Launch(3, 4, 1, 2)) == torch.device("cuda", 1)
     with pytest.raises(InputError, match="4: this machine has 2"):
         choose_device("cuda", Launch(0, 4, 0, 4))
+    # Started by srun or mpirun on two machines, which do not say how many processes a machine has.
+    assert choose_device("auto", Launch(9, 16, 1, None)) == torch.device("cuda", 1)
+    with pytest.raises(InputError, match=r"process 2 of this machine .* has no GPU of its own: there are 2"):
+        choose_device("auto", Launch(10, 16, 2, None))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # srun --gpus-per-task=1
+    assert choose_device("auto", Launch(11, 16, 3, None)) == torch.device("cuda", 0)
+    with pytest.raises(InputError, match="--nproc_per_node 2: this machine has 1"):
+        choose_device("auto", Launch(0, 2, 0, 2))
     with pytest.raises(InputError, match="--device cuda:0 cannot be shared by 2"):
         choose_device("cuda:0", Launch(0, 2, 0, 2))
 

@@ -18,8 +18,7 @@ from lib.train.data.processing import Augmentation
 from lib.train.data.sampler import DamageBudget, SampleKey
 from lib.train.train_script import build_processing
 from lib.utils.errors import DataError
-from lib.utils.image_io import write_image
-from lib.utils.lazy_image import EncodedImage
+from lib.utils.image_io import EncodedImage, write_image
 from lib.utils.seed import SampleRng
 from lib.utils.storage import DirectoryStorage
 from tests.train.world import Squares, make_loader, make_sampler, tiny_config

@@ -14,15 +14,14 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lib.train.admin.curves import compare, newest_manifest, parse_log, read_curves
 from lib.train.admin.manifest import git_revision, write_manifest
-from lib.train.admin.picture import draw_batch
-from lib.train.admin.tensorboard import TensorboardWriter
+from lib.train.admin.tensorboard import TensorboardWriter, draw_batch
 from lib.train.trainers.checkpoints import plain_config
 from lib.utils.errors import DataError, InputError
 from lib.utils.log import logging_to
 from tests.train.world import CPU, make_loader, make_trainer, tiny_config
 from tracking import compare_runs
+from tracking.curves import compare, newest_manifest, parse_log, read_curves
 
 
 def record_run(folder, **changes):
@@ -34,8 +33,12 @@ def record_run(folder, **changes):
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     cfg = tiny_config(TRAIN__EPOCH=2, **changes)
-    trainer = make_trainer(cfg, folder / "checkpoints", val_loader=make_loader(cfg))
-    trainer.writer = TensorboardWriter(folder / "events")
+    trainer = make_trainer(
+        cfg,
+        folder / "checkpoints",
+        val_loader=make_loader(cfg),
+        start_records=lambda trainer, first_step: TensorboardWriter(folder / "events", first_step),
+    )
     write_manifest(
         folder / "logs" / "seqtrack-tiny-20240101-120000-000001.json",
         config=plain_config(cfg),
@@ -81,9 +84,9 @@ def test_curves_do_not_depend_on_the_clock(tmp_path, monkeypatch, clock):
 
 def test_events_that_cannot_be_written_end_the_run(tmp_path):
     cfg = tiny_config()
-    trainer = make_trainer(cfg, tmp_path / "checkpoints")
-    trainer.writer = TensorboardWriter(tmp_path / "events")
-    trainer.writer.path = Path("/dev/full")
+    writer = TensorboardWriter(tmp_path / "events")
+    writer.path = Path("/dev/full")
+    trainer = make_trainer(cfg, tmp_path / "checkpoints", start_records=lambda trainer, first_step: writer)
     with pytest.raises(DataError, match="/dev/full: cannot be written: No space left on device"):
         trainer.train()
     (tmp_path / "file").write_text("")
@@ -219,10 +222,10 @@ def test_revision(tmp_path):
     assert git_revision(tmp_path) == f"{clean}-dirty"
 
 
-def test_picture_of_a_batch():
+def test_image_of_a_batch():
     batch = next(make_loader(tiny_config()).epoch(1))
-    picture = draw_batch(batch, max_samples=3)
-    assert picture.shape == (32 + 64, 3 * 64, 3) and picture.dtype == np.uint8
+    image = draw_batch(batch, max_samples=3)
+    assert image.shape == (32 + 64, 3 * 64, 3) and image.dtype == np.uint8
     x, y, w, _ = (round(value * 64) for value in batch.search_boxes_xywh[1, 0].tolist())
-    line = picture[32:, 64:128][min(max(y, 0), 63), max(x, 0) + 1 : min(x + w, 63)]
+    line = image[32:, 64:128][min(max(y, 0), 63), max(x, 0) + 1 : min(x + w, 63)]
     assert (line == (80, 255, 80)).all()

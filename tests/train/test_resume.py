@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lib.train import run_training, train_script
 from lib.train.trainers.checkpoints import CheckpointStore
-from lib.train.trainers.interrupt import StopRequest
 from lib.train.trainers.step import OptimizationStep
+from lib.train.trainers.watch import StopRequest
 from lib.utils import checkpoint
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError
@@ -174,14 +174,12 @@ def test_signal_during_validation(tmp_path):
     assert set(second.stats) == {"train", "val"} and second.store.latest().name == "SEQTRACK_ep0001.pth.tar"
 
 
-EPOCH_END = {"TRAIN__EPOCH": 2, "TRAIN__SMOOTH_WORDS": 2.0, "TRAIN__LR_DROP_EPOCH": 1}
+EPOCH_END = {"TRAIN__EPOCH": 2, "TRAIN__SMOOTH_TOKENS": 2.0, "TRAIN__LR_DROP_EPOCH": 1}
 
 
 def epoch_end_trainer(folder, seed=0):
     cfg = tiny_config(**EPOCH_END)
-    trainer = make_trainer(cfg, folder, seed=seed, val_loader=make_loader(cfg))
-    trainer.track = lambda: {"AUC": 50.0}
-    return trainer
+    return make_trainer(cfg, folder, seed=seed, val_loader=make_loader(cfg), track=lambda: {"AUC": 50.0})
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +278,7 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.torch, "save", fill)
     with pytest.raises(CheckpointError, match=r"ep0001\.pth\.tar: cannot be written: .*No space left.*untouched"):
         trainer.save()
+        trainer.store.wait()
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
@@ -291,6 +290,7 @@ def test_a_disk_that_fills_anywhere_in_a_checkpoint_is_one_line(tmp_path, limit)
     try:
         with pytest.raises(CheckpointError, match=r"ep0000\.pth\.tar: cannot be written: .*untouched"):
             trainer.save()
+            trainer.store.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []

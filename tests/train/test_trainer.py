@@ -3,19 +3,20 @@
 import logging
 import math
 import time
-from dataclasses import replace
 
 import pytest
 import torch
 
 from lib.train.actors.seqtrack import StepOutput
+from lib.train.admin import run_log
+from lib.train.admin.run_log import learning_rates
 from lib.train.data.processing import Augmentation
-from lib.train.trainers import progress
+from lib.train.trainers import watch
 from lib.train.trainers.checkpoints import CheckpointStore, config_differences, find_resume_point, plain_config
 from lib.train.trainers.step import OptimizationStep, TrainingDiverged
 from lib.utils.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
 from lib.utils.errors import CheckpointError
-from tests.train.world import CPU, Squares, make_loader, make_trainer, tiny_config
+from tests.train.world import CPU, Squares, make_loader, make_trainer, record_points, tiny_config
 
 
 def assert_same_weights(first, second):
@@ -38,10 +39,10 @@ def test_overfits_a_tiny_world(tmp_path):
     )
     still = Augmentation(gray=0, joint_flip=0, brightness=0, frame_flip=0)
     loader = make_loader(cfg, datasets=[Squares(num_sequences=2)], augmentation=still)
-    trainer = make_trainer(cfg, tmp_path, loader=loader)
-    losses = []
-    trainer.writer.write = lambda prefix, scalars, step: losses.append(scalars["Loss/total"])
+    points = []
+    trainer = make_trainer(cfg, tmp_path, loader=loader, start_records=record_points(points))
     trainer.train()
+    losses = [scalars["Loss/total"] for _, _, scalars in points]
     assert losses[0] > 0.8 * math.log(52)
     assert losses[-1] < losses[0] / 4
     assert trainer.stats["train"]["IoU"] > 0.7
@@ -90,9 +91,8 @@ def test_newest_checkpoints_are_kept(tmp_path):
 def test_log_line_and_curves(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     cfg = tiny_config(TRAIN__LR_DROP_EPOCH=1, TRAIN__ENCODER_MULTIPLIER=0.1)
-    trainer = make_trainer(cfg, tmp_path, val_loader=make_loader(cfg))
     points = []
-    trainer.writer.write = lambda prefix, scalars, step: points.append((prefix, step, dict(scalars)))
+    trainer = make_trainer(cfg, tmp_path, val_loader=make_loader(cfg), start_records=record_points(points))
     trainer.train()
     lines = [record.message for record in caplog.records if record.message.startswith("[train: 2, ")]
     assert len(lines) == 2  # steps 2 and 4 of 4
@@ -165,14 +165,12 @@ def test_run_with_bad_loss_warns_and_names_the_samples(tmp_path, caplog):
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
-    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, TRAIN__KEEP_CHECKPOINTS=1), tmp_path)
-
     def spoil():
         if trainer.epoch == 1:
             trainer.network.bottleneck.bias.data[0] = math.nan
         return {"AUC": 1.0}
 
-    trainer.track = spoil
+    trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, TRAIN__KEEP_CHECKPOINTS=1), tmp_path, track=spoil)
     with pytest.raises(TrainingDiverged, match=r"bottleneck\.bias is not finite: no checkpoint was written"):
         trainer.train()
     assert list(trainer.store.epochs()) == [1]
@@ -244,10 +242,10 @@ def test_a_cosine_with_another_number_of_epochs_goes_on_along_its_curve(tmp_path
     changes = {"TRAIN__SCHEDULER__TYPE": "cosine"}
     trainer = make_trainer(tiny_config(TRAIN__EPOCH=2, **changes), tmp_path)
     trainer.train()
-    assert trainer.learning_rates() == [0, 0]
+    assert learning_rates(trainer.step.optimizer) == [0, 0]
     other = make_trainer(tiny_config(TRAIN__EPOCH=longer, **changes), tmp_path)
     other.resume(trainer.store.latest())
-    assert other.learning_rates() == pytest.approx([rate, rate])
+    assert learning_rates(other.step.optimizer) == pytest.approx([rate, rate])
 
 
 def test_options_younger_than_a_checkpoint():
@@ -255,6 +253,10 @@ def test_options_younger_than_a_checkpoint():
     del saved["TRAIN"]["GUIDE_WEIGHT"]
     assert config_differences(saved, tiny_config()) == []
     assert config_differences(saved, tiny_config(TRAIN__GUIDE_WEIGHT=1.0)) == ["TRAIN.GUIDE_WEIGHT was 0.0, is 1.0"]
+    saved["TRAIN"]["SMOOTH_WORDS"] = saved["TRAIN"].pop("SMOOTH_TOKENS")  # an option that was renamed
+    assert config_differences(saved, tiny_config()) == []
+    saved["TRAIN"]["SMOOTH_WORDS"] = 2.0
+    assert config_differences(saved, tiny_config()) == ["TRAIN.SMOOTH_TOKENS was 2.0, is 0.0"]
 
 
 def test_finished_run_has_nothing_to_do(tmp_path, caplog):
@@ -270,21 +272,19 @@ def test_finished_run_has_nothing_to_do(tmp_path, caplog):
 def test_a_line_after_the_first_step_and_then_by_time(tmp_path, caplog, monkeypatch):
     """No line of PRINT_INTERVAL is near; curves get no point of it."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(progress, "FIRST_PAUSE", 0.2)
-    trainer = make_trainer(tiny_config(TRAIN__PRINT_INTERVAL=99, DATA__TRAIN__SAMPLE_PER_EPOCH=32), tmp_path)
+    monkeypatch.setattr(run_log, "FIRST_PAUSE", 0.2)
+    cfg, points = tiny_config(TRAIN__PRINT_INTERVAL=99, DATA__TRAIN__SAMPLE_PER_EPOCH=32, TRAIN__EPOCH=1), []
+    trainer = make_trainer(cfg, tmp_path, start_records=record_points(points))
     taken = trainer.step.train
     trainer.step.train = lambda *batch, **options: (time.sleep(0.06), taken(*batch, **options))[1]
-    points = []
-    trainer.writer.write = lambda prefix, scalars, step: points.append(step)
-    trainer.settings = replace(trainer.settings, epochs=1)
     trainer.train()
     lines = [record.message for record in caplog.records if record.message.startswith("epoch 1 of 1, step ")]
     assert lines[0].startswith("epoch 1 of 1, step 1 of 8 (4 samples each): loss ") and lines[0].endswith(" to go")
-    assert len(lines) in (2, 3) and points == [8]
+    assert len(lines) in (2, 3) and [step for _, step, _ in points] == [8]
 
 
 def test_a_step_that_hangs_is_announced_once(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(progress, "STALLED", 0.3)
+    monkeypatch.setattr(watch, "STALLED", 0.3)
     trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
     taken, count = trainer.step.train, iter(range(99))
     trainer.step.train = lambda *batch, **options: (next(count) == 2 and time.sleep(0.5), taken(*batch, **options))[1]

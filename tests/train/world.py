@@ -100,8 +100,26 @@ def make_loader(cfg, num_workers=0, **arguments):
     return TrainingLoader(make_sampler(cfg, **arguments), keys, num_workers=num_workers)
 
 
-def make_trainer(cfg, folder: Path, *, seed=0, loader=None, val_loader=None):
+def make_trainer(cfg, folder: Path, *, seed=0, loader=None, val_loader=None, **hooks):
     torch.manual_seed(seed)
     network = build_seqtrack(cfg)
     store = CheckpointStore(folder, cfg.TRAIN.KEEP_CHECKPOINTS, cfg.TRAIN.KEEP_EVERY)
-    return build_trainer(cfg, network, loader or make_loader(cfg), val_loader, store, "tiny", CPU)
+    return build_trainer(cfg, network, loader or make_loader(cfg), val_loader, store, "tiny", CPU, **hooks)
+
+
+def record_points(points):
+    """``start_records`` of a trainer, whose writer appends what it gets: split, step, scalars."""
+    return lambda trainer, first_step: Points(points)
+
+
+class Points:
+    """A writer of curves into a list."""
+
+    def __init__(self, points):
+        self.points = points
+
+    def write(self, prefix, scalars, step):
+        self.points.append((prefix, step, dict(scalars)))
+
+    def image(self, name, image, step):
+        pass

@@ -12,9 +12,7 @@ import pytest
 
 import tracking.video_demo as script
 from lib.test.tracker.seqtrack import SeqTrackTracker
-from lib.test.video.overlay import draw_overlay
-from lib.test.video.run import parse_box
-from lib.test.video.screen import has_display
+from lib.test.video.display import draw_overlay, has_display
 from lib.test.video.sources import VideoSource
 from lib.utils.cli import run_script
 from tests.tracker import fakes
@@ -171,13 +169,13 @@ def test_bad_boxes(experiment, clip, tmp_path, capsys, box, message):
 def test_ways_to_write_a_box(flags, first):
     rest = ["seqtrack", "tiny", "0"]
     args = script.parse_args([*flags, *rest] if first else [*rest, *flags])
-    assert parse_box(args.init_box) == [40, 60, 36, 36]
+    assert script.parse_box(args.init_box) == [40, 60, 36, 36]
     assert (args.tracker_name, args.tracker_param, str(args.video)) == tuple(rest)
 
 
 @pytest.mark.parametrize("flags", [["--init_box", "-5,-6,36,36"], ["--init_box", "-5", "-6", "36", "36"]])
 def test_a_box_may_begin_with_a_minus_sign(flags):
-    assert parse_box(script.parse_args(["seqtrack", "tiny", *flags, "clip.mp4"]).init_box) == [-5, -6, 36, 36]
+    assert script.parse_box(script.parse_args(["seqtrack", "tiny", *flags, "clip.mp4"]).init_box) == [-5, -6, 36, 36]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from external.vot20.toolkit import Toolkit, find_toolkit
-from lib.test.vot20.trax_client import Request
+from lib.test.vot20.seqtrack_vot20 import Request
 from lib.utils.errors import InputError
 from lib.utils.image_io import write_image
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from external.vot20 import rehearsal
-from lib.test.video.masks import MaskedTracker
-from lib.test.video.overlay import draw_overlay
+from lib.test.video.display import draw_overlay
+from lib.test.video.run import MaskedTracker
 from lib.utils.errors import CheckpointError, InputError
 from tests.vot.conftest import HEIGHT, WIDTH, StillTracker, TransposedSegmenter
 from tracking import video_demo

@@ -23,6 +23,7 @@ from lib.config.schema import (
     open_section,
     path_or_name,
     text,
+    use_current_names,
 )
 from lib.config.yaml_text import read_yaml
 from lib.utils.errors import ConfigError
@@ -81,7 +82,7 @@ SCHEMA: dict[str, Any] = {
         "CE_WEIGHT": number(1.0, 0, 1e6),
         "GUIDE_WEIGHT": number(0.0, 0, 1e6),  # weight of a loss that tells the encoder where the target is; 0: none
         "LABEL_SIGMA": number(0.0, 0, 1000),  # width in tokens of the curve that targets are spread over; 0: one token
-        "SMOOTH_WORDS": number(0.0, 0, 1000),  # tokens over which scores are averaged after each epoch; 0: none
+        "SMOOTH_TOKENS": number(0.0, 0, 1000),  # tokens over which scores are averaged after each epoch; 0: none
         "PRINT_INTERVAL": integer(50, 1, _LARGEST_COUNT),  # steps
         "VAL_EPOCH_INTERVAL": integer(1, 1, 1_000_000),
         "SAVE_EVERY": integer(1, 1, 1_000_000),  # epochs
@@ -92,7 +93,7 @@ SCHEMA: dict[str, Any] = {
         "AMP": boolean(False),
         "AMP_DTYPE": choice("bfloat16", "float16"),
         "COMPILE": boolean(False),  # torch.compile the network
-        "WITHOUT_FILES": boolean(False),  # replace missing images and encoder weights, with a warning
+        "ALLOW_MISSING_FILES": boolean(False),  # replace missing images and encoder weights, with a warning
         "SCHEDULER": {
             # step: drops after every LR_DROP_EPOCH epochs; Mstep: drops at MILESTONES; cosine: to 0 over EPOCH
             "TYPE": choice("step", "Mstep", "cosine"),
@@ -174,6 +175,12 @@ SCHEMA: dict[str, Any] = {
 }
 """Every option, with its default and what a value must be. To add one, add its line here."""
 
+ALIASES = {
+    "TRAIN.SMOOTH_WORDS": "TRAIN.SMOOTH_TOKENS",
+    "TRAIN.WITHOUT_FILES": "TRAIN.ALLOW_MISSING_FILES",
+}
+"""Current name of an option by its former one, which still works, with a warning."""
+
 _YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -218,12 +225,12 @@ def load_config(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
 
 def _configuration(values: Mapping[str, Any], overrides: Mapping[str, Any], source: str) -> EasyDict:
     cfg = defaults(SCHEMA)
-    merge(cfg, values, SCHEMA, source)
-    for dotted, value in overrides.items():
+    merge(cfg, values, SCHEMA, source, aliases=ALIASES)
+    for dotted, value in use_current_names(overrides, ALIASES, "override").items():
         nested: Any = value
         for part in reversed(dotted.split(".")):
             nested = {part: nested}
-        merge(cfg, nested, SCHEMA, "override")
+        merge(cfg, nested, SCHEMA, "override", aliases=ALIASES)
     cfg = EasyDict(cfg)
     for message in _contradictions(cfg):
         raise ConfigError(f"{source}: {message}")

@@ -15,10 +15,10 @@ def overrides_without_files(cfg: EasyDict) -> dict[str, Any]:
     Returns:
         Values by dotted key: painted videos where a folder of images is missing, and an encoder that starts from
         nothing (at the learning rate of the rest) where the file of its weights is. Empty if all is there, or the
-        experiment does not allow it (TRAIN.WITHOUT_FILES): then the missing file is an error where it is needed.
+        experiment does not allow it (TRAIN.ALLOW_MISSING_FILES): then the missing file is an error where it is needed.
     """
     overrides: dict[str, Any] = {}
-    if not cfg.TRAIN.WITHOUT_FILES:
+    if not cfg.TRAIN.ALLOW_MISSING_FILES:
         return overrides
     for name in ("BACKGROUNDS", "CUTOUTS"):
         folder = cfg.DATA.SYNTHETIC[name]

@@ -14,7 +14,9 @@ from lib.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = (*DTYPES, "int8")
+BFLOAT16_CAPABILITY = (8, 0)  # of CUDA devices: Ampere
+
+PRECISIONS = (*DTYPES, "tf32", "int8")
 
 
 class NarrowLinear(nn.Linear):
@@ -51,29 +53,45 @@ def set_precision(network: SeqTrack, precision: str, device: torch.device) -> Se
     Args:
         network: with its weights, in eval mode; it is changed in place.
         precision: one of ``PRECISIONS``. ``int8`` (CPU only) quantizes the linear layers of the encoder's blocks.
+            ``tf32`` lets CUDA round the inputs of float32 products to 10 bits, from now on in the whole process; any
+            other precision on CUDA forbids it. Elsewhere it is float32.
         device: where it goes.
 
     Returns:
-        The network. On a CPU only linear layers and attention of the encoder's blocks are narrowed; the residual stream
-        stays in float32, as in training with mixed precision. One token at a time the decoder is not faster in fewer
-        bits.
+        The network. bfloat16 and float16 narrow linear layers and attention of the encoder's blocks, on every device;
+        the residual stream stays in float32, as in training with mixed precision, and so do decoder and vocabulary
+        head, whose scores of neighboring tokens bfloat16 cannot tell apart.
 
     Raises:
         InputError: for an unknown precision, or one that the device cannot do.
     """
     check_precision(precision, device)
-    if precision == "int8":
-        return quantize(network.to(device=device, dtype=torch.float32))
-    dtype = resolve_dtype(precision)
-    if device.type != "cpu" or dtype == torch.float32:
-        return network.to(device=device, dtype=dtype)
-    if dtype == torch.bfloat16 and not cpu_has("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        logger.warning("this processor seems to have no bfloat16 arithmetic: float32 may be faster")
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    elif precision == "tf32":
+        logger.info("tf32 is float32 on %s", device)
     network.to(device=device, dtype=torch.float32)
+    if precision == "int8":
+        return quantize(network)
+    dtype = torch.float32 if precision == "tf32" else _supported(resolve_dtype(precision), device)
+    if dtype == torch.float32:
+        return network
     for block in network.vit.blocks:
         for name in BLOCK_LINEARS:
             replace_submodule(block, name, NarrowLinear(block.get_submodule(name), dtype))
     return network
+
+
+def _supported(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """``dtype``, or float32 on a GPU without bfloat16 arithmetic."""
+    if dtype != torch.bfloat16:
+        return dtype
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < BFLOAT16_CAPABILITY:
+        logger.warning("%s has no bfloat16 arithmetic: float32 instead", torch.cuda.get_device_name(device))
+        return torch.float32
+    if device.type == "cpu" and not cpu_has("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        logger.warning("this processor seems to have no bfloat16 arithmetic: float32 may be faster")
+    return dtype
 
 
 def prepare_for_tracking(network: SeqTrack, precision: str, device: torch.device) -> SeqTrack:

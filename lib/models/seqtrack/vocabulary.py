@@ -10,9 +10,9 @@ from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy, box_xyxy_to_
 from lib.utils.errors import ConfigError
 from lib.utils.registry import lookup
 
-# Where the tokens of a sequence stand in the canonical box (center x, center y, width, height), or in (x1, y1, x2, y2)
-# for `corner`: token i of the sequence is number ORDERS[seq_format][i] of the box.
-ORDERS = {"xywh": (0, 1, 2, 3), "whxy": (2, 3, 0, 1), "corner": (0, 1, 2, 3)}
+# By how many places the tokens of a sequence are rolled against the canonical box (center x, center y, width, height),
+# or (x1, y1, x2, y2) for `corner`; the same way back.
+SHIFTS = {"xywh": 0, "whxy": 2, "corner": 0}
 
 # Weight of the two special tokens in the loss. Source: the published training code.
 SPECIAL_TOKEN_WEIGHT = 0.01
@@ -42,11 +42,9 @@ class CoordinateVocabulary:
     def __init__(self, bins: int, seq_format: str = "xywh") -> None:
         if bins < 2:
             raise ConfigError(f"MODEL.BINS: at least 2 coordinate tokens are needed, got {bins}")
-        order = lookup(ORDERS, seq_format, "sequence format (DATA.SEQ_FORMAT)")
         self.bins = bins
         self.seq_format = seq_format
-        self._order = list(order)
-        self._inverse = [order.index(i) for i in range(self.tokens_per_box)]
+        self._shift = lookup(SHIFTS, seq_format, "sequence format (DATA.SEQ_FORMAT)")
 
     def __repr__(self) -> str:
         return f"CoordinateVocabulary(bins={self.bins}, seq_format={self.seq_format!r})"
@@ -92,7 +90,7 @@ class CoordinateVocabulary:
         # Faithful: cut as corners, before the conversion: the target of a partly outside object is its visible part.
         corners = box_xywh_to_xyxy(boxes_xywh).clamp(0, 1)
         values = corners if self.seq_format == "corner" else box_xyxy_to_cxcywh(corners)
-        return (values * (self.bins - 1))[..., self._order]
+        return (values * (self.bins - 1)).roll(self._shift, dims=-1)
 
     def soft_targets(self, positions: Tensor, sigma: float) -> Tensor:
         """A normal curve over the coordinate tokens around each coordinate, for training that is told what is near.
@@ -134,7 +132,8 @@ class CoordinateVocabulary:
 
     def _values(self, tokens: Tensor) -> Tensor:
         # Faithful: no half bin is added back, so a decoded value is half a bin low on average.
-        return tokens[..., self._inverse].to(torch.float32) / (self.bins - 1)
+        # Rolled, not indexed with a list: a GPU would have to wait for the list.
+        return tokens.roll(self._shift, dims=-1).to(torch.float32) / (self.bins - 1)
 
     def input_sequence(self, tokens: Tensor) -> Tensor:
         """Decoder input under teacher forcing: START and the four coordinates, once per search frame.

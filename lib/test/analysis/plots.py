@@ -1,29 +1,35 @@
-"""Success, precision and normalized precision plots, and the radar of attributes, as PNG and PDF.
+"""What shows results to the eye: plots and a radar as PNG and PDF, and sequences played back with the boxes as MP4.
 
-No display and no TeX is needed.
+A tracker has the same color and dashes in all of them. No display and no TeX is needed.
 """
 
 import logging
+import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lib.test.analysis.collect import ScoredTracker
+from lib.data.sequence import Sequence as VideoSequence
 from lib.test.analysis.metrics import (
     NORM_PRECISION_THRESHOLDS,
     PRECISION_PIXELS,
     PROTOCOLS,
     SCORE_INDEX,
     mean_curves,
-    success_thresholds,
 )
+from lib.test.analysis.scoring import ScoredTracker
 from lib.test.analysis.tables import shortened
+from lib.test.video.display import DARK, FONT, PALE, WHITE, draw_box, draw_line
+from lib.test.video.encoders import VideoWriter
+from lib.utils.errors import InputError
 from lib.utils.files import atomic_path
 from lib.utils.text import printable
 
@@ -45,6 +51,11 @@ LONGEST_LABEL = 44
 FEWEST_SPOKES = 3
 """Attributes that a radar needs to have an area."""
 
+PLAYBACK_FPS = 30.0
+GROUND_TRUTH = "ground truth"
+LONGEST_LEGEND = 32
+"""Characters of a tracker's name beside a played back sequence."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,53 +67,39 @@ def line_styles(labels: Iterable[str]) -> dict[str, tuple[str, tuple[float, ...]
     }
 
 
-@dataclass(frozen=True)
-class PlotKind:
+class PlotKind(NamedTuple):
     """One of the plots.
 
     Attributes:
-        name: of its files.
-        curve: key of ``metrics.mean_curves``.
+        curve: key of ``metrics.mean_curves``, and name of the files.
         title: what it shows.
         x_label: what the thresholds are.
+        last: largest threshold; the first one is 0, and they are evenly spaced.
         score: key of ``metrics.summarise`` that ranks the trackers; the headline of the protocol if it has no such key.
-        thresholds: makes the x values from the number of points.
         score_at: threshold that the score is read at, marked by a line; None if it is the mean of the curve.
     """
 
-    name: str
     curve: str
     title: str
     x_label: str
+    last: float
     score: str
-    thresholds: Callable[[int], np.ndarray]
-    score_at: float | None
+    score_at: float | None = None
 
 
+PIXELS, SIZES = PRECISION_PIXELS, NORM_PRECISION_THRESHOLDS
 PLOTS = (
+    PlotKind("success", "Success", "Overlap threshold", 1.0, "AUC"),
+    PlotKind("precision", "Precision", "Distance of centers [pixels]", PIXELS[-1], "P", PIXELS[SCORE_INDEX]),
     PlotKind(
-        "success", "success", "Success", "Overlap threshold", "AUC", lambda n: success_thresholds(1 / (n - 1)), None
-    ),
-    PlotKind(
-        "precision",
-        "precision",
-        "Precision",
-        "Distance of centers [pixels]",
-        "P",
-        lambda n: PRECISION_PIXELS,
-        float(PRECISION_PIXELS[SCORE_INDEX]),
-    ),
-    PlotKind(
-        "norm_precision",
         "norm_precision",
         "Normalized precision",
         "Distance of centers [true box sizes]",
+        SIZES[-1],
         "NP",
-        lambda n: NORM_PRECISION_THRESHOLDS,
-        float(NORM_PRECISION_THRESHOLDS[SCORE_INDEX]),
+        SIZES[SCORE_INDEX],
     ),
 )
-"""The three plots."""
 
 
 def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) -> Figure:
@@ -123,19 +120,16 @@ def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) 
         axes = figure.add_subplot()
         for rank, tracker in enumerate(ranked):
             curve = mean_curves(tracker.scores)[kind.curve]
-            label = labels[tracker.label]
-            order = 3 + len(ranked) - rank
+            thresholds = np.linspace(0, kind.last, len(curve))
+            look = {"label": labels[tracker.label], "zorder": 3 + len(ranked) - rank, **styles[tracker.label]}
             # A perfect curve runs along the frame and must not lose half its width to it: no clipping.
-            axes.plot(
-                kind.thresholds(len(curve)), curve, label=label, zorder=order, clip_on=False, **styles[tracker.label]
-            )
+            axes.plot(thresholds, curve, clip_on=False, **look)
         if kind.score_at is not None:
             axes.axvline(kind.score_at, color="#BBBBBB", linewidth=1.0, zorder=1)
-        axes.set(xlim=(0, kind.thresholds(len(curve))[-1]), ylim=(0, 100), xlabel=kind.x_label, ylabel="Frames [%]")
+        axes.set(xlim=(0, kind.last), ylim=(0, 100), xlabel=kind.x_label, ylabel="Frames [%]")
         axes.grid(color="#E6E6E6", linewidth=0.8)
         axes.set_axisbelow(True)
-        axes.set_title(f"{kind.title} plot", loc="left", fontsize=13, fontweight="bold", pad=22)
-        axes.text(0, 1.02, printable(subtitle), transform=axes.transAxes, fontsize=9.5, color="#555555")
+        _set_titles(axes, f"{kind.title} plot", 22, subtitle, 1.02)
         axes.legend(
             title=f"{score} [%]",
             alignment="left",
@@ -200,18 +194,15 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
             label.set_verticalalignment("center" if side else "bottom" if np.cos(angle) > 0 else "top")
         axes.tick_params(axis="y", labelsize=8, colors="#777777")
         axes.grid(color="#DDDDDD", linewidth=0.8)
-        axes.set_title(f"{score} by attribute", loc="left", fontsize=13, fontweight="bold", pad=76)
-        axes.text(0, 1.15, printable(subtitle), transform=axes.transAxes, fontsize=9.5, color="#555555")
-        columns = 1 if len(trackers) <= 6 else 2
-        axes.legend(
-            title=f"{score} [%]",
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.1),
-            frameon=False,
-            fontsize=9,
-            ncols=columns,
-        )
+        _set_titles(axes, f"{score} by attribute", 76, subtitle, 1.15)
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1), "ncols": 1 if len(trackers) <= 6 else 2}
+        axes.legend(title=f"{score} [%]", frameon=False, fontsize=9, **place)
     return figure
+
+
+def _set_titles(axes: Axes, title: str, pad: float, subtitle: str, height: float) -> None:
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=pad)
+    axes.text(0, height, printable(subtitle), transform=axes.transAxes, fontsize=9.5, color="#555555")
 
 
 def write_plots(
@@ -235,7 +226,7 @@ def write_plots(
     """
     protocol = PROTOCOLS[trackers[0].scores[0].protocol]
     kinds = PLOTS[:1] if protocol.counts_frames else PLOTS  # got10k knows no precision
-    figures = {kind.name: draw_plot(kind, trackers, subtitle) for kind in kinds}
+    figures = {kind.curve: draw_plot(kind, trackers, subtitle) for kind in kinds}
     if groups and len(groups) >= FEWEST_SPOKES:
         figures["attributes"] = draw_radar(trackers, groups, subtitle)
     elif groups:
@@ -249,3 +240,91 @@ def write_plots(
                 figure.savefig(temporary, format=form[1:], bbox_inches="tight", pad_inches=0.15, **options)
             written.append(path)
     return written
+
+
+def write_playback(sequence: VideoSequence, boxes: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write an MP4 video, whole or not at all; the legend is beside the frames and hides nothing.
+
+    Args:
+        sequence: F frames; those of another size than the first are scaled to it.
+        boxes: (F, 4) xywh by tracker, in pixels.
+        path: the video.
+
+    Raises:
+        DataError: if a frame cannot be read.
+        InputError: if OpenCV can write no MP4 here, or not to this folder.
+    """
+    try:
+        os.fsencode(path.parent).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.parent}: OpenCV can write no video into a folder whose name is not UTF-8") from error
+    first = sequence.read_frame(0)
+    height, width = first.shape[:2]
+    legend = _draw_legend(list(boxes), sequence.has_ground_truth, height, width)
+    with atomic_path(path) as temporary:
+        sides = (width + legend.shape[1], legend.shape[0])
+        writer = VideoWriter(temporary, PLAYBACK_FPS, *(side + side % 2 for side in sides))  # codecs want even sides
+        try:
+            for index in range(len(sequence.frames)):
+                frame = first if index == 0 else sequence.read_frame(index)
+                frame = draw_frame(frame, sequence, {label: rows[index] for label, rows in boxes.items()}, index)
+                if frame.shape[:2] != (height, width):
+                    frame = cv2.resize(frame, (width, height))
+                writer.write(_with_legend(frame, legend, f"frame {index}"))
+        except BaseException:
+            writer.release()
+            raise
+        writer.close()
+
+
+def draw_frame(image: np.ndarray, sequence: VideoSequence, boxes: Mapping[str, np.ndarray], index: int) -> np.ndarray:
+    """A copy of a frame with the ground truth and, above it, the boxes of the trackers.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        sequence: where the ground truth comes from; a hidden or absent one is not drawn.
+        boxes: x, y, w, h by tracker, finite.
+        index: number of the frame, from 0.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    half = round(min(canvas.shape[:2]) / 480)
+    if sequence.has_ground_truth and sequence.ground_truth_rect[index, 2:].min() > 0:  # not so for NaN
+        draw_box(canvas, sequence.ground_truth_rect[index], WHITE, half + 2)  # seen on both sides of a box that fits
+    for label, (color, dashes) in line_styles(boxes).items():
+        draw_box(canvas, boxes[label], _rgb(color), half, dashes)
+    return canvas
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(color.removeprefix("#"))
+    return red, green, blue
+
+
+def _draw_legend(labels: list[str], has_ground_truth: bool, height: int, width: int) -> np.ndarray:
+    """The panel beside a frame of that size: (at least ``height``, P, 3) uint8, with room for a line on top."""
+    styles = [(_rgb(color), dashes) for color, dashes in line_styles(labels).values()]
+    if has_ground_truth:
+        labels, styles = [*labels, GROUND_TRUTH], [*styles, (WHITE, ())]
+    scale = max(0.4, min(height, width) / 1100)
+    step, sample = round(32 * scale) + 2, round(56 * max(scale, 1))
+    names = [name.encode("ascii", "backslashreplace").decode() for name in shortened(labels, LONGEST_LEGEND)]
+    text_width = max(cv2.getTextSize(text, FONT, scale, 1)[0][0] for text in (*names, "frame 0000000"))
+    panel = np.full((max(height, step * (len(names) + 2)), sample + text_width + 18, 3), PALE, dtype=np.uint8)
+    for row, (name, (color, dashes)) in enumerate(zip(names, styles, strict=True), start=2):
+        middle = row * step - round(step * 0.2)
+        draw_line(panel, np.array([(6, middle), (sample, middle)]), color, round(2 * max(scale, 1)), dashes)
+        cv2.putText(panel, name, (sample + 10, row * step), FONT, scale, DARK, 1, cv2.LINE_AA)
+    return panel
+
+
+def _with_legend(frame: np.ndarray, legend: np.ndarray, title: str) -> np.ndarray:
+    """The frame, the legend with a title at its right, and black where the sides have to be filled."""
+    height, width = legend.shape[0], frame.shape[1] + legend.shape[1]
+    canvas = np.zeros((height + height % 2, width + width % 2, 3), dtype=np.uint8)
+    canvas[: frame.shape[0], : frame.shape[1]] = frame
+    panel = canvas[:, frame.shape[1] :]
+    panel[:] = PALE
+    panel[:height, : legend.shape[1]] = legend
+    scale = max(0.4, min(frame.shape[:2]) / 1100)
+    cv2.putText(panel, title, (6, round(32 * scale) + 2), FONT, scale, DARK, 1, cv2.LINE_AA)
+    return canvas

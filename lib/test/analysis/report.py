@@ -1,27 +1,17 @@
-"""The analysis of one benchmark: its scores, and the files that show them."""
+"""The analysis of one benchmark: which results are scored, and the tables of their scores."""
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from lib.config.paths import Paths
 from lib.data.attributes import unexpected_counts
 from lib.data.registry import BENCHMARKS, find_benchmark
 from lib.data.sequence import SequenceList
-from lib.test.analysis.cache import ScoreCache
-from lib.test.analysis.collect import (
-    ScoredTracker,
-    Scoring,
-    require_public_ground_truth,
-    score_results,
-    score_static_box,
-)
-from lib.test.analysis.selection import Selection, choose_candidates, without_missing
-from lib.test.analysis.sources import warn_once
-from lib.test.analysis.tables import FORMATS, Table, group_table, score_table, sequence_table
+from lib.test.analysis.scoring import ScoreCache, ScoredTracker, Scoring, score_results, score_static_box
+from lib.test.analysis.selection import Selection, choose_sources, warn_once, without_missing
+from lib.test.analysis.tables import Table, group_table, score_table, sequence_table
 from lib.utils.errors import DataError
-from lib.utils.files import write_text_atomic
 from lib.utils.storage import split_packed
 
 logger = logging.getLogger(__name__)
@@ -45,7 +35,7 @@ class Report:
     scoring: Scoring
     trackers: list[ScoredTracker]
     total: int
-    missing: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int]
 
     @property
     def title(self) -> str:
@@ -55,23 +45,34 @@ class Report:
         lacking = "".join(f"; {label} lacks {number}" for label, number in self.missing.items())
         return f"{self.benchmark} ({size}{lacking}), {self.scoring.describe()}"
 
-    def _facts(self) -> dict[str, str]:
-        excluded = "yes" if self.scoring.exclude_invalid_frames else "no"
-        return {
+    def tables(
+        self, per_sequence: bool = False, per_attribute: bool = False, per_class: bool = False
+    ) -> dict[str, Table]:
+        """The table of the overall scores and those asked for, by the stems of their files.
+
+        Raises:
+            DataError: if the dataset does not say the attributes or the classes.
+        """
+        facts = {
             "dataset": self.benchmark,
             "sequences": str(len(self.sequences)),
             "sequences_of": str(self.total),
             "protocol": self.scoring.protocol,
-            "invalid_frames_excluded": excluded,
+            "invalid_frames_excluded": "yes" if self.scoring.exclude_invalid_frames else "no",
         }
-
-    def scores(self) -> Table:
-        """Overall scores of all trackers."""
-        return score_table(self.trackers, self.title, self._facts())
-
-    def per_sequence(self) -> Table:
-        """Average overlap of every sequence."""
-        return sequence_table(self.trackers, self.title, self._facts())
+        tables = {"scores": score_table(self.trackers, self.title, facts)}
+        if per_sequence:
+            tables["per_sequence"] = sequence_table(self.trackers, self.title, facts)
+        if per_attribute:
+            groups = self.attributes()
+            benchmark = BENCHMARKS.get(split_packed(self.benchmark)[0])
+            if benchmark is not None and benchmark.sequences == len(self.sequences):
+                for line in unexpected_counts(benchmark.tag, {name: len(indices) for name, indices in groups.items()}):
+                    logger.warning("%s: %s", self.benchmark, line)
+            tables["per_attribute"] = group_table(self.trackers, groups, "attribute", self.title, facts)
+        if per_class:
+            tables["per_class"] = group_table(self.trackers, self.classes(), "class", self.title, facts)
+        return tables
 
     def attributes(self) -> dict[str, list[int]]:
         """Positions of the sequences by attribute.
@@ -85,34 +86,22 @@ class Report:
                 f"{self.benchmark}: {len(unknown)} of {len(self.sequences)} sequences have no attribute file, "
                 f"the first is {unknown[0]}"
             )
+        nothing = "the dataset ships no attributes of its sequences (see docs/benchmarks.md)"
+        return self._positions([sequence.attributes or () for sequence in self.sequences], nothing)
+
+    def classes(self) -> dict[str, list[int]]:
+        """Positions of the sequences by class of target. Raises DataError if the dataset names none."""
+        classes = [(sequence.object_class,) if sequence.object_class else () for sequence in self.sequences]
+        return self._positions(classes, "the dataset does not say what its targets are")
+
+    def _positions(self, names: list[tuple[str, ...]], nothing: str) -> dict[str, list[int]]:
         groups: dict[str, list[int]] = {}
-        for index, sequence in enumerate(self.sequences):
-            for name in sequence.attributes or ():
+        for index, own in enumerate(names):
+            for name in own:
                 groups.setdefault(name, []).append(index)
         if not groups:
-            raise DataError(
-                f"{self.benchmark}: the dataset ships no attributes of its sequences (see docs/benchmarks.md)"
-            )
+            raise DataError(f"{self.benchmark}: {nothing}")
         return dict(sorted(groups.items()))
-
-    def per_attribute(self) -> Table:
-        """The headline score by attribute."""
-        groups = self.attributes()
-        benchmark = BENCHMARKS.get(split_packed(self.benchmark)[0])
-        if benchmark is not None and benchmark.sequences == len(self.sequences):
-            for line in unexpected_counts(benchmark.tag, {name: len(indices) for name, indices in groups.items()}):
-                logger.warning("%s: %s", self.benchmark, line)
-        return group_table(self.trackers, groups, "attribute", self.title, self._facts())
-
-    def per_class(self) -> Table:
-        """The headline score by class of target. Raises DataError if the dataset names none."""
-        groups: dict[str, list[int]] = {}
-        for index, sequence in enumerate(self.sequences):
-            if sequence.object_class:
-                groups.setdefault(sequence.object_class, []).append(index)
-        if not groups:
-            raise DataError(f"{self.benchmark}: the dataset does not say what its targets are")
-        return group_table(self.trackers, dict(sorted(groups.items())), "class", self.title, self._facts())
 
 
 def analyse(
@@ -128,25 +117,20 @@ def analyse(
     found = find_benchmark(benchmark, paths)
     sequences = found.load(paths, strict=not selection.allow_missing)
     warn_once(logger, [f"left out, it cannot be read: {error}" for error in sequences.failures.values()])
-    require_public_ground_truth(benchmark, sequences, found.server)
-    total = len(sequences) + len(sequences.failures)
-    candidates, missing = choose_candidates(benchmark, sequences, paths, selection), {}
-    if selection.allow_missing and candidates:
-        sequences, missing = without_missing(sequences, candidates)
-    trackers = [
-        score_results(candidate.sources, sequences, scoring, label=candidate.label, cache=cache)
-        for candidate in candidates
-    ]
+    hidden = [sequence for sequence in sequences if not sequence.has_ground_truth]
+    if hidden:
+        where = (
+            f"submit the results to its server, {found.server}" if found.server else "submit the results to its server"
+        )
+        raise DataError(
+            f"{benchmark} cannot be scored here: only the first box of {len(hidden)} of {len(sequences)} sequences is "
+            f"public; {where}"
+        )
+    total, missing = len(sequences) + len(sequences.failures), {}
+    sources = choose_sources(benchmark, sequences, paths, selection)
+    if selection.allow_missing and sources:
+        sequences, missing = without_missing(sequences, sources)
+    trackers = [score_results(runs, sequences, scoring, label=label, cache=cache) for label, runs in sources.items()]
     if selection.static_box:
         trackers.append(score_static_box(sequences, scoring))
     return Report(benchmark, sequences, scoring, trackers, total, missing)
-
-
-def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
-    """Write a table in every format; return the files."""
-    written = []
-    for form in FORMATS.values():
-        path = folder / f"{stem}{form.suffix}"
-        write_text_atomic(path, form.write(table))
-        written.append(path)
-    return written

@@ -5,54 +5,60 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
-from lib.test.analysis.collect import ScoredTracker
+from lib.test.analysis.scoring import ScoredTracker
+from lib.utils.files import write_text_atomic
 from lib.utils.text import printable
 
 TEXT_WIDTH = 120
 """Columns of a text table where there is no terminal to ask."""
 LONGEST_HEAD = 20
 """Longest name of a tracker in the head of a column of a text table, unless it takes more to tell them apart."""
-MARKS = ("*", "+")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers with named rows and columns.
+    """Numbers with named rows and columns; either the rows are trackers or the columns.
 
     Attributes:
         title: what the numbers are, with the protocol.
-        head: head of the column of row names.
+        head: head of the column of row names, ``tracker`` if the rows are trackers.
         columns: names of the columns.
         rows: name and values of each row, in percent.
         facts: what holds for every row (dataset, protocol, ...), repeated in each line of a CSV file.
-        spreads: standard deviations beside the values, by row name, where there are several runs.
-        best: whether ``column`` or ``row`` is searched for the values to be highlighted.
         weights: by tracker, which checkpoint made its results; part of the caption.
+        spreads: standard deviations beside the values, by row name, where there are several runs.
     """
 
     title: str
     head: str
     columns: list[str]
     rows: list[tuple[str, list[float]]]
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str]
+    weights: Mapping[str, str]
     spreads: Mapping[str, list[float]] = field(default_factory=dict)
-    best: str = "column"
-    weights: Mapping[str, str] = field(default_factory=dict)
 
-    def cells(self, row: int, sign: str = "±") -> list[str]:
-        """The values of a row as text, with their deviation if there is one."""
-        name, values = self.rows[row]
-        spreads = self.spreads.get(name)
-        if spreads is None:
-            return [f"{value:.2f}" for value in values]
-        return [f"{value:.2f} {sign} {spread:.2f}" for value, spread in zip(values, spreads, strict=True)]
+    def cells(self, marks: Sequence[str] = ("{}", "{}", "{}"), sign: str = "±") -> list[list[str]]:
+        """The values as text, with their deviation if there is one.
 
-    def rank(self, row: int, column: int) -> int | None:
-        """0 for the highest value of its column (or row), 1 for the second of at least three; None for the others."""
-        along = [values[column] for _, values in self.rows] if self.best == "column" else self.rows[row][1]
-        better = sum(value > self.rows[row][1][column] for value in along)
-        return better if better < len(MARKS) and better + 1 < len(along) else None
+        Args:
+            marks: formats of the best tracker's value, of the second of at least three, and of the others.
+            sign: stands before a deviation.
+        """
+        values = [row for _, row in self.rows]
+        compared = [list(column) for column in zip(*values, strict=True)] if self.head == "tracker" else values
+        lines = []
+        for index, (name, row) in enumerate(self.rows):
+            spreads, line = self.spreads.get(name), []
+            for column, value in enumerate(row):
+                others = compared[column if self.head == "tracker" else index]
+                better = sum(other > value for other in others)
+                mark = marks[better] if better < min(2, len(others) - 1) else marks[2]
+                line.append(mark.format(f"{value:.2f}" + (f" {sign} {spreads[column]:.2f}" if spreads else "")))
+            lines.append(line)
+        return lines
 
     def notes(self) -> list[str]:
         """The caption behind the title: which checkpoint made the results of which tracker, a line for each."""
@@ -65,38 +71,25 @@ class Table:
 
 def score_table(trackers: Sequence[ScoredTracker], title: str, facts: Mapping[str, str]) -> Table:
     """Overall scores, one row per tracker, the best one first."""
-    ranked = by_score(trackers)
+    ranked = _by_score(trackers)
     rows = [(tracker.label, list(tracker.summary.values())) for tracker in ranked]
-    spreads = {t.label: list(t.spread.values()) for t in trackers if t.spread}
-    return Table(title, "tracker", list(ranked[0].summary), rows, facts, spreads, weights=_weights(ranked))
-
-
-def by_score(trackers: Sequence[ScoredTracker]) -> list[ScoredTracker]:
-    """Trackers by their headline score, the best one first."""
-    return sorted(trackers, key=lambda tracker: -next(iter(tracker.summary.values())))
-
-
-def _weights(trackers: Sequence[ScoredTracker]) -> dict[str, str]:
-    return {tracker.label: tracker.weights for tracker in trackers if tracker.weights}
+    spreads = {tracker.label: list(tracker.spread.values()) for tracker in trackers if tracker.spread}
+    return Table(title, "tracker", list(ranked[0].summary), rows, facts, _weights(ranked), spreads)
 
 
 def sequence_table(trackers: Sequence[ScoredTracker], title: str, facts: Mapping[str, str]) -> Table:
     """Average overlap, one row per sequence and one column per tracker, the best one first."""
-    trackers = by_score(trackers)
+    ranked = _by_score(trackers)
     rows = [
-        (name, [100.0 * tracker.scores[index].average_overlap for tracker in trackers])
-        for index, name in enumerate(trackers[0].sequences)
+        (name, [100.0 * tracker.scores[index].average_overlap for tracker in ranked])
+        for index, name in enumerate(ranked[0].sequences)
     ]
-    columns, weights = [tracker.label for tracker in trackers], _weights(trackers)
-    return Table(f"Average overlap, {title}", "sequence", columns, rows, facts, best="row", weights=weights)
+    labels = [tracker.label for tracker in ranked]
+    return Table(f"Average overlap, {title}", "sequence", labels, rows, facts, _weights(ranked))
 
 
 def group_table(
-    trackers: Sequence[ScoredTracker],
-    groups: Mapping[str, Sequence[int]],
-    head: str,
-    title: str,
-    facts: Mapping[str, str],
+    trackers: Sequence[ScoredTracker], groups: Mapping[str, list[int]], head: str, title: str, facts: Mapping[str, str]
 ) -> Table:
     """The headline score over groups of sequences, one row per group and one column per tracker, the best one first.
 
@@ -107,38 +100,39 @@ def group_table(
         title: the dataset and the protocol.
         facts: as for ``Table``.
     """
-    trackers = by_score(trackers)
-    score = next(iter(trackers[0].summary))
+    ranked = _by_score(trackers)
+    score = next(iter(ranked[0].summary))
     rows = [
-        (f"{name} ({len(indices)})", [tracker.summary_of(indices)[score] for tracker in trackers])
+        (f"{name} ({len(indices)})", [tracker.summary_of(indices)[score] for tracker in ranked])
         for name, indices in groups.items()
     ]
-    columns, weights = [tracker.label for tracker in trackers], _weights(trackers)
-    return Table(f"{score} by {head}, {title}", head, columns, rows, facts, best="row", weights=weights)
+    labels = [tracker.label for tracker in ranked]
+    return Table(f"{score} by {head}, {title}", head, labels, rows, facts, _weights(ranked))
+
+
+def _by_score(trackers: Sequence[ScoredTracker]) -> list[ScoredTracker]:
+    return sorted(trackers, key=lambda tracker: -next(iter(tracker.summary.values())))
+
+
+def _weights(trackers: Sequence[ScoredTracker]) -> dict[str, str]:
+    return {tracker.label: tracker.weights for tracker in trackers if tracker.weights}
 
 
 def shortened(names: Sequence[str], limit: int) -> list[str]:
     """Names on one line without their middle where they are too long; different names stay different."""
-    short = [_shorten(printable(name, 1000), limit) for name in names]
+    texts = [printable(name, 1000) for name in names]
+    ends = (limit // 2 - 1, limit - limit // 2 - 1)
+    short = [text if len(text) <= limit else f"{text[: ends[0]]}..{text[-ends[1] :]}" for text in texts]
     return short if len(set(short)) == len(set(names)) or limit > 1000 else shortened(names, limit + 8)
-
-
-def _shorten(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}..{text[len(text) - (limit - limit // 2 - 1) :]}"
 
 
 def format_text(table: Table, width: int = TEXT_WIDTH) -> str:
     """For a terminal of ``width`` columns: what does not fit beside goes below, in further blocks of columns."""
-    cells = [
-        [f"{text}{' ' if (rank := table.rank(row, i)) is None else MARKS[rank]}" for i, text in enumerate(line)]
-        for row, line in enumerate(map(table.cells, range(len(table.rows))))
-    ]
-    names = shortened([name for name, _ in table.rows], max(LONGEST_HEAD, width // 3))
-    first = [table.head, *names]
-    columns = [
-        [f"{head} ", *(line[i] for line in cells)] for i, head in enumerate(shortened(table.columns, LONGEST_HEAD))
-    ]
-    first_width, widths = max(map(len, first)), [max(map(len, column)) for column in columns]
+    cells = table.cells(("{}*", "{}+", "{} "))
+    names = [table.head, *shortened([name for name, _ in table.rows], max(LONGEST_HEAD, width // 3))]
+    heads = [f"{head} " for head in shortened(table.columns, LONGEST_HEAD)]
+    columns = list(zip(heads, *cells, strict=True))
+    first_width, widths = max(map(len, names)), [max(map(len, column)) for column in columns]
     blocks: list[list[int]] = [[]]
     for index, own in enumerate(widths):
         if blocks[-1] and first_width + sum(widths[i] + 3 for i in blocks[-1]) + own + 3 > width:
@@ -149,7 +143,7 @@ def format_text(table: Table, width: int = TEXT_WIDTH) -> str:
         rule = "-+-".join(["-" * first_width, *("-" * widths[i] for i in block)])
         lines = [
             " | ".join([name.ljust(first_width), *(columns[i][row].rjust(widths[i]) for i in block)])
-            for row, name in enumerate(first)
+            for row, name in enumerate(names)
         ]
         texts.append("\n".join([lines[0], rule, *lines[1:]]))
     legend = ["* best, + second"] if any("*" in cell for line in cells for cell in line) else []
@@ -184,12 +178,11 @@ def markdown_text(text: str) -> str:
 
 def format_markdown(table: Table) -> str:
     """GitHub Markdown, the best value in bold, the second in italics."""
-    heads = [markdown_text(head) for head in (table.head, *table.columns)]
-    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * len(table.columns)]
-    for row, (name, _) in enumerate(table.rows):
-        marks = [{0: "**", 1: "_"}.get(table.rank(row, i), "") for i in range(len(table.columns))]
-        cells = [f"{mark}{text}{mark}" for mark, text in zip(marks, table.cells(row), strict=True)]
-        lines.append(f"| {markdown_text(name)} | {' | '.join(cells)} |")
+    names = [table.head, *(name for name, _ in table.rows)]
+    heads = [markdown_text(column) for column in table.columns]
+    cells = [heads, *table.cells(("**{}**", "_{}_", "{}"))]
+    lines = [f"| {' | '.join([markdown_text(name), *line])} |" for name, line in zip(names, cells, strict=True)]
+    lines.insert(1, "|---|" + "---:|" * len(table.columns))
     notes = [f"* {markdown_text(note)}" for note in table.notes()]
     return "\n".join([markdown_text(table.title), "", *notes, *[""] * bool(notes), *lines]) + "\n"
 
@@ -209,21 +202,17 @@ def latex_text(text: str) -> str:
 
 def format_latex(table: Table) -> str:
     """A LaTeX table without packages, the best value in bold, the second underlined."""
+    names = [table.head, *(name for name, _ in table.rows)]
+    heads = [latex_text(column) for column in table.columns]
+    cells = [heads, *table.cells((r"\textbf{{{}}}", r"\underline{{{}}}", "{}"), r"$\pm$")]
+    head, *body = [" & ".join([latex_text(name), *line]) + r" \\" for name, line in zip(names, cells, strict=True)]
     caption = "; ".join(latex_text(note) for note in (table.title, *table.notes()))
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\hline"]
-    lines += [" & ".join(latex_text(text) for text in [table.head, *table.columns]) + r" \\", r"\hline"]
-    for row, (name, _) in enumerate(table.rows):
-        forms = [
-            {0: r"\textbf{%s}", 1: r"\underline{%s}"}.get(table.rank(row, i), "%s") for i in range(len(table.columns))
-        ]
-        cells = [form % text for form, text in zip(forms, table.cells(row, r"$\pm$"), strict=True)]
-        lines.append(" & ".join([latex_text(name), *cells]) + r" \\")
-    return "\n".join([*lines, r"\hline", r"\end{tabular}", r"\end{table}"]) + "\n"
+    top = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
+    top += [rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\hline", head, r"\hline"]
+    return "\n".join([*top, *body, r"\hline", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """A way to write a table: its formatter and the suffix of its files."""
 
     write: Callable[[Table], str]
@@ -237,3 +226,11 @@ FORMATS = {
     "latex": Format(format_latex, ".tex"),
 }
 """Every format by name."""
+
+
+def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
+    """Write a table in every format; return the files."""
+    files = {folder / f"{stem}{form.suffix}": form.write(table) for form in FORMATS.values()}
+    for path, text in files.items():
+        write_text_atomic(path, text)
+    return list(files)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.config.seqtrack.config import experiment_name
-from lib.data.text import read_boxes
+from lib.data.annotations import read_boxes
 from lib.utils.errors import DataError, InputError
 from lib.utils.files import write_text_atomic
 from lib.utils.lock import other_owners

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from lib.data.names import check_distinct, check_name
-from lib.data.sequence import Sequence, SequenceList
-from lib.data.text import read_boxes
+from lib.data.annotations import read_boxes
+from lib.data.sequence import Sequence, SequenceList, check_distinct, check_name
 from lib.test.evaluation.loop import Assignment, Outcome, SequenceRunner, TrackerFactory
 from lib.test.evaluation.pool import MAX_READERS, WorkerPool, WorkerSettings, available_cores
 from lib.test.evaluation.results import ResultFolder, to_integers

@@ -101,7 +101,7 @@ def find_place() -> Place:
     except (RuntimeError, ValueError) as error:  # torch.distributed's errors are RuntimeErrors
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise InputError(f"rank {launch.rank} cannot reach the other processes at {where}: {error}") from error
-    return Place(PrefixStore("seqtrack_test", store), rank, world, launch.local_rank, launch.local_world_size)
+    return Place(PrefixStore("seqtrack_test", store), rank, world, launch.local_rank, launch.local_world_size or world)
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,12 @@ class Preprocessor(nn.Module):
         return self.normalize(self.upload(torch.from_numpy(np.stack(crops))), dtype)
 
     def upload(self, crops: Tensor) -> Tensor:
-        """Bring uint8 crops from the CPU to the device, a quarter of the bytes of float32, without waiting for it."""
-        if self.mean.device.type == "cuda":
+        """Bring uint8 crops from the CPU to the device, a quarter of the bytes of float32; no wait on CUDA."""
+        on_cuda = self.mean.device.type == "cuda"
+        if on_cuda:
             crops = crops.pin_memory()  # else the copy would wait for all work before it
-        return crops.to(self.mean.device, non_blocking=True)
+        # MPS would read pageable memory later, when it may be another tensor's.
+        return crops.to(self.mean.device, non_blocking=on_cuda)
 
     def normalize(self, crops: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Normalize crops that are on the device.

@@ -4,8 +4,10 @@ A captured or compiled piece is made for one batch size. Batches are therefore f
 and longer ones are cut.
 """
 
+import itertools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from lib.models.seqtrack import SeqTrack
 from lib.test.tracker.preprocess import Preprocessor
 
 logger = logging.getLogger(__name__)
+_numbers = itertools.count()
 
 LARGEST_BATCH = 64  # of a compiled or captured step; eager steps take any size at once
 WARM_UP_STEPS = 3  # before a capture, as PyTorch's notes on CUDA graphs ask for
@@ -58,6 +61,7 @@ class BoxReader:
         on_cuda = preprocess.mean.device.type == "cuda"
         self._compile = compile
         self._capture = on_cuda and (compile or cuda_graphs)
+        self._pool: Any = None  # memory that the graphs share: one runs at a time, and its result is copied at once
         self._fast: dict[int, Step] = {}  # by batch size
 
     def __call__(self, templates: Tensor, crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,7 +126,8 @@ class BoxReader:
                 self._compile = False
         if self._capture:
             try:
-                return CapturedStep(step, templates, crops)
+                self._pool = self._pool or torch.cuda.graph_pool_handle()
+                return CapturedStep(step, templates, crops, self._pool)
             except Exception as error:  # whatever the driver, the allocator or a kernel says: eager steps do the work
                 logger.warning("tracking without CUDA graphs: %s: %s", type(error).__name__, _first_line(error))
                 self._capture = False
@@ -131,7 +136,14 @@ class BoxReader:
 
 def compile_step(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compile a step, or a part of one, for the shapes it is called with."""
-    return torch.compile(step, dynamic=False)
+
+    def run(*arguments: Tensor) -> Tensor:
+        return step(*arguments)
+
+    # PyTorch compiles one code object 8 times in a process, for all trackers and batch sizes together, and runs it
+    # eagerly from then on. A copy of the code is another object.
+    run.__code__ = run.__code__.replace(co_name=f"compiled_step_{next(_numbers)}")
+    return torch.compile(run, dynamic=False)
 
 
 def _works(step: Step, templates: Tensor, crops: Tensor, what: str) -> bool:
@@ -155,9 +167,10 @@ class CapturedStep:
         step: reads nothing back from the device.
         templates: example argument, whose shape is kept.
         crops: example argument, whose shape is kept.
+        pool: from ``torch.cuda.graph_pool_handle``; graphs that share one must not run at the same time.
     """
 
-    def __init__(self, step: Step, templates: Tensor, crops: Tensor) -> None:
+    def __init__(self, step: Step, templates: Tensor, crops: Tensor, pool: Any = None) -> None:
         self._templates, self._crops = templates.clone(), crops.clone()
         side_stream = torch.cuda.Stream(crops.device)
         side_stream.wait_stream(torch.cuda.current_stream(crops.device))
@@ -166,7 +179,7 @@ class CapturedStep:
                 step(self._templates, self._crops)
         torch.cuda.current_stream(crops.device).wait_stream(side_stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(crops.device), torch.cuda.graph(self._graph):
+        with torch.cuda.device(crops.device), torch.cuda.graph(self._graph, pool=pool):
             self._packed = step(self._templates, self._crops)
 
     def __call__(self, templates: Tensor, crops: Tensor) -> Tensor:

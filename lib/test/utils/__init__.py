@@ -1,1 +1,1 @@
-"""Helpers of evaluation: reading box files, packing results for servers."""
+"""Packing results for the evaluation servers."""

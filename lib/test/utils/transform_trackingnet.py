@@ -10,15 +10,13 @@ if __name__ == "__main__":
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
-from lib.test.utils.transform import transform
+from lib.test.utils.submission import transform
 from lib.utils.cli import run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack; return 1 if ``--check`` was given and finds problems."""
-    answer, code = transform("trackingnet", __doc__, argv)
-    print(answer)
-    return code
+    return transform("trackingnet", __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """One target through one video."""
 
 import logging
-import re
 import signal
 import sys
 import threading
@@ -18,11 +17,12 @@ from tqdm import tqdm
 
 from lib.test.evaluation.loop import Tracker
 from lib.test.tracker.preprocess import check_init_box
+from lib.test.video.display import draw_overlay, has_display, select_box, show_frame
 from lib.test.video.encoders import letterbox
 from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths, reserve_outputs
-from lib.test.video.overlay import draw_overlay
-from lib.test.video.screen import Preview, select_box
 from lib.test.video.sources import FrameSource
+from lib.test.vot20.seqtrack_vot20 import Segmenter
+from lib.utils.child import stop_signals
 from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.text import printable
 
@@ -104,8 +104,9 @@ class Job:
             InputError: if the video could not be written; the boxes are.
             DataError: if an image is damaged, a video is cut short, or a camera stops.
         """
-        preview = Preview() if show else None
-        speed, stopped = _Speed(), False
+        if show and not has_display():
+            raise InputError("--show needs a display")
+        self._busy, begin, stopped = 0.0, time.perf_counter(), False
         outputs = RunOutputs(self.paths, self._facts(header or {}))
         with _stop_signals() as signals:
             try:
@@ -113,18 +114,24 @@ class Job:
                     if video:
                         outputs.open_video(self.source.fps, self.width, self.height)
                     try:
-                        stopped = self._track(tracker, outputs, speed, signals, preview)
+                        stopped = self._track(tracker, outputs, signals, show)
                     finally:
-                        outputs.header.update(speed.facts(len(outputs.frames)), **self._timing(outputs.frames))
-                        outputs.header["interrupted"] = stopped or bool(signals)
+                        count = len(outputs.frames)
+                        speeds = (
+                            (count - 1) / self._busy if self._busy else 0.0,
+                            count / (time.perf_counter() - begin),
+                        )
+                        tracker_fps, total_fps = (round(speed, 2) for speed in speeds)
+                        outputs.header |= {"tracker_fps": tracker_fps, "total_fps": total_fps}
+                        outputs.header |= {**self._timing(outputs.frames), "interrupted": stopped or bool(signals)}
             except SeqTrackError as error:
                 if outputs.frames:
                     raise type(error)(f"{error}; {self._saved(outputs)}") from error
                 raise
         if outputs.problem is not None:
             raise InputError(f"{outputs.problem}; {self._saved(outputs)}") from outputs.problem
-        signum, count = signals[0] if signals else 0, len(outputs.frames)
-        return VideoRun(self.paths, count, *speed.facts(count).values(), stopped, signum, outputs.writer is not None)
+        signum, has_video = signals[0] if signals else 0, outputs.writer is not None
+        return VideoRun(self.paths, count, tracker_fps, total_fps, stopped, signum, has_video)
 
     def _facts(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Head of the JSON."""
@@ -152,9 +159,7 @@ class Job:
         """What a run that fails has come to."""
         return f"the boxes of {len(outputs.frames)} frames are in {self.paths.boxes}"
 
-    def _track(
-        self, tracker: Tracker, outputs: RunOutputs, speed: "_Speed", signals: list[int], preview: Preview | None
-    ) -> bool:
+    def _track(self, tracker: Tracker, outputs: RunOutputs, signals: list[int], show: bool) -> bool:
         """Track all frames; True if the user ended it."""
         other_sizes = 0
         with tqdm(self._frames, total=self.total, unit="frame", desc=printable(self.source.name, 40)) as frames:
@@ -164,16 +169,14 @@ class Job:
                     if other_sizes == 1:
                         sizes = f"{frame.shape[1]}x{frame.shape[0]} pixels, the first one {self.width}x{self.height}"
                         logger.warning("frame %d has %s: scaled to fit; its box is in its own pixels", index, sizes)
-                annotated = self._one_frame(tracker, index, frame, outputs, speed)
-                if signals or (preview is not None and not preview.show(annotated)):
+                annotated = self._one_frame(tracker, index, frame, outputs)
+                if signals or (show and not show_frame(annotated)):
                     return True
         if other_sizes > 1:
             logger.warning("%d frames have another size than the first one", other_sizes)
         return False
 
-    def _one_frame(
-        self, tracker: Tracker, index: int, frame: np.ndarray, outputs: RunOutputs, speed: "_Speed"
-    ) -> np.ndarray:
+    def _one_frame(self, tracker: Tracker, index: int, frame: np.ndarray, outputs: RunOutputs) -> np.ndarray:
         """Track and store a frame; returns the annotated frame."""
         size = None if frame.shape == self.first.shape else [frame.shape[1], frame.shape[0]]
         frame, scale, corner = letterbox(frame, self.width, self.height)  # where the last box is known
@@ -183,7 +186,7 @@ class Job:
             box, confidence, mask = self.init_box, None, None
         else:
             answer = tracker.track(frame)
-            speed.busy += time.perf_counter() - begin
+            self._busy += time.perf_counter() - begin
             box, confidence, mask = answer["target_bbox"], answer["confidence"], answer.get("mask")
         annotated = draw_overlay(frame, box, confidence, index, mask)
         seconds = None if self.source.time is None else round(self.source.time, 6)
@@ -192,24 +195,27 @@ class Job:
         return annotated
 
 
-class _Speed:
-    """Measures a run.
+class MaskedTracker:
+    """Adds ``mask``, (H, W) uint8, to what a tracker answers; the masks do not influence it.
 
-    Attributes:
-        busy: seconds spent in ``track``.
+    Args:
+        tracker: follows the box.
+        segmenter: makes masks of boxes, such as ``external.AR.AlphaRefine``.
     """
 
-    def __init__(self) -> None:
-        self.busy = 0.0
-        self._begin = time.perf_counter()
+    def __init__(self, tracker: Any, segmenter: Segmenter) -> None:
+        self.tracker = tracker
+        self.segmenter = segmenter
 
-    def facts(self, count: int) -> dict[str, float]:
-        """Frames per second after ``count`` frames."""
-        tracker_fps = (count - 1) / self.busy if self.busy else 0.0
-        return {
-            "tracker_fps": round(tracker_fps, 2),
-            "total_fps": round(count / (time.perf_counter() - self._begin), 2),
-        }
+    def initialize(self, image: np.ndarray, info: Mapping[str, Any]) -> None:
+        """Begin a sequence, as the tracker does."""
+        self.tracker.initialize(image, info)
+        self.segmenter.initialize(image, info["init_bbox"])
+
+    def track(self, image: np.ndarray) -> dict[str, Any]:
+        """Track the next frame."""
+        answer = self.tracker.track(image)
+        return {**answer, "mask": self.segmenter.segment(image, answer["target_bbox"])}
 
 
 @contextmanager
@@ -228,52 +234,10 @@ def _stop_signals() -> Iterator[list[int]]:
         if seen.count(signal.SIGINT) > 1:
             raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    numbers = [number for number in stop_signals() if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, note) for number in numbers}
     try:
         yield seen
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-BOX_FLAGS = ("--init_box", "--optional_box")
-_PART_OF_BOX = re.compile(r"[\s,;()\[\]]*[-+]?[\d.][\w.+-]*([\s,;()\[\]]+[-+]?[\w.+-]*)*")
-
-
-def join_box(argv: Sequence[str]) -> list[str]:
-    """Make one argument of a box that is written as several (``--init_box 10 20 30 40``), or begins with a minus sign.
-
-    ``argparse`` could take several, but then also the arguments after a box that is written as one.
-    """
-    joined: list[str] = []
-    rest = list(argv)
-    while rest:
-        argument = rest.pop(0)
-        if argument in BOX_FLAGS:
-            parts: list[str] = []
-            while rest and len(_numbers(" ".join(parts))) < 4 and _PART_OF_BOX.fullmatch(rest[0]):
-                parts.append(rest.pop(0))
-            argument = f"{argument}={' '.join(parts)}" if parts else argument
-        joined.append(argument)
-    return joined
-
-
-def _numbers(text: str) -> list[str]:
-    return re.sub(r"[\s,;()\[\]]+", " ", text).split()
-
-
-def parse_box(text: str) -> list[float]:
-    """Read a box as written on a command line: four numbers between commas or blanks, brackets around them or not.
-
-    Raises:
-        InputError: if it is not four numbers.
-    """
-    try:
-        box = [float(part) for part in _numbers(text)]
-    except ValueError:
-        box = []
-    if len(box) != 4:
-        raise InputError(f"--init_box: expected four numbers x,y,w,h, got {printable(repr(text))}")
-    return box

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lib.data.folder import IMAGE_FOLDERS
 from lib.data.layout import natural_key
-from lib.data.video_folder import IMAGE_FOLDERS
 from lib.utils.errors import DataError, InputError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
 from lib.utils.storage import is_clutter

@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from torch import Tensor
 
+from lib.train.data.batch import TrainingBatch
 from lib.utils.cli import describe_os_error
 from lib.utils.errors import DataError
 
 _STAMP = re.compile(r"events\.out\.tfevents\.(\d{10})\..*")
+_BOX_COLOR = (80, 255, 80)
 
 
 class TensorboardWriter:
@@ -55,7 +59,7 @@ class TensorboardWriter:
         made = [self._summary.scalar(f"{prefix}/{name}", value) for name, value in scalars.items()]
         self._append(*({"summary": summary, "step": step} for summary in made))
 
-    def picture(self, name: str, image: np.ndarray, step: int) -> None:
+    def image(self, name: str, image: np.ndarray, step: int) -> None:
         """Write an image (H, W, 3) uint8 RGB."""
         self._append({"summary": self._summary.image(name, image, dataformats="HWC"), "step": step})
 
@@ -70,11 +74,36 @@ class TensorboardWriter:
             raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
 
 
-class SilentWriter:
-    """Writes nothing: for ranks other than 0 and for tests."""
+def draw_batch(batch: TrainingBatch, max_samples: int = 8) -> np.ndarray:
+    """Draw the first samples of a batch, one in each column: its templates, then its search crops.
 
-    def write(self, prefix: str, scalars: Mapping[str, float], step: int) -> None:
-        """Ignore the scalars."""
+    Args:
+        batch: on any device.
+        max_samples: columns at most.
 
-    def picture(self, name: str, image: np.ndarray, step: int) -> None:
-        """Ignore the image."""
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    columns = []
+    for sample in range(min(len(batch), max_samples)):
+        template = (batch.template[sample], batch.template_gain[sample], batch.template_boxes_xywh[sample])
+        search = (batch.search[sample], batch.search_gain[sample], batch.search_boxes_xywh[sample])
+        crops = [crop for part in (template, search) for crop in _draw_crops(*part)]
+        width = max(crop.shape[1] for crop in crops)
+        columns.append(np.concatenate([_widen(crop, width) for crop in crops]))
+    return np.concatenate(columns, axis=1)
+
+
+def _draw_crops(crops: Tensor, gains: Tensor, boxes_xywh: Tensor) -> list[np.ndarray]:
+    """Crops (K, S, S, 3) with the brightness that the device applies, and their normalized boxes."""
+    drawn = []
+    for crop, gain, box in zip(crops.cpu().numpy(), gains.tolist(), boxes_xywh.tolist(), strict=True):
+        image = np.ascontiguousarray((crop * (gain * 255.0)).clip(0, 255).astype(np.uint8))
+        x, y, w, h = (round(value * len(crop)) for value in box)
+        cv2.rectangle(image, (x, y), (x + w, y + h), _BOX_COLOR, 1)
+        drawn.append(image)
+    return drawn
+
+
+def _widen(image: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)))

@@ -293,7 +293,7 @@ class TrainingLoader:
 
     def _is_of_workers(self, error: BaseException) -> bool:
         """Whether workers or the way to them have broken, rather than the code that runs in one or here."""
-        if not self._loader.num_workers or str(error).startswith("Caught ") and "pin memory thread" not in str(error):
+        if not self._loader.num_workers or (str(error).startswith("Caught ") and "pin memory thread" not in str(error)):
             return False
         texts = ("DataLoader ", "Pin memory thread", "Too many open files", "unable to ", "received ")
         return not isinstance(error, RuntimeError) or str(error).startswith(texts)

@@ -17,9 +17,8 @@ from torch import Tensor
 from lib.train.data.transforms import draw_brightness, draw_chance, mirror_box, mirror_view, to_gray
 from lib.utils.crop import crop_side, crop_window, sample_reduced, sample_target, transform_image_to_crop
 from lib.utils.errors import InputError
-from lib.utils.lazy_image import REDUCTIONS, DecodedImage, LazyImage
+from lib.utils.image_io import REDUCTIONS, DecodedImage, LazyImage
 from lib.utils.seed import SampleRng
-
 
 MAX_REACH = 64
 """Crops larger than so many times the frame, or as far outside it, come from a mistake in the annotation."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lib.data.base import SequenceInfo, TrainingDataset
 from lib.train.data.frame_choice import FrameChoice, FramePolicy, frame_mode
 from lib.train.data.processing import ProcessedSample, SeqTrackProcessing
-from lib.data.base import SequenceInfo, TrainingDataset
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.seed import SampleRng, sample_rng
 
@@ -152,8 +152,8 @@ class TrackingSampler:
             if views is not None:
                 return TrainingSample(key, source, views)
         raise DataError(
-            f"{MAX_SAMPLE_DRAWS} samples in a row are damaged or have boxes too small to crop or absurdly large, the last "
-            f"one in {source}"
+            f"{MAX_SAMPLE_DRAWS} samples in a row are damaged or have boxes too small to crop or absurdly large, the "
+            f"last one in {source}"
         )
 
     def _draw_sequence(self, dataset: TrainingDataset, rng: SampleRng) -> tuple[int, SequenceInfo]:
@@ -169,9 +169,7 @@ class TrackingSampler:
             f"with the target visible in more than {needed}"
         )
 
-    def _draw_frames(
-        self, dataset: TrainingDataset, info: SequenceInfo, source: str, rng: SampleRng
-    ) -> FrameChoice:
+    def _draw_frames(self, dataset: TrainingDataset, info: SequenceInfo, source: str, rng: SampleRng) -> FrameChoice:
         if dataset.is_video:
             try:
                 return self.choose_frames(rng, info, self.policy)

@@ -1,18 +1,18 @@
 """The checkpoints of a run: naming, keeping the newest, finding where to go on, refusing other experiments'."""
 
+import contextlib
+import copy
 import logging
-import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch.optim import Optimizer
+from torch import Tensor
 
-from lib.config.seqtrack.config import default_config
-from lib.train.trainers.resume_state import check_plain_state, set_generator
+from lib.config.seqtrack.config import ALIASES, default_config
+from lib.train.trainers.resume_state import check_plain_state
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError
 
@@ -37,7 +37,7 @@ FREE_OPTIONS = (
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.KEEP_EVERY",
     "TRAIN.COMPILE",
-    "TRAIN.WITHOUT_FILES",
+    "TRAIN.ALLOW_MISSING_FILES",
     # How a step's samples are shared out; their number is compared by itself.
     "TRAIN.BATCH_SIZE",
     "TRAIN.GLOBAL_BATCH",
@@ -63,6 +63,8 @@ class CheckpointStore:
         self.folder = folder
         self.keep = keep
         self.keep_every = keep_every
+        self._writer = ThreadPoolExecutor(1, "write checkpoint")  # the interpreter's end waits for it
+        self._writing: Future[Path] | None = None
 
     def path(self, epoch: int, step: int = 0) -> Path:
         """File of the checkpoint after ``epoch``, or after ``step`` steps of the epoch that follows it."""
@@ -115,7 +117,41 @@ class CheckpointStore:
             for number, old in mine[: -self.keep]:
                 if not (self.keep_every and number % self.keep_every == 0):
                     old.unlink(missing_ok=True)
+        logger.info("saved %s", path)
         return path
+
+    def save_in_background(self, state: Mapping[str, Any], epoch: int, step: int = 0) -> None:
+        """As ``save``, from a copy in the memory of the CPU, while the training goes on.
+
+        Raises:
+            CheckpointError: if the one before could not be written.
+        """
+        self.wait()
+        self._writing = self._writer.submit(self.save, _copy_to_cpu(state), epoch, step)
+
+    def check(self) -> None:
+        """Raise CheckpointError if the checkpoint in the background could not be written; waits for nothing."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the checkpoint in the background. Raises CheckpointError if it could not be written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Wait for the checkpoint in the background at the end of the block; after another error it is only logged."""
+        try:
+            yield
+        except Exception:
+            try:
+                self.wait()
+            except CheckpointError as error:
+                logger.error("%s", error)
+            raise
+        self.wait()
 
     def remove_leftovers(self) -> None:
         """Remove halves of checkpoints that a killed run was writing."""
@@ -135,6 +171,17 @@ class CheckpointStore:
         for path in earlier.values():
             path.rename(target / path.name)
         return target
+
+
+def _copy_to_cpu(value: Any) -> Any:
+    """A copy of nested tensors and plain values that later steps do not change."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        copied = copy.copy(value)
+        copied.update({key: _copy_to_cpu(item) for key, item in value.items()})
+        return copied
+    return type(value)(map(_copy_to_cpu, value)) if isinstance(value, list | tuple) else value
 
 
 def find_resume_point(store: CheckpointStore, resume: str) -> Path | None:
@@ -192,7 +239,8 @@ def config_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> 
 
     An option that the checkpoint does not know is younger than it; it was made as the default says.
     """
-    before, after = _flatten(default_config()) | _flatten(saved), _flatten(current)
+    named = {ALIASES.get(name, name): value for name, value in _flatten(saved).items()}  # as an older version saved it
+    before, after = _flatten(default_config()) | named, _flatten(current)
     absent = "absent"
     return [
         f"{key} was {before.get(key, absent)}, is {after.get(key, absent)}"
@@ -217,32 +265,3 @@ def plain_config(section: Any) -> Any:
     if isinstance(section, Mapping):
         return {str(key): plain_config(value) for key, value in section.items()}
     return [plain_config(item) for item in section] if isinstance(section, list | tuple) else section
-
-
-def rng_state() -> dict[str, Any]:
-    """State of the global generators (dropout, stochastic depth) of this process as tensors and plain values."""
-    name, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
-        "torch": torch.get_rng_state(),
-        # Asking for all devices, or for one that is not in use, would occupy memory there.
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
-    }
-
-
-def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Put the global generators back where ``rng_state`` saw them."""
-    for name in ("python", "numpy", "torch"):
-        set_generator(name, state[name], random, np.random, torch.default_generator)
-    if state["cuda"] is not None and torch.cuda.is_initialized():
-        torch.cuda.set_rng_state(state["cuda"])
-
-
-def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Put a saved state into an optimizer; which kernels do the work is this run's choice, not the saved one's."""
-    groups = [
-        saved | {key: group[key] for key in ("fused", "foreach", "capturable") if key in group}
-        for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True)
-    ]
-    optimizer.load_state_dict({**state, "param_groups": groups})

@@ -1,22 +1,36 @@
-"""One epoch: steps, statistics, a line on the screen now and then."""
+"""The loop: epochs of steps, validation, a tracking check, and checkpoints from which all of it is resumed."""
 
 import logging
-from collections.abc import Callable
-from datetime import timedelta
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from easydict import EasyDict
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from lib.train.admin.picture import draw_batch
+from lib.train.admin.run_log import RunLog
 from lib.train.admin.stats import EpochStats
+from lib.train.admin.tensorboard import TensorboardWriter, draw_batch
 from lib.train.data.batch import TrainingBatch
 from lib.train.data.loader import TrainingLoader
-from lib.train.distributed import decide_on_main, gather
-from lib.train.trainers.base_trainer import BaseTrainer
-from lib.train.trainers.interrupt import TrainingStopped
-from lib.train.trainers.step import StepReport, TrainingDiverged
+from lib.train.distributed import check_ranks_agree, decide_on_main, gather
+from lib.train.trainers.checkpoints import CheckpointStore, load_resume_state, plain_config
+from lib.train.trainers.resume_state import (
+    check_fits,
+    load_optimizer_state,
+    load_scheduler_state,
+    rng_state,
+    set_rng_state,
+)
+from lib.train.trainers.step import OptimizationStep, StepReport, TrainingDiverged
+from lib.train.trainers.watch import StallWatch, StopRequest, TrainingStopped
+from lib.utils.checkpoint import load_model_weights
 from lib.utils.errors import SeqTrackError
-from lib.utils.launch import get_rank, is_main_process
+from lib.utils.launch import get_rank, get_world_size, is_main_process
 from lib.utils.text import printable
 
 logger = logging.getLogger(__name__)
@@ -25,184 +39,175 @@ VALIDATION_EPOCH = 0
 """Training epochs count from 1, so the validation samples are the same in every epoch and seen by no training epoch."""
 
 
-class LTRTrainer(BaseTrainer):
+class LTRTrainer:
     """Trains on one loader and validates on another.
 
     The name is that of the family (learning tracking representations, PyTracking).
 
     Args:
+        cfg: the resolved configuration, saved with each checkpoint.
+        config_name: name of the experiment.
+        network: whose weights are saved (never a distributed wrapper).
+        step: changes the weights by one batch.
+        scheduler: stepped after each epoch.
+        store: where checkpoints are.
         train_loader: training samples.
         val_loader: validation samples, or ``None``.
-        arguments: those of ``BaseTrainer``.
+        revision: git revision of the code, empty if unknown; saved with each checkpoint.
+        track: tracks real sequences with the current weights and gives scores; rank 0 calls it.
+        track_every: epochs between these checks; the last epoch is always checked.
+        start_records: called on rank 0 with this trainer and the number of its first step, once that is done and before
+            anything of it is written; gives the writer of the curves.
+
+    Attributes:
+        epoch: epochs done.
+        steps_done: steps done in the epoch that is under way.
+        stats: means of the last epoch by split.
+        log: what the run says, and the statistics of the epoch that is under way.
     """
 
     def __init__(
-        self, *, train_loader: TrainingLoader, val_loader: TrainingLoader | None = None, **arguments: Any
+        self,
+        *,
+        cfg: EasyDict,
+        config_name: str,
+        network: nn.Module,
+        step: OptimizationStep,
+        scheduler: LRScheduler,
+        store: CheckpointStore,
+        train_loader: TrainingLoader,
+        val_loader: TrainingLoader | None = None,
+        revision: str = "",
+        track: Callable[[], dict[str, float]] | None = None,
+        track_every: int = 1,
+        start_records: Callable[["LTRTrainer", int], TensorboardWriter | None] | None = None,
     ) -> None:
-        super().__init__(**arguments)
-        self.train_loader = train_loader
-        self.val_loader = val_loader
-        self.track: Callable[[], dict[str, float]] | None = None
-        """Tracks real sequences with the current weights and returns scores; rank 0 calls it."""
-        self.track_interval = 1
-        self._run_seconds = 0.0
-        self._run_steps = 0
-        self._first_steps_done = 0
+        self.cfg, self.config, self.config_name, self.revision = cfg, plain_config(cfg), config_name, revision
+        self.network, self.step, self.scheduler, self.store = network, step, scheduler, store
+        self.train_loader, self.val_loader = train_loader, val_loader
+        self.track, self.track_every = track, track_every
+        self.start_records = start_records
+        self.log = RunLog(
+            epochs=cfg.TRAIN.EPOCH,
+            steps=len(train_loader),
+            samples_per_step=train_loader.keys.samples_per_step,
+            interval=cfg.TRAIN.PRINT_INTERVAL,
+            optimizer=step.optimizer,
+            device=step.device,
+        )
+        self.stop, self.watch = StopRequest(), StallWatch()
+        self.epoch = self.steps_done = 0
+        self._first_step = 1
+        self.stats: dict[str, dict[str, float]] = {}
 
     @property
     def global_step(self) -> int:
         """Steps done so far."""
         return self.epoch * len(self.train_loader) + self.steps_done
 
-    @property
-    def samples_per_step(self) -> int:
-        """Samples of a step over all processes."""
-        return self.train_loader.keys.samples_per_step
+    def train(self) -> int:
+        """Run the epochs that are left, or until a signal asks to end: then a checkpoint is written after the step.
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of an epoch."""
-        return len(self.train_loader)
+        Returns:
+            0 when all epochs are done; else 128 + the number of the signal.
 
-    def run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
-        """Train for one epoch from ``steps_done`` on, validate if it is time, and return the means by split."""
+        Raises:
+            TrainingDiverged: if the loss stays non-finite.
+            DataError: if a sample cannot be made.
+            CheckpointError: if a checkpoint cannot be written.
+            SeqTrackError: if the memory of the device does not hold a batch.
+        """
+        epochs, self._first_step = self.cfg.TRAIN.EPOCH, self.global_step + 1
+        if self.epoch >= epochs:
+            logger.info("nothing to do: %d of %d epochs are done", self.epoch, epochs)
+        with self.stop.listening(), self.watch.watching(), self.store.finishing():
+            try:
+                for epoch in range(self.epoch + 1, epochs + 1):
+                    self._complete(epoch, self._run_epoch(epoch))
+                    if epoch % self.cfg.TRAIN.SAVE_EVERY == 0 or epoch == epochs:
+                        self.save()
+            except TrainingStopped:
+                self.save()
+                number = signal.Signals(self.stop.signum or signal.SIGTERM)
+                logger.warning(
+                    "stopped by %s in epoch %d after %d steps of it; the same command goes on from there",
+                    number.name,
+                    self.epoch + 1,
+                    self.steps_done,
+                )
+                return 128 + number
+        return 0
+
+    def _run_epoch(self, epoch: int) -> dict[str, dict[str, float]]:
+        """Train for one epoch from ``steps_done`` on, validate and track if it is time; the means by split."""
         results = {"train": self._train_epoch(epoch)}
-        is_last = epoch == self.settings.epochs
-        if self.val_loader is not None and (epoch % self.settings.val_interval == 0 or is_last):
+        is_last = epoch == self.cfg.TRAIN.EPOCH
+        if self.val_loader is not None and (epoch % self.cfg.TRAIN.VAL_EPOCH_INTERVAL == 0 or is_last):
             results["val"] = self._validate(epoch)
-        if self.track is not None and (epoch % self.track_interval == 0 or is_last):
+        if self.track is not None and (epoch % self.track_every == 0 or is_last):
             results["track"] = self._track(epoch)
         # At the very end: what follows a stop or a crash in between is done, and written, again.
         for split in ("val", "track"):
             if results.get(split):
-                self.writer.write(split, results[split], self.global_step)
+                self.log.write(split, results[split], self.global_step)
         return results
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.step.actor.train()
-        stats, self._first_steps_done = self.epoch_stats, self.steps_done
-        stats.start_clock()
-        parts: list[TrainingBatch] = []
-        for batch in stats.watch(self.train_loader.epoch(epoch, self.steps_done)):
-            parts.append(batch)
-            self.progress.alive()
-            report = self._take_step(epoch, parts)
-            if report is not None:
-                self._count_step()
-                self._after_step(epoch, report, parts)
-                parts = []
-        self._run_seconds += stats.whole.elapsed
-        self._run_steps += self.steps_done - self._first_steps_done
-        self._started()  # no step was left to do in this epoch
-        return stats.whole.as_dict()
-
-    def _take_step(self, epoch: int, parts: list[TrainingBatch]) -> StepReport | None:
-        try:
-            return self.step.train(parts[-1], stop=bool(self.stop))
-        except TrainingDiverged as error:
-            raise TrainingDiverged(
-                f"epoch {epoch}, step {self.steps_done + 1}: {error}; last samples of rank {get_rank()}: "
-                f"{printable(_sample_names(parts), 300)}"
-            ) from error
-
-    def _count_step(self) -> None:
-        """Count a step; the last one of an epoch includes the smoothing, so that a checkpoint never holds it twice."""
-        self.steps_done += 1
-        if self.steps_done == len(self.train_loader) and self.settings.smooth_tokens > 0:
-            self.network.smooth_tokens(self.settings.smooth_tokens)
-
-    def _after_step(self, epoch: int, report: StepReport, parts: list[TrainingBatch]) -> None:
-        values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm} if report.taken else {}
-        if not report.taken:
-            self._warn_left_out(report, epoch, parts)
-        self.progress.alive(stepped=True)
-        self._started()
-        if self.global_step == 1:
-            self.writer.picture("train/batch", draw_batch(parts[0]), 1)
-        stats, number, is_last = self.epoch_stats, self.steps_done, self.steps_done == len(self.train_loader)
-        stats.add(values, self.samples_per_step)
-        if number % self.settings.print_interval == 0 or is_last:
-            self._record(epoch, number, stats)
-            stats.start_interval()
-            self.progress.line_written()
-        elif self.progress.line_is_due():
-            self._announce(epoch, number, stats)
-        if report.stop:
-            raise TrainingStopped
-        if self.settings.save_every_steps and number % self.settings.save_every_steps == 0 and not is_last:
-            self.save()
-
-    def _validate(self, epoch: int) -> dict[str, float]:
-        self.step.actor.eval()
-        stats = EpochStats()
-        for batch in self.val_loader.epoch(VALIDATION_EPOCH):
-            report = self.step.evaluate(batch, stop=bool(self.stop))
-            self.progress.alive(stepped=True)
-            stats.add({"Loss/total": report.loss, "IoU": report.iou}, self.val_loader.keys.samples_per_step)
+        self.log.start_epoch(epoch, self.steps_done)
+        for parts, report in self._steps(epoch):
+            self.steps_done += 1
+            is_last = self.steps_done == len(self.train_loader)
+            if is_last and self.cfg.TRAIN.SMOOTH_TOKENS > 0:  # a part of the step, so that no checkpoint holds it twice
+                self.network.smooth_tokens(self.cfg.TRAIN.SMOOTH_TOKENS)
+            self.watch.alive(stepped=True)
+            self._start_records()
+            if self.global_step == 1:
+                self.log.write_image("train/batch", draw_batch(parts[0]), 1)
+            if report.taken:
+                values = {"Loss/total": report.loss, "IoU": report.iou, "GradNorm": report.grad_norm}
+            else:
+                values = {}
+                self._warn_left_out(report, epoch, parts)
+            self.log.step_done(self.steps_done, values)
             if report.stop:
                 raise TrainingStopped
-        means = stats.whole.as_dict()
-        logger.info("[val: %d] loss %.4f, IoU %.4f", epoch, means["Loss/total"], means["IoU"])
-        return means
+            self.store.check()
+            every = self.cfg.TRAIN.SAVE_EVERY_STEPS
+            if every and self.steps_done % every == 0 and not is_last:
+                self.save()
+        self._start_records()  # no step was left to do in this epoch
+        return self.log.end_epoch()
 
-    def _track(self, epoch: int) -> dict[str, float]:
-        self.step.actor.eval()
-        with self.progress.paused():
-            scores = decide_on_main(self._track_scores(epoch) if is_main_process() else None)
-        if scores:
-            logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
-        return scores
+    def _steps(self, epoch: int) -> Iterator[tuple[list[TrainingBatch], StepReport]]:
+        """Take the steps that are left of an epoch; each with the batches it consists of."""
+        parts: list[TrainingBatch] = []
+        for batch in self.log.stats.watch(self.train_loader.epoch(epoch, self.steps_done)):
+            parts.append(batch)
+            self.watch.alive()
+            try:
+                report = self.step.train(batch, stop=bool(self.stop))
+            except TrainingDiverged as error:
+                raise TrainingDiverged(
+                    f"epoch {epoch}, step {self.steps_done + 1}: {error}; last samples of rank {get_rank()}: "
+                    f"{printable(_sample_names(parts), 300)}"
+                ) from error
+            if report is not None:
+                yield parts, report
+                parts = []
 
-    def _track_scores(self, epoch: int) -> dict[str, float]:
-        try:
-            return self.track()
-        except SeqTrackError as error:  # an unreadable frame must not cost the epoch, which is not saved yet
-            logger.warning("[track: %d] no scores: %s", epoch, error)
-            return {}
+    def _start_records(self) -> None:
+        if self.start_records is not None and is_main_process():
+            self.log.writer = self.start_records(self, self._first_step)
+        self.start_records = None
 
-    def learning_rates(self) -> list[float]:
-        """Learning rates in use, by parameter group."""
-        return [group["lr"] for group in self.step.optimizer.param_groups]
-
-    def _record(self, epoch: int, number: int, stats: EpochStats) -> None:
-        """One line in the log and one point of each curve: means since the last line."""
-        recent, rates = stats.recent, self.learning_rates()
-        means, memory = recent.as_dict(), peak_memory(self.step.device)
-        logger.info(
-            "[train: %d, %d/%d] loss %.4f, IoU %.4f, lr %s, %.1f samples/s, io_wait %.0f %%,%s ETA %s",
-            epoch,
-            number,
-            len(self.train_loader),
-            means.get("Loss/total", float("nan")),
-            means.get("IoU", float("nan")),
-            "/".join(f"{rate:.3g}" for rate in rates),
-            recent.samples_per_second,
-            100 * recent.wait_share,
-            "".join(f" {value:.1f} GiB," for value in memory.values()),
-            timedelta(seconds=round(self._seconds_left(epoch, number, stats))),
-        )
-        extra = {f"LearningRate/group{index}": rate for index, rate in enumerate(rates)}
-        extra |= {"Speed/samples_per_second": recent.samples_per_second, "Speed/io_wait": recent.wait_share}
-        self.writer.write("train", means | extra | memory, (epoch - 1) * len(self.train_loader) + number)
-
-    def _announce(self, epoch: int, number: int, stats: EpochStats) -> None:
-        """A line before the first of ``_record``, or between two that are far apart; no point of a curve."""
-        logger.info(
-            "epoch %d of %d, step %d of %d (%d samples each): loss %.4f, %.1f samples/s, about %s to go",
-            epoch,
-            self.settings.epochs,
-            number,
-            len(self.train_loader),
-            self.samples_per_step,
-            stats.recent.as_dict().get("Loss/total", float("nan")),
-            stats.recent.samples_per_second,
-            timedelta(seconds=round(self._seconds_left(epoch, number, stats))),
-        )
-
-    def _seconds_left(self, epoch: int, number: int, stats: EpochStats) -> float:
-        steps_here = self._run_steps + number - self._first_steps_done
-        per_step = (self._run_seconds + stats.whole.elapsed) / max(steps_here, 1)
-        return per_step * ((self.settings.epochs - epoch + 1) * len(self.train_loader) - number)
+    def _complete(self, epoch: int, stats: dict[str, dict[str, float]]) -> None:
+        self.stats = stats
+        with warnings.catch_warnings():
+            # Wrong where a run was resumed at the end of its first epoch: the optimizer has stepped before.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            self.scheduler.step()
+        self.epoch, self.steps_done, self.log.stats = epoch, 0, EpochStats()
 
     def _warn_left_out(self, report: StepReport, epoch: int, parts: list[TrainingBatch]) -> None:
         """Name the samples of a step that was not taken; all ranks take part, since any may be the one at fault."""
@@ -217,13 +222,105 @@ class LTRTrainer(BaseTrainer):
                 "; ".join(f"of rank {rank}: {names}" for rank, names in enumerate(samples)),
             )
 
+    def _validate(self, epoch: int) -> dict[str, float]:
+        self.step.actor.eval()
+        stats = EpochStats()
+        for batch in self.val_loader.epoch(VALIDATION_EPOCH):
+            report = self.step.evaluate(batch, stop=bool(self.stop))
+            self.watch.alive(stepped=True)
+            stats.add({"Loss/total": report.loss, "IoU": report.iou}, self.val_loader.keys.samples_per_step)
+            if report.stop:
+                raise TrainingStopped
+        means = stats.whole.as_dict()
+        logger.info("[val: %d] loss %.4f, IoU %.4f", epoch, means["Loss/total"], means["IoU"])
+        return means
+
+    def _track(self, epoch: int) -> dict[str, float]:
+        self.step.actor.eval()
+        scores: dict[str, float] = {}
+        with self.watch.paused():
+            if is_main_process():
+                try:
+                    scores = self.track()
+                except SeqTrackError as error:  # an unreadable frame must not cost the epoch, which is not saved yet
+                    logger.warning("[track: %d] no scores: %s", epoch, error)
+            scores = decide_on_main(scores)
+        if scores:
+            logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
+        return scores
+
+    def save(self) -> None:
+        """Write a checkpoint of where the run is (all ranks take part, rank 0 writes, in the background).
+
+        Raises:
+            TrainingDiverged: if a weight is not finite.
+            SeqTrackError: if the ranks' weights differ.
+            CheckpointError: if the one before could not be written.
+        """
+        for name, value in self.network.named_parameters():
+            if not torch.isfinite(value).all():
+                raise TrainingDiverged(f"{name} is not finite: no checkpoint was written, earlier ones are untouched")
+        check_ranks_agree(self.network)
+        rngs = gather(rng_state())
+        if is_main_process():
+            self.store.save_in_background(self.state(rngs), self.epoch, self.steps_done)
+
+    def state(self, rngs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Everything a continuation needs, as tensors and plain values.
+
+        Args:
+            rngs: states of the generators of each rank.
+        """
+        return {
+            "epoch": self.epoch,
+            "step": self.steps_done,
+            "samples_per_step": self.log.samples_per_step,
+            "net_type": "SEQTRACK",
+            "actor_type": "SeqTrackActor",
+            "net": self.network.state_dict(),
+            "optimizer": self.step.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
+            "rngs": rngs,
+            "stats": self.stats,
+            "epoch_stats": self.log.stats.state_dict(),
+            "config": self.config,
+            "config_name": self.config_name,
+            "revision": self.revision,
+        }
+
+    def resume(self, path: Path) -> None:
+        """Take up a run where a checkpoint left it.
+
+        Raises:
+            CheckpointError: if the checkpoint is damaged, holds weights only, or was made with another configuration.
+        """
+        state = load_resume_state(path, self.config, self.log.samples_per_step)
+        optimizer, scaler = self.step.optimizer, self.step.scaler
+        check_fits(state, path, optimizer, self.scheduler, scaler.state_dict(), len(self.train_loader))
+        load_model_weights(self.network, state, path)
+        load_optimizer_state(optimizer, state["optimizer"])
+        load_scheduler_state(self.scheduler, state["scheduler"], state["config"].get("TRAIN", {}).get("EPOCH"))
+        if state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
+        rngs = state["rngs"]
+        if len(rngs) == get_world_size():
+            set_rng_state(rngs[get_rank()])
+        elif is_main_process():
+            logger.warning(
+                "the checkpoint was made by %d process(es): samples go on exactly, dropout masks do not", len(rngs)
+            )
+        self.epoch, self.steps_done, self.stats = state["epoch"], state["step"], state["stats"]
+        self.log.stats.load_state_dict(state["epoch_stats"])
+        if state["revision"] != self.revision and is_main_process():
+            logger.warning(
+                "the code has changed since the checkpoint: it was %s, is %s", state["revision"], self.revision
+            )
+        steps = f" and {self.steps_done} steps" if self.steps_done else ""
+        logger.info("continuing after epoch %d of %d%s", self.epoch, self.cfg.TRAIN.EPOCH, steps)
+
 
 def _sample_names(parts: list[TrainingBatch]) -> str:
     """Index in the epoch, dataset and sequence of each sample."""
     named = (pair for part in parts for pair in zip(part.keys, part.sources, strict=True))
     return ", ".join(f"{key.index} ({source})" for key, source in named)
-
-
-def peak_memory(device: torch.device) -> dict[str, float]:
-    """Most memory in use on a CUDA device so far, in GiB, as a curve; nothing on other devices."""
-    return {"Memory/peak_gib": torch.cuda.max_memory_allocated(device) / 2**30} if device.type == "cuda" else {}

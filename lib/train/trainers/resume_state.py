@@ -1,4 +1,4 @@
-"""What a checkpoint must hold for training to go on from it, checked before anything is changed."""
+"""What a checkpoint must hold to resume from it, checked before anything is changed, and how it is put back."""
 
 import math
 import random
@@ -228,6 +228,35 @@ def load_scheduler_state(scheduler: LRScheduler, state: Mapping[str, Any], epoch
         share = (1 + math.cos(math.pi * min(scheduler.last_epoch / scheduler.T_max, 1))) / 2
         for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
             group["lr"] = scheduler.eta_min + (rate - scheduler.eta_min) * share
+
+
+def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Put a saved state into an optimizer; which kernels do the work is this run's choice, not the saved one's."""
+    groups = [
+        saved | {key: group[key] for key in ("fused", "foreach", "capturable") if key in group}
+        for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+
+
+def rng_state() -> dict[str, Any]:
+    """State of the global generators (dropout, stochastic depth) of this process as tensors and plain values."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        # Asking for all devices, or for one that is not in use, would occupy memory there.
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Put the global generators back where ``rng_state`` saw them."""
+    for name in ("python", "numpy", "torch"):
+        set_generator(name, state[name], random, np.random, torch.default_generator)
+    if state["cuda"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def _wrong(path: Path, key: str, expected: str, value: Any) -> CheckpointError:

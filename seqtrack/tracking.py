@@ -1,0 +1,209 @@
+"""One target: ``load`` a tracker, ``init`` it with a box, ``update`` it with every further frame."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from lib.utils.errors import InputError
+from seqtrack.frames import Color, Frame, Image, check_color, check_size, to_rgb
+
+if TYPE_CHECKING:
+    from lib.models.seqtrack import SeqTrack
+    from lib.test.tracker.engine import SeqTrackEngine, TrackState
+
+Box: TypeAlias = Sequence[float] | npt.NDArray[Any]
+"""x, y, width, height in pixels; x and y are those of the top-left corner."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a target is in a frame.
+
+    Attributes:
+        box: x, y, width, height in pixels of the frame; floats, not rounded.
+        score: how likely it is that the box is on the target, 0 to 1.
+        confidence: the published confidence, 0 to 40: ten times the sum of the likelihoods of the four tokens.
+        lost: whether the target is taken to be lost; the box is then a guess.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    confidence: float
+    lost: bool = False
+
+    def corners(self) -> tuple[float, float, float, float]:
+        """Top-left and bottom-right corner: x1, y1, x2, y2 in pixels."""
+        x, y, w, h = self.box
+        return x, y, x + w, y + h
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as plain lists and numbers, for JSON."""
+        return {"box": list(self.box), "score": self.score, "confidence": self.confidence, "lost": self.lost}
+
+
+class Model:
+    """A network with its settings, which any number of targets share."""
+
+    def __init__(self, engine: "SeqTrackEngine", color: Color) -> None:
+        from lib.test.tracker.presence import PresenceScore
+
+        self.engine = engine
+        self.color = color
+        self.score = PresenceScore(engine.params.update_threshold)
+
+    def start(self, image: Image, box: Box) -> "TrackState":
+        """Begin with a target."""
+        return self.engine.start(image, cast(Sequence[float], box))
+
+    def step(self, states: "Sequence[TrackState]", images: Sequence[Image]) -> list[Result]:
+        """Follow each target into its next frame; all of them are one batch."""
+        results = []
+        for found in self.engine.step(states, images):
+            x, y, w, h = found.box_xywh
+            results.append(Result((x, y, w, h), self.score(found.confidence), found.confidence))
+        return results
+
+
+class Tracker:
+    """Follows one target. :func:`load` makes one."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._state: TrackState | None = None
+        self._size = (0, 0)
+
+    @property
+    def device(self) -> str:
+        """Device that the network is on, such as ``cpu`` or ``cuda:0``."""
+        return str(self._model.engine.device)
+
+    @property
+    def network(self) -> "SeqTrack":
+        """The network, a ``torch.nn.Module``."""
+        return self._model.engine.network
+
+    @property
+    def color(self) -> Color:
+        """Order of the channels that frames have: ``rgb`` or ``bgr``."""
+        return self._model.color
+
+    def share(self) -> "Tracker":
+        """Another tracker with the same network and settings, for another target; takes no more memory for weights."""
+        return Tracker(self._model)
+
+    def init(self, frame: Frame, box: Box) -> None:
+        """Begin with the target's box in a frame; also again, for another target or another video.
+
+        Args:
+            frame: (H, W, 3) uint8 NumPy array or torch tensor, or a PIL image.
+            box: x, y, width, height in pixels; it may stick out of the frame.
+
+        Raises:
+            InputError: if the frame or the box cannot be used; a target that was followed still is.
+        """
+        image = to_rgb(frame, self.color)
+        self._state = self._model.start(image, box)
+        self._size = image.shape[:2]
+
+    def update(self, frame: Frame) -> Result:
+        """Follow the target into the next frame.
+
+        Args:
+            frame: as for :meth:`init`, of the same size as the first one.
+
+        Raises:
+            InputError: if the frame cannot be used, or :meth:`init` was not called; the tracker is unchanged then.
+        """
+        if self._state is None:
+            raise InputError("update was called before init")
+        image = to_rgb(frame, self.color)
+        check_size(image, self._size, "call init")
+        return self._model.step([self._state], [image])[0]
+
+
+def load(
+    name: str | Path = "seqtrack_demo",
+    checkpoint: str | Path | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    color: Color = "rgb",
+    compile: bool = False,
+    update_interval: int | None = None,
+    update_threshold: float | None = None,
+) -> Tracker:
+    """Load a network and return a tracker for it.
+
+    Args:
+        name: an experiment of :func:`available`, or the path of a YAML file.
+        checkpoint: file with the weights. By default the bundled ones, which ``seqtrack_demo`` has; else those that
+            training has written to ``checkpoints`` in the current folder.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``; ``auto`` takes the fastest one present.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
+        color: order of the channels in the frames that will be given: ``rgb``, or ``bgr`` as OpenCV reads them.
+        compile: compile the network, and capture it as a CUDA graph on CUDA; the first frame takes long.
+        update_interval: every so many frames a new template may be taken, where the network has more than one;
+            by default as for a benchmark without a setting of its own.
+        update_threshold: it is taken if the confidence (0 to 40) is above this.
+
+    Raises:
+        SeqTrackError: a ``ConfigError`` if the experiment is unknown or a setting does not fit, a ``CheckpointError``
+            if there are no weights or they are not those of this experiment, an ``InputError`` if this machine has no
+            such device.
+    """
+    color = check_color(color)
+    from lib.config.paths import bundled_checkpoint
+    from lib.config.seqtrack.config import experiment_name
+    from lib.test.parameter.seqtrack import parameters
+    from lib.test.tracker.engine import SeqTrackEngine
+
+    bundled = bundled_checkpoint(experiment_name(name))
+    if checkpoint is None and bundled.is_file():
+        checkpoint = bundled
+    settings = {"update_interval": update_interval, "update_threshold": update_threshold}
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    params = parameters(name, checkpoint=checkpoint, device=device, dtype=dtype, compile=compile, **given)
+    return Tracker(Model(SeqTrackEngine(params), color))
+
+
+def available() -> list[str]:
+    """Names of the experiments that :func:`load` knows; those but ``seqtrack_demo`` need a ``checkpoint``."""
+    from lib.config.seqtrack.config import known_experiments
+
+    return known_experiments()
+
+
+def track_video(video: str | Path | int, box: Box, tracker: Tracker | None = None) -> Iterator[tuple[Image, Result]]:
+    """Follow a target through a video and yield every frame with the result for it, the first one included.
+
+    Args:
+        video: a video file, a folder of images, the address of a stream (``http://``, ``rtsp://``, ...), or the number
+            of a camera.
+        box: the target in the first frame: x, y, width, height in pixels.
+        tracker: whose network and settings to use; its own target is left alone. By default the bundled one.
+
+    Yields:
+        ``(frame, result)``: the frame is (H, W, 3) uint8 in the tracker's order of channels.
+
+    Raises:
+        InputError: if the video cannot be opened, it holds no frame, or the box cannot be used.
+        DataError: if a video or image is damaged, or a stream stops in the middle.
+    """
+    from lib.test.tracker.preprocess import check_init_box
+    from lib.test.video.streams import open_video
+
+    source = open_video(str(video))
+    tracker = load() if tracker is None else tracker.share()
+    reverse = tracker.color == "bgr"
+    for index, frame in enumerate(source.frames()):
+        shown = np.ascontiguousarray(frame[..., ::-1]) if reverse else frame
+        if index:
+            yield shown, tracker.update(shown)
+            continue
+        tracker.init(shown, box)
+        x, y, w, h = check_init_box(box, *frame.shape[:2])
+        yield shown, Result((x, y, w, h), 1.0, 40.0)
