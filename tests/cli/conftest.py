@@ -1,5 +1,7 @@
 """What the tests of scripts share."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -45,3 +47,18 @@ def experiment(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def unwritable(tmp_path):
+    """``unwritable(kind)`` is a path at which no folder can be made."""
+
+    def place(kind) -> Path:
+        path = tmp_path / ("x" * 300 if kind == "long" else kind)
+        if kind in ("file", "below"):
+            path.write_text("keep")
+        elif kind in ("loop", "nowhere"):
+            path.symlink_to(path if kind == "loop" else tmp_path / "missing")
+        return {"below": path / "below", "device": Path("/dev/null"), "proc": Path("/proc/1/x")}.get(kind, path)
+
+    return place

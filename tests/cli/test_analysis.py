@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +15,12 @@ from lib.data.sequence import Benchmark
 from lib.test.analysis import plots
 from lib.test.evaluation import SequenceList
 from lib.utils.cli import run_script
+from tests.cli.processes import run_python
 from tests.evaluation import fakes
 
 FIRST, SECOND = "GOT-10k_Val_000001", "GOT-10k_Val_000002"
 LENGTHS = {FIRST: 6, SECOND: 9}
 VAL = ("--dataset", "got10k_val")
-ROOT = Path(__file__).parents[2]
 
 
 def results_folder(root: Path, config: str, tracker: str = "seqtrack") -> Path:
@@ -162,9 +160,8 @@ def test_hidden_ground_truth_and_missing_data_are_refused(world: Path, refused) 
 
 
 def test_as_a_script_from_another_folder(world: Path) -> None:
-    places = ["--data_dir", "data", "--save_dir", "."]
-    command = [sys.executable, str(ROOT / "tracking" / "analysis_results.py"), "--no_plots", *places]
-    done = subprocess.run(command, cwd=world, capture_output=True, text=True, timeout=120, check=False)
+    flags = ["--no_plots", "--data_dir", "data", "--save_dir", "."]
+    done = run_python("tracking/analysis_results.py", *flags, cwd=world)
     assert done.returncode == 0, done.stderr
     assert "AUC" in done.stdout
 
@@ -284,12 +281,8 @@ def test_twelve_trackers_fit_a_terminal(world: Path, capsys, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("kind", ["file", "loop", "long"])
-def test_an_output_folder_that_cannot_be_written_is_one_line(world: Path, capsys, kind: str) -> None:
-    place = world / ("x" * 300 if kind == "long" else "out")
-    if kind == "file":
-        place.write_text("keep")
-    elif kind == "loop":
-        place.symlink_to(place)
+def test_an_output_folder_that_cannot_be_written_is_one_line(world: Path, unwritable, capsys, kind: str) -> None:
+    place = unwritable(kind)
     for flags in ((), ("--playback", "0")):
         assert run(world, *VAL, *flags, "--output_dir", str(place)) == 2
         error = capsys.readouterr().err

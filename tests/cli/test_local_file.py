@@ -12,6 +12,7 @@ from lib.config import paths
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.files import FolderInUseError, folder_lock
+from tests.cli.processes import run_python
 from tracking import create_default_local_file
 
 
@@ -59,21 +60,15 @@ def test_the_files_hold_only_what_differs_from_data_dir(local_files: list[Path])
     assert paths.load_paths("train").dataset_dir("lasot") == Path("/elsewhere")
 
 
-@pytest.mark.parametrize(
-    "case", ["data_dir is a file", "data_dir is a loop", "a long name", "a folder as file", "a file"]
-)
-def test_places_that_cannot_be_written_are_one_line(local_files: list[Path], tmp_path: Path, case: str) -> None:
+@pytest.mark.parametrize("kind", ["file", "loop", "long", "local.py is a folder", "a file in the way"])
+def test_places_that_cannot_be_written_are_one_line(local_files: list[Path], tmp_path: Path, unwritable, kind) -> None:
     data = tmp_path / "data"
-    if case == "data_dir is a file":
-        data.touch()
-    elif case == "data_dir is a loop":
-        data.symlink_to(data)
-    elif case == "a long name":
-        data = tmp_path / ("x" * 300)
-    elif case == "a folder as file":
+    if kind == "local.py is a folder":
         local_files[1].mkdir(parents=True)
-    else:
+    elif kind == "a file in the way":
         local_files[1].parent.touch()
+    else:
+        data = unwritable(kind)
     with pytest.raises(SeqTrackError):
         create_default_local_file.main(["--data_dir", str(data)])
     assert not local_files[0].exists()  # both or none
@@ -108,8 +103,7 @@ def test_packages_are_built_without_the_path_files(tmp_path: Path) -> None:
 
 
 def test_check_install_reports_versions() -> None:
-    command = [sys.executable, str(PROJECT_ROOT / "tracking" / "check_install.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_python("tracking/check_install.py")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         *("python", "torch", "torchvision", "timm", "cv2", "numpy", "device")
@@ -118,7 +112,6 @@ def test_check_install_reports_versions() -> None:
 
 def test_check_install_names_a_package_that_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    command = [sys.executable, str(PROJECT_ROOT / "tracking" / "check_install.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(tmp_path)})
+    done = run_python("tracking/check_install.py", env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
     assert "RuntimeError: operator torchvision::nms does not exist" in done.stderr

@@ -1,15 +1,13 @@
 """``tracking/make_lmdb.py`` packs any dataset, says what it did, and answers mistakes in one line."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from lib.config.paths import PROJECT_ROOT
 from lib.data.packing import TRAINING_PACKABLE
 from lib.utils.errors import InputError
 from lib.utils.storage import LmdbStorage, open_storage
+from tests.cli.processes import run_python
 from tests.data.fabricate import FABRICATE
 from tracking import make_lmdb
 
@@ -28,15 +26,10 @@ def test_packs_and_goes_on(kind: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert [path for path in sorted(tmp_path.rglob("*")) if target not in (path, *path.parents)] == before
 
 
-def run(*flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "tracking/make_lmdb.py", *flags]
-    return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
-
-
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     FABRICATE["lasot"](tmp_path / "lasot")
     (tmp_path / "lasot" / "car" / "car-1" / "groundtruth.txt").write_text("1,2,3\n")
-    done = run("lasot", "--data_dir", str(tmp_path))
+    done = run_python("tracking/make_lmdb.py", "lasot", "--data_dir", tmp_path)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and "groundtruth.txt: line 1: expected 4 numbers, got '1,2,3'" in done.stderr
     assert not (tmp_path / "lasot_lmdb").exists()

@@ -1,28 +1,22 @@
 """``tracking/make_synthetic.py`` as a user runs it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lib.config.paths import PROJECT_ROOT, load_paths
+from lib.config.paths import load_paths
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.utils.errors import SeqTrackError
 from lib.utils.image_io import write_image
+from tests.cli.processes import run_python
 from tracking import make_lmdb, make_synthetic
 
 SMALL = ["--num_sequences", "2", "--num_frames", "4", "--width", "64", "--height", "48"]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT_ROOT / "tracking" / "make_synthetic.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_writes_says_what_and_goes_on(tmp_path: Path) -> None:
-    done = run("--output", tmp_path, *SMALL)
+    done = run_python("tracking/make_synthetic.py", "--output", tmp_path, *SMALL)
     assert done.returncode == 0, done.stderr
     expected = f"2 sequences written, 0 kept that were there before: 8 frames in {tmp_path / 'val'}\n"
     assert done.stdout == expected
@@ -110,13 +104,13 @@ def test_bad_values_write_nothing(tmp_path: Path, flags: list[str], message: str
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = run("--output", tmp_path / "file", *SMALL)
+    done = run_python("tracking/make_synthetic.py", "--output", tmp_path / "file", *SMALL)
     assert done.returncode == 2
     assert done.stderr == f"make_synthetic.py: error: --output {tmp_path / 'file'}: is a file, not a folder\n"
     assert done.stdout == ""
 
 
 def test_an_unknown_choice_lists_the_known_ones(tmp_path: Path) -> None:
-    done = run("--output", tmp_path, "--difficulty", "insane")
+    done = run_python("tracking/make_synthetic.py", "--output", tmp_path, "--difficulty", "insane")
     assert done.returncode == 2
     assert "easy" in done.stderr and "mixed" in done.stderr

@@ -1,18 +1,16 @@
 """tracking/pack_results.py and the published scripts: what they pack, and zips that are damaged or made to do harm."""
 
 import random
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import tracking.pack_results as script
-from lib.config.paths import PROJECT_ROOT
 from lib.test.utils import transform_got10k, transform_trackingnet
 from lib.test.utils.submission import SUBMISSIONS, check_zip, write_zip
 from lib.utils.cli import run_script
+from tests.cli.processes import run_python
 from tests.data import fabricate
 from tests.golden import load_json
 
@@ -204,9 +202,8 @@ def test_results_that_cannot_be_packed(tmp_path: Path, results: Path, refused, f
 
 
 def test_the_published_command(tmp_path: Path, results: Path) -> None:
-    command = ["lib/test/utils/transform_got10k.py", "--tracker_name", "seqtrack", "--cfg_name", "fmt"]
-    command = [sys.executable, *command, "--save_dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    flags = ["--tracker_name", "seqtrack", "--cfg_name", "fmt", "--save_dir", tmp_path]
+    done = run_python("lib/test/utils/transform_got10k.py", *flags)
     assert done.returncode == 0, done.stderr
     assert (results / "got10k_submit.zip").exists()
 

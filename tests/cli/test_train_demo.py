@@ -1,8 +1,6 @@
 """``tracking/train_demo.py``, its weights, and the bundled ones."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import against_opencv
-from lib.config.paths import PROJECT_ROOT, bundled_checkpoint, find_checkpoint
+from lib.config.paths import bundled_checkpoint, find_checkpoint
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.synthetic import SyntheticSequence
@@ -18,6 +16,7 @@ from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.errors import InputError
+from tests.cli.processes import run_python
 
 MAX_MIB = 40
 
@@ -27,9 +26,8 @@ def test_trains_exports_and_the_export_tracks(tmp_path: Path, experiment) -> Non
     """Images that are missing are done without, and said."""
     missing = ["TRAIN.ALLOW_MISSING_FILES=true", f"DATA.SYNTHETIC.CUTOUTS={tmp_path / 'nowhere'}", "TRAIN.EPOCH=1"]
     config = experiment()
-    command = [PROJECT_ROOT / "tracking" / "train_demo.py", "--config", config, "--save_dir", tmp_path]
-    command = [sys.executable, *map(str, command), "--device", "cpu", "--override", *missing]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    flags = ["--config", config, "--save_dir", tmp_path, "--device", "cpu", "--override", *missing]
+    done = run_python("tracking/train_demo.py", *flags)
     assert done.returncode == 0, done.stderr
     message = "optional files are missing, continuing as with --override DATA.SYNTHETIC.CUTOUTS="
     assert message in done.stderr + done.stdout

@@ -1,23 +1,21 @@
 """Trainings that fail, are killed, or meet another in their folder: they end, say one line, and spoil nothing."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from lib.config.paths import PROJECT_ROOT
 from lib.train import run_training, train_script
-from lib.utils.child import run_child
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError, SeqTrackError
 from lib.utils.files import FolderInUseError, folder_lock
 from tests.cli.test_train import TRACKING, command
+from tests.train.processes import descendants, gone
 from tests.train.ranks import FORK
 from tests.train.world import make_loader, tiny_config
 from tracking import make_synthetic
@@ -183,25 +181,12 @@ def test_a_named_run_has_paths_and_options_of_its_own(experiment, tmp_path, run)
         run("--config", path, "--name", "seqtrack_b256")
 
 
-def unwritable(tmp_path, kind):
-    if kind == "file":
-        (tmp_path / "file").write_text("")
-        return tmp_path / "file" / "below"
-    if kind == "loop":
-        (tmp_path / "loop").symlink_to(tmp_path / "loop")
-        return tmp_path / "loop"
-    if kind == "nowhere":
-        (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-        return tmp_path / "link"
-    return {"device": "/dev/null", "long": str(tmp_path / ("x" * 300)), "proc": "/proc/1/x"}[kind]
-
-
-@pytest.mark.parametrize("kind", ["file", "loop", "nowhere", "device", "long", "proc"])
+@pytest.mark.parametrize("kind", ["below", "loop", "nowhere", "device", "long", "proc"])
 @pytest.mark.parametrize("main", [run_training.main, tracking_train.main])
-def test_a_save_dir_that_cannot_be_written_is_refused_first(tmp_path, monkeypatch, kind, main):
+def test_a_save_dir_that_cannot_be_written_is_refused_first(unwritable, monkeypatch, kind, main):
     monkeypatch.setattr(train_script, "build_loader", None)
     with pytest.raises(SeqTrackError) as caught:
-        main(["--config", "seqtrack_demo", "--save_dir", str(unwritable(tmp_path, kind)), "--device", "cpu"])
+        main(["--config", "seqtrack_demo", "--save_dir", str(unwritable(kind)), "--device", "cpu"])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
@@ -228,53 +213,6 @@ def test_the_launcher_imports_nothing_of_the_current_folder(tmp_path):
     start = tracking_train.launcher_command(args)[:2]
     done = subprocess.run([*start, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "--nproc" in done.stdout, done.stderr
-
-
-def alive(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def gone(pids, seconds):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(map(alive, pids)):
-        time.sleep(0.1)
-    return not any(map(alive, pids))
-
-
-def descendants(pid):
-    found = []
-    with contextlib.suppress(OSError):
-        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-            found += [child, *descendants(child)]
-    return found
-
-
-def test_a_child_ends_with_its_parent(tmp_path):
-    """The parent is killed: the child, which runs a script of this project, gets SIGTERM and then has no choice."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        f"import sys, time, pathlib, signal; sys.path.insert(0, {str(PROJECT_ROOT)!r})\n"
-        "from lib.utils.cli import run_script\n"
-        f"def end(*_):\n    pathlib.Path({str(tmp_path / 'asked')!r}).touch()\n"
-        f"def main():\n    signal.signal(signal.SIGTERM, end)\n    pathlib.Path({str(tmp_path / 'up')!r}).touch()\n"
-        "    while True: time.sleep(0.05)\n"
-        "from lib.utils import child; child.TIME_TO_END = 0.3\n"
-        "run_script(main)\n"
-    )
-    parent = FORK.Process(target=lambda: run_child([sys.executable, str(script)]))
-    parent.start()
-    while not (tmp_path / "up").exists():
-        time.sleep(0.02)
-    pids = descendants(parent.pid)
-    parent.kill()
-    parent.join()
-    assert len(pids) == 1 and gone(pids, 10) and (tmp_path / "asked").exists()
-
-
-def test_sighup_is_passed_on():
-    assert run_child(["sh", "-c", "trap 'exit 3' HUP; kill -HUP $PPID; while :; do sleep 0.05; done"]) == 129
 
 
 @pytest.mark.endurance

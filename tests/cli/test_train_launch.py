@@ -12,7 +12,6 @@ from lib.config.paths import checkpoint_dir
 from lib.train import run_training, train_script
 from lib.utils import child
 from lib.utils.checkpoint import load_checkpoint
-from lib.utils.child import run_child
 from lib.utils.errors import InputError
 from tests.cli.test_train import RUN_TRAINING, TRACKING
 from tracking import train as tracking_train
@@ -101,11 +100,3 @@ def test_mistakes_are_refused_before_anything_starts(monkeypatch, flags, message
     monkeypatch.setattr(child.subprocess, "Popen", None)
     with pytest.raises(InputError, match=message):
         tracking_train.main(["--config", "seqtrack_b256", *flags])
-
-
-def test_exit_code_of_a_child_comes_back():
-    assert run_child(["sh", "-c", "exit 7"]) == 7
-    assert run_child(["sh", "-c", "kill -9 $$"]) == 137
-    assert run_child(["sh", "-c", "trap 'exit 3' TERM; kill -TERM $PPID; while :; do sleep 0.05; done"]) == 143
-    with pytest.raises(InputError, match="no-such-program: cannot be started"):
-        run_child(["no-such-program"])
