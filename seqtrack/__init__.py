@@ -27,10 +27,11 @@ def _check_lib() -> None:
 
 _check_lib()
 
+from lib.test.tracker.lost import LostOptions  # noqa: E402
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError, SeqTrackError  # noqa: E402
 from seqtrack.frames import Color, Frame  # noqa: E402
 from seqtrack.multi import MultiTracker, TargetId, VideoId  # noqa: E402
-from seqtrack.tracking import Box, Result, Tracker, available, load, track_video  # noqa: E402
+from seqtrack.tracking import Box, Result, State, Tracker, available, load, track_video  # noqa: E402
 
 __all__ = [
     "Box",
@@ -40,9 +41,11 @@ __all__ = [
     "DataError",
     "Frame",
     "InputError",
+    "LostOptions",
     "MultiTracker",
     "Result",
     "SeqTrackError",
+    "State",
     "TargetId",
     "Tracker",
     "VideoId",

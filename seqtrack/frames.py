@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import PIL.Image
     import torch
 
-    Frame: TypeAlias = Image | torch.Tensor | PIL.Image.Image
+    Frame: TypeAlias = npt.NDArray[Any] | torch.Tensor | PIL.Image.Image  # the type of values is checked at run time
 else:
     Frame = Any
 

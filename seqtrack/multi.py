@@ -1,24 +1,24 @@
 """Many targets, in one video or in several: all of them are one batch of the network."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from lib.utils.errors import InputError, printable
 from seqtrack.frames import Frame, Image, check_size, to_rgb
-from seqtrack.tracking import Box, Result, Tracker, load
+from seqtrack.tracking import Box, Result, Tracker, load, place_target
 
 if TYPE_CHECKING:
-    from lib.test.tracker.engine import TrackState
+    from lib.test.tracker.lost import Target
 
 TargetId: TypeAlias = int | str
 VideoId: TypeAlias = Hashable
 
 
 @dataclass
-class _Target:
-    state: "TrackState"
+class _Entry:
+    target: "Target"
     video: VideoId
     size: tuple[int, int]
 
@@ -32,6 +32,9 @@ class MultiTracker:
         model: what :func:`seqtrack.load` takes as ``name``; or a tracker, whose network and settings are shared.
         checkpoint: as for :func:`seqtrack.load`; not with a tracker.
         options: further options of :func:`seqtrack.load`; not with a tracker.
+
+    Attributes:
+        on_lost: called with the id and the result when a target becomes lost; None calls nothing.
     """
 
     def __init__(
@@ -43,8 +46,9 @@ class MultiTracker:
             given = ", ".join([*options, *(["checkpoint"] if checkpoint is not None else [])])
             raise InputError(f"a tracker that is loaded takes no options, got {given}")
         self._model = model._model
-        self._targets: dict[TargetId, _Target] = {}
+        self._targets: dict[TargetId, _Entry] = {}
         self._next_id = 0
+        self.on_lost: Callable[[TargetId, Result], object] | None = None
 
     def __len__(self) -> int:
         """Number of targets."""
@@ -81,7 +85,7 @@ class MultiTracker:
         image = to_rgb(frame, self._model.color)
         size = self._sizes().get(video, image.shape[:2])
         check_size(image, size, "name a video of its own")
-        self._targets[id] = _Target(self._model.start(image, box), video, size)
+        self._targets[id] = _Entry(self._model.start(image, box), video, size)
         if isinstance(id, int):
             self._next_id = max(self._next_id, id + 1)
         return id
@@ -92,10 +96,25 @@ class MultiTracker:
         Raises:
             InputError: if there is none with that id.
         """
+        self._find(id)
+        del self._targets[id]
+
+    def reinit(self, id: TargetId, frame: Frame, box: Box) -> None:
+        """Say where a target is in the last frame of its video; see :meth:`Tracker.reinit`.
+
+        Raises:
+            InputError: if there is none with that id, or the frame or the box cannot be used.
+        """
+        entry = self._find(id)
+        image = to_rgb(frame, self._model.color)
+        check_size(image, entry.size, "name a video of its own")
+        place_target(entry.target, image, box)
+
+    def _find(self, id: TargetId) -> _Entry:
         if id not in self._targets:
             known = ", ".join(map(_shown, self._targets)) or "none"
             raise InputError(f"no target has the id {_shown(id)}; known: {printable(known, 200)}")
-        del self._targets[id]
+        return self._targets[id]
 
     def update(self, frame: Frame | Mapping[Any, Frame]) -> dict[TargetId, Result]:
         """Follow the targets into the next frame of their video.
@@ -119,14 +138,19 @@ class MultiTracker:
         for video, given in frames.items():  # each one is converted once, however many targets it has
             images[video] = to_rgb(given, self._model.color)
             check_size(images[video], sizes.get(video, images[video].shape[:2]), "name a video of its own")
-        chosen = {id: target for id, target in self._targets.items() if target.video in images}
-        targets = chosen.values()
-        results = self._model.step([target.state for target in targets], [images[target.video] for target in targets])
-        return dict(zip(chosen, results, strict=True))
+        chosen = {id: entry for id, entry in self._targets.items() if entry.video in images}
+        targets = [entry.target for entry in chosen.values()]
+        were_lost = [target.status == "lost" for target in targets]
+        found = self._model.step(targets, [images[entry.video] for entry in chosen.values()])
+        results = dict(zip(chosen, found, strict=True))
+        for (id, result), was_lost in zip(results.items(), were_lost, strict=True):
+            if result.lost and not was_lost and self.on_lost is not None:
+                self.on_lost(id, result)
+        return results
 
     def _sizes(self) -> dict[VideoId, tuple[int, int]]:
         """(height, width) of the videos that have targets."""
-        return {target.video: target.size for target in self._targets.values()}
+        return {entry.video: entry.size for entry in self._targets.values()}
 
 
 def _shown(value: object) -> str:

@@ -1,22 +1,25 @@
 """One target: ``load`` a tracker, ``init`` it with a box, ``update`` it with every further frame."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from lib.test.tracker.lost import LostOptions
 from lib.utils.errors import InputError
 from seqtrack.frames import Color, Frame, Image, check_color, check_size, to_rgb
 
 if TYPE_CHECKING:
     from lib.models.seqtrack import SeqTrack
-    from lib.test.tracker.engine import SeqTrackEngine, TrackState
+    from lib.test.tracker.lost import LostAndFound, Target
 
 Box: TypeAlias = Sequence[float] | npt.NDArray[Any]
 """x, y, width, height in pixels; x and y are those of the top-left corner."""
+
+State = Literal["tracking", "uncertain", "lost"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,18 @@ class Result:
         box: x, y, width, height in pixels of the frame; floats, not rounded.
         score: how likely it is that the box is on the target, 0 to 1.
         confidence: the published confidence, 0 to 40: ten times the sum of the likelihoods of the four tokens.
-        lost: whether the target is taken to be lost; the box is then a guess.
+        state: ``tracking``, ``uncertain`` (the score has fallen), or ``lost``.
     """
 
     box: tuple[float, float, float, float]
     score: float
     confidence: float
-    lost: bool = False
+    state: State = "tracking"
+
+    @property
+    def lost(self) -> bool:
+        """Whether the target is taken to be lost; the box is then a guess."""
+        return self.state == "lost"
 
     def corners(self) -> tuple[float, float, float, float]:
         """Top-left and bottom-right corner: x1, y1, x2, y2 in pixels."""
@@ -42,49 +50,52 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain lists and numbers, for JSON."""
-        return {"box": list(self.box), "score": self.score, "confidence": self.confidence, "lost": self.lost}
+        facts = {"box": list(self.box), "score": self.score, "confidence": self.confidence}
+        return {**facts, "state": self.state, "lost": self.lost}
 
 
 class Model:
     """A network with its settings, which any number of targets share."""
 
-    def __init__(self, engine: "SeqTrackEngine", color: Color) -> None:
-        from lib.test.tracker.presence import PresenceScore
-
-        self.engine = engine
+    def __init__(self, follower: "LostAndFound", color: Color) -> None:
+        self.follower = follower
         self.color = color
-        self.score = PresenceScore(engine.params.update_threshold)
 
-    def start(self, image: Image, box: Box) -> "TrackState":
+    def start(self, image: Image, box: Box) -> "Target":
         """Begin with a target."""
-        return self.engine.start(image, cast(Sequence[float], box))
+        return self.follower.start(image, cast(Sequence[float], box))
 
-    def step(self, states: "Sequence[TrackState]", images: Sequence[Image]) -> list[Result]:
+    def step(self, targets: "Sequence[Target]", images: Sequence[Image]) -> list[Result]:
         """Follow each target into its next frame; all of them are one batch."""
         results = []
-        for found in self.engine.step(states, images):
-            x, y, w, h = found.box_xywh
-            results.append(Result((x, y, w, h), self.score(found.confidence), found.confidence))
+        for seen in self.follower.step(targets, images):
+            x, y, w, h = seen.box_xywh
+            results.append(Result((x, y, w, h), seen.score, seen.confidence, seen.status))
         return results
 
 
 class Tracker:
-    """Follows one target. :func:`load` makes one."""
+    """Follows one target. :func:`load` makes one.
+
+    Attributes:
+        on_lost: called with the result when the target becomes lost, once for each time; None calls nothing.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._state: TrackState | None = None
+        self._target: Target | None = None
         self._size = (0, 0)
+        self.on_lost: Callable[[Result], object] | None = None
 
     @property
     def device(self) -> str:
         """Device that the network is on, such as ``cpu`` or ``cuda:0``."""
-        return str(self._model.engine.device)
+        return str(self._model.follower.engine.device)
 
     @property
     def network(self) -> "SeqTrack":
         """The network, a ``torch.nn.Module``."""
-        return self._model.engine.network
+        return self._model.follower.engine.network
 
     @property
     def color(self) -> Color:
@@ -106,7 +117,7 @@ class Tracker:
             InputError: if the frame or the box cannot be used; a target that was followed still is.
         """
         image = to_rgb(frame, self.color)
-        self._state = self._model.start(image, box)
+        self._target = self._model.start(image, box)
         self._size = image.shape[:2]
 
     def update(self, frame: Frame) -> Result:
@@ -118,11 +129,42 @@ class Tracker:
         Raises:
             InputError: if the frame cannot be used, or :meth:`init` was not called; the tracker is unchanged then.
         """
-        if self._state is None:
-            raise InputError("update was called before init")
+        image, target = self._checked(frame, "update")
+        was_lost = target.status == "lost"
+        result = self._model.step([target], [image])[0]
+        if result.lost and not was_lost and self.on_lost is not None:
+            self.on_lost(result)
+        return result
+
+    def reinit(self, frame: Frame, box: Box) -> None:
+        """Say where the target is in a frame that :meth:`update` has seen, such as a detector found it.
+
+        Unlike :meth:`init` it keeps the templates: what is looked for stays the target of the first frame.
+
+        Args:
+            frame: as for :meth:`update`.
+            box: x, y, width, height in pixels.
+
+        Raises:
+            InputError: as :meth:`init` and :meth:`update`.
+        """
+        image, target = self._checked(frame, "reinit")
+        place_target(target, image, box)
+
+    def _checked(self, frame: Frame, verb: str) -> "tuple[Image, Target]":
+        if self._target is None:
+            raise InputError(f"{verb} was called before init")
         image = to_rgb(frame, self.color)
         check_size(image, self._size, "call init")
-        return self._model.step([self._state], [image])[0]
+        return image, self._target
+
+
+def place_target(target: "Target", image: Image, box: Box) -> None:
+    """Go on tracking a target from a box that the caller knows."""
+    from lib.test.tracker.lost import place
+    from lib.test.tracker.preprocess import check_init_box
+
+    place(target, check_init_box(box, *image.shape[:2]))
 
 
 def load(
@@ -135,6 +177,7 @@ def load(
     compile: bool = False,
     update_interval: int | None = None,
     update_threshold: float | None = None,
+    lost: LostOptions | None = None,
 ) -> Tracker:
     """Load a network and return a tracker for it.
 
@@ -149,6 +192,7 @@ def load(
         update_interval: every so many frames a new template may be taken, where the network has more than one;
             by default as for a benchmark without a setting of its own.
         update_threshold: it is taken if the confidence (0 to 40) is above this.
+        lost: when the target is lost and found (``seqtrack.LostOptions``); default: its default values.
 
     Raises:
         SeqTrackError: a ``ConfigError`` if the experiment is unknown or a setting does not fit, a ``CheckpointError``
@@ -160,6 +204,8 @@ def load(
     from lib.config.seqtrack.config import experiment_name
     from lib.test.parameter.seqtrack import parameters
     from lib.test.tracker.engine import SeqTrackEngine
+    from lib.test.tracker.lost import LostAndFound
+    from lib.test.tracker.presence import load_score
 
     bundled = bundled_checkpoint(experiment_name(name))
     if checkpoint is None and bundled.is_file():
@@ -167,7 +213,8 @@ def load(
     settings = {"update_interval": update_interval, "update_threshold": update_threshold}
     given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     params = parameters(name, checkpoint=checkpoint, device=device, dtype=dtype, compile=compile, **given)
-    return Tracker(Model(SeqTrackEngine(params), color))
+    score = load_score(params.checkpoint, params.update_threshold)
+    return Tracker(Model(LostAndFound(SeqTrackEngine(params), score, lost or LostOptions()), color))
 
 
 def available() -> list[str]:

@@ -1,0 +1,225 @@
+"""Noticing that a target is lost, and finding it again. Ours; not in the paper, and benchmarks run without it.
+
+The score of every frame moves a target between three states: ``tracking``, ``uncertain`` (the score has fallen) and
+``lost`` (it has stayed low for some frames). While a target is lost its box moves nothing: the search looks around the
+last box that was sure, in a region that grows with every frame up to the whole image, by search crops side by side that
+are one batch. Where a crop scores high the next frame looks there again; if it agrees, the target is found.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from lib.test.tracker.presence import PresenceScore
+from lib.utils.errors import InputError
+
+if TYPE_CHECKING:  # the engine imports PyTorch, which `import seqtrack` leaves out
+    from lib.test.tracker.engine import SeqTrackEngine, TrackResult, TrackState
+
+Status = Literal["tracking", "uncertain", "lost"]
+_STRIDE = 0.6  # of the crops of a search over their side; a target is a quarter of a side, so one crop holds it whole
+_SAME_OVERLAP = 0.3  # of the boxes of two frames in a row that agree
+
+
+@dataclass(frozen=True)
+class LostOptions:
+    """When a target is lost and found.
+
+    Attributes:
+        lost_below: score, 0 to 1, below which a frame is doubtful.
+        found_above: score from which on a frame is sure; in between nothing changes.
+        patience: doubtful frames in a row after which the target is lost.
+        confirm: sure frames in a row, in one place, after which it is found.
+        growth: factor by which the side of the search region grows with each frame while it is lost.
+        most_crops: crops of one target in a frame; what does not fit is searched in the frames that follow.
+        search: search for lost targets. Off, boxes stay those of the plain tracker and only the state is reported.
+            None: on for weights whose score was fitted (``calibrate_score.py``).
+
+    Raises:
+        InputError: if a value is out of range.
+    """
+
+    lost_below: float = 0.3
+    found_above: float = 0.7
+    patience: int = 3
+    confirm: int = 2
+    growth: float = 1.5
+    most_crops: int = 16
+    search: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lost_below <= self.found_above <= 1:
+            given = f"{self.lost_below!r} and {self.found_above!r}"
+            raise InputError(f"lost_below and found_above must be from 0 to 1 and in this order, got {given}")
+        for name in ("patience", "confirm", "most_crops"):
+            if not getattr(self, name) >= 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if not 1 <= self.growth <= 100:
+            raise InputError(f"growth must be from 1 to 100, got {self.growth!r}")
+
+
+@dataclass
+class Target:
+    """All that is remembered of one target.
+
+    Attributes:
+        state: of the plain tracker.
+        sure_box: xywh in pixels, the last one that was sure.
+        status: see the head of this file.
+        streak: frames in a row that speak for another status: doubtful ones, or while it is lost sure ones.
+        lost_for: frames since it was lost.
+        candidate: while it is lost, where it may be: the box of the last frame, if that was sure.
+    """
+
+    state: "TrackState"
+    sure_box: list[float]
+    status: Status = "tracking"
+    streak: int = 0
+    lost_for: int = 0
+    candidate: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What one step says about one target.
+
+    Attributes:
+        box_xywh: in image pixels; of a lost target the best guess of this frame.
+        score: 0 to 1.
+        confidence: the published confidence, 0 to 40.
+        status: after this frame.
+    """
+
+    box_xywh: list[float]
+    score: float
+    confidence: float
+    status: Status
+
+
+class LostAndFound:
+    """Starts targets and follows any number of them at once.
+
+    Args:
+        engine: the plain tracker.
+        score: presence score of its weights.
+        options: when a target is lost and found.
+    """
+
+    def __init__(self, engine: "SeqTrackEngine", score: PresenceScore, options: LostOptions) -> None:
+        self.engine = engine
+        self.score = score
+        self.options = options
+        self.searches = score.fitted if options.search is None else options.search
+
+    def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> Target:
+        """Begin with a target; see ``SeqTrackEngine.start``."""
+        state = self.engine.start(image, box_xywh)
+        return Target(state, list(state.box_xywh))
+
+    def step(self, targets: Sequence[Target], images: Sequence[np.ndarray]) -> list[Sighting]:
+        """Follow each target into its next frame, all in one batch; see ``SeqTrackEngine.step``."""
+        probes = [self._probes(target, image.shape[:2]) for target, image in zip(targets, images, strict=True)]
+        flat = [state for states in probes for state in states]
+        views = [image for states, image in zip(probes, images, strict=True) for _ in states]
+        results = self.engine.step(flat, views)
+        if not results:
+            return []
+        scores = self.score(np.stack([result.likelihoods for result in results])).tolist()
+        sightings, begin = [], 0
+        for target, states in zip(targets, probes, strict=True):
+            rows = range(begin, begin + len(states))
+            best = max(rows, key=scores.__getitem__)
+            sightings.append(self._judge(target, results[best], scores[best]))
+            begin += len(states)
+        return sightings
+
+    def _probes(self, target: Target, size: tuple[int, int]) -> "list[TrackState]":
+        """States to step for a target: its own, or while it is lost one for each place to look at."""
+        if target.status != "lost" or not self.searches:
+            return [target.state]
+        if target.candidate is not None:
+            places = [target.candidate]
+        else:
+            params, options = self.engine.params, self.options
+            side = params.search_factor * math.sqrt(target.sure_box[2] * target.sure_box[3])
+            # The exponent is bounded, or the number would overflow in a long absence.
+            region = side * options.growth ** min(target.lost_for, 20)
+            places = search_places(target.sure_box, size, side, region)
+            if len(places) > options.most_crops:
+                first = target.lost_for * options.most_crops % len(places)
+                places = (places + places)[first : first + options.most_crops]
+        # Copies: what the engine changes in them, the box and the templates, is thrown away.
+        return [replace(target.state, box_xywh=place) for place in places]
+
+    def _judge(self, target: Target, result: "TrackResult", score: float) -> Sighting:
+        """Move a target on by the best result for it in a frame."""
+        options = self.options
+        if target.status == "lost":
+            self._judge_lost(target, result.box_xywh, score)
+        elif score < options.lost_below:
+            target.streak += 1
+            target.status = "lost" if target.streak >= options.patience else "uncertain"
+            if target.status == "lost":
+                target.streak, target.lost_for, target.candidate = 0, 0, None
+        elif score >= options.found_above or target.status == "tracking":
+            target.status, target.streak, target.sure_box = "tracking", 0, list(result.box_xywh)
+        else:
+            target.streak = 0
+        return Sighting(list(result.box_xywh), score, result.confidence, target.status)
+
+    def _judge_lost(self, target: Target, box: list[float], score: float) -> None:
+        """Move a lost target on: found, perhaps found, or still lost."""
+        target.lost_for += 1
+        target.state.frame += self.searches  # the engine has counted in the copies
+        if score < self.options.found_above:
+            target.candidate, target.streak = None, 0
+            return
+        agrees = target.candidate is not None and _overlap(target.candidate, box) >= _SAME_OVERLAP
+        target.streak = target.streak + 1 if agrees else 1
+        target.candidate = list(box)
+        if target.streak >= self.options.confirm:
+            place(target, box)
+
+
+def place(target: Target, box_xywh: Sequence[float]) -> None:
+    """Go on tracking a target, with the templates that it has, from a box."""
+    target.state.box_xywh = list(box_xywh)
+    target.sure_box = list(box_xywh)
+    target.status, target.streak, target.lost_for, target.candidate = "tracking", 0, 0, None
+
+
+def search_places(around_xywh: Sequence[float], size: tuple[int, int], side: float, region: float) -> list[list[float]]:
+    """Boxes whose search crops cover a square around a box, as far as it is in the image.
+
+    Args:
+        around_xywh: the box; all boxes have its size.
+        size: (height, width) of the image.
+        side: of a search crop in image pixels.
+        region: side of the square.
+
+    Returns:
+        Boxes xywh, the nearest one to the middle of the square first.
+    """
+    x, y, w, h = around_xywh
+    middle = (x + 0.5 * w, y + 0.5 * h)
+    axes = []
+    for center, length in zip(middle, (size[1], size[0]), strict=True):
+        low, high = max(center - 0.5 * region, 0.0), min(center + 0.5 * region, float(length))
+        extent = max(high - low, 0.0)
+        count = 1 + max(0, math.ceil((extent - side) / (_STRIDE * side)))
+        half = min(0.5 * side, 0.5 * extent)
+        axes.append(np.linspace(low + half, high - half, count) if count > 1 else [0.5 * (low + high)])
+    centers = [(float(cx), float(cy)) for cx in axes[0] for cy in axes[1]]
+    centers.sort(key=lambda point: math.dist(point, middle))
+    return [[cx - 0.5 * w, cy - 0.5 * h, w, h] for cx, cy in centers]
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes xywh."""
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    inner = max(width, 0.0) * max(height, 0.0)
+    return inner / (one[2] * one[3] + other[2] * other[3] - inner)
