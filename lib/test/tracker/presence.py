@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.utils.errors import CheckpointError, DataError
+from lib.utils.errors import CheckpointError, DataError, printable
 from lib.utils.files import read_text
-from lib.utils.text import printable
 
 NUM_FEATURES = 5
 DEFAULT_THRESHOLD = 0.6
