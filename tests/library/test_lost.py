@@ -82,7 +82,7 @@ def test_scores_between_the_thresholds_change_nothing() -> None:
     assert [step(follower, target).status for _ in range(3)] == ["uncertain"] * 3
     scene.seen = 0.2
     assert step(follower, target).status == "uncertain"  # not two in a row
-    scene.seen = 0.8
+    scene.seen = 0.9
     assert step(follower, target).status == "tracking"
 
 

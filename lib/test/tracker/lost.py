@@ -43,7 +43,7 @@ class LostOptions:
     """
 
     lost_below: float = 0.3
-    found_above: float = 0.7
+    found_above: float = 0.85
     patience: int = 3
     confirm: int = 2
     growth: float = 1.5
