@@ -72,13 +72,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def render(args: argparse.Namespace, difficulty: str) -> list[Path]:
     """Write the videos of a difficulty that are not there yet, and return their folders."""
-    pictures = {kind: args.media / kind for kind in ("backgrounds", "cutouts")} if args.media.is_dir() else {}
+    images = {kind: args.media / kind for kind in ("backgrounds", "cutouts")} if args.media.is_dir() else {}
     first = SEED + 1000 * list(PRESETS).index(difficulty)
     worlds = [
-        SyntheticSequence(seed, num_frames=args.frames, difficulty=difficulty, split=SPLIT, **pictures)
+        SyntheticSequence(seed, num_frames=args.frames, difficulty=difficulty, split=SPLIT, **images)
         for seed in range(first, first + args.sequences)
     ]
-    root = args.output / ("photos" if pictures else "painted") / difficulty
+    root = args.output / ("photos" if images else "painted") / difficulty
     write_got10k(root, SPLIT, worlds, workers=args.threads)
     return sorted(path.parent for path in (root / SPLIT).glob("*/groundtruth.txt"))[: args.sequences]
 

@@ -62,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     training, weights = out / "training", bundled_checkpoint(CONFIG)
     sequences = args.sequences or (3 if args.quick else 12)
     frames = args.frames or (20 if args.quick else 80)
-    pictures = [f"--{kind}={MEDIA / kind}" for kind in ("backgrounds", "cutouts") if (MEDIA / kind).is_dir()]
+    images = [f"--{kind}={MEDIA / kind}" for kind in ("backgrounds", "cutouts") if (MEDIA / kind).is_dir()]
     # A folder for each choice, so that a demo of other settings is not in the way, and nothing has to be removed.
-    data = out / "data" / f"{sequences}x{frames}_{'photos' if pictures else 'painted'}"
+    data = out / "data" / f"{sequences}x{frames}_{'photos' if images else 'painted'}"
     videos = out / "video" / data.name
     places = ("--data_dir", data, "--save_dir", out)
     run_step(
@@ -72,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "make_synthetic.py",
         *("--layout", "got10k", "--split", "val", "--output", data / "got10k", "--seed", BENCHMARK_SEED),
         *("--num_sequences", sequences, "--num_frames", frames, "--difficulty", "mixed", "--workers", args.threads),
-        *pictures,
+        *images,
     )
     # Without gathered media step 2 would choose these values by itself, with a warning for each.
     plain = (
         ()
-        if pictures
+        if images
         else (
             "DATA.SYNTHETIC.BACKGROUNDS=",
             "DATA.SYNTHETIC.CUTOUTS=",

@@ -45,21 +45,21 @@ def parse_attributes(text: str, name: str, known: list[Attribute]) -> tuple[str,
         known: attributes of the benchmark.
 
     Raises:
-        DataError: if the file is empty, there are more or fewer columns than attributes, or a word is none of them.
+        DataError: if the file is empty, there are more or fewer columns than attributes, or a value is none of them.
     """
-    words = re.findall(r"[^\s,;]+", text)
-    if not words:
+    fields = re.findall(r"[^\s,;]+", text)
+    if not fields:
         raise DataError(f"{name}: the file is empty")
-    if all(word in ("0", "1") for word in words):
-        if len(words) != len(known):
-            raise DataError(f"{name}: {len(words)} columns for {len(known)} attributes")
-        shown = {attribute.name for attribute, word in zip(known, words, strict=True) if word == "1"}
+    if all(value in ("0", "1") for value in fields):
+        if len(fields) != len(known):
+            raise DataError(f"{name}: {len(fields)} columns for {len(known)} attributes")
+        shown = {attribute.name for attribute, value in zip(known, fields, strict=True) if value == "1"}
     else:
         by_abbreviation = {attribute.abbreviation: attribute.name for attribute in known}
-        unknown = [word for word in words if word.upper() not in by_abbreviation]
+        unknown = [value for value in fields if value.upper() not in by_abbreviation]
         if unknown:
             raise DataError(f"{name}: unknown attribute {unknown[0]!r}; known: {', '.join(by_abbreviation)}")
-        shown = {by_abbreviation[word.upper()] for word in words}
+        shown = {by_abbreviation[value.upper()] for value in fields}
     return tuple(attribute.name for attribute in known if attribute.name in shown)
 
 

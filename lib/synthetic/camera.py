@@ -1,4 +1,4 @@
-"""The camera: how it moves over the background, and what it does to the picture (light, blur, noise)."""
+"""The camera: how it moves over the background, and what it does to the image (light, blur, noise)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,7 +78,7 @@ class Camera:
 
 
 def smeared(image: np.ndarray, smear: tuple[float, float]) -> np.ndarray:
-    """A whole picture with motion blur."""
+    """A whole image with motion blur."""
     taps = blur_taps(smear)
     return image if taps == 1 else shifted_mean(image, *smear, min(taps, 8), border=cv2.BORDER_REPLICATE)
 
@@ -137,7 +137,7 @@ class Sensor:
         return np.floor(np.stack(gains, axis=1) * 256).astype(np.int64)
 
     def expose(self, image: np.ndarray, frame: int, exposure: int = 256) -> np.ndarray:
-        """What the sensor makes of a clean picture (H, W, 3) uint8 RGB in a frame; ``exposure`` is a gain in 1/256."""
+        """What the sensor makes of a clean image (H, W, 3) uint8 RGB in a frame; ``exposure`` is a gain in 1/256."""
         gain = (self._gain[frame] * exposure) >> 8
         table = np.clip((self._levels[:, None] * gain) >> 16, 0, 255).astype(np.uint8)
         if self._grey:

@@ -255,9 +255,9 @@ class Kind:
     """A kind of figure.
 
     Attributes:
-        paint: draws it; None for pictures that come from a folder.
+        paint: draws it; None for images that come from a folder.
         upright: how far it may lean, in 1/4096 turn; ``TURN`` for things that turn freely.
-        phases: pictures of its gait.
+        phases: images of its gait.
         faces_right: whether it looks to the right, so that it is mirrored when it moves to the left.
     """
 
@@ -287,9 +287,9 @@ class Figure:
     Args:
         kind: one of ``KINDS``.
         key: names the individual: the same key is the same figure at any ``side``.
-        side: pixels of the square picture.
+        side: pixels of the square image.
         mood: of its colors; None draws one.
-        phases: at most so many pictures of its gait; for extras, which need not walk well.
+        phases: at most so many images of its gait; for extras, which need not walk well.
     """
 
     def __init__(
@@ -311,10 +311,10 @@ class Figure:
         return canvas.image
 
     def silhouette(self, phase: int) -> np.ndarray:
-        """Alpha (side, side) uint8 of one picture, without the cost of its colors."""
+        """Alpha (side, side) uint8 of one image, without the cost of its colors."""
         blank = np.zeros((1, 1, 3), dtype=np.uint8)
         return self._paint(phase, Canvas(self.side, silhouette_only=True), Skins(*[blank] * 5))[:, :, 3]
 
-    def picture(self, phase: int) -> np.ndarray:
-        """One picture (side, side, 4) uint8, RGB multiplied by alpha."""
+    def image(self, phase: int) -> np.ndarray:
+        """One image (side, side, 4) uint8, RGB multiplied by alpha."""
         return self._paint(phase, Canvas(self.side), self._skins)

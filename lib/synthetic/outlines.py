@@ -84,7 +84,7 @@ def place(outline: np.ndarray, x: float, y: float, scale_x: float, scale_y: floa
 
 
 class Canvas:
-    """A transparent square picture on which outlines are painted one over the other.
+    """A transparent square image on which outlines are painted one over the other.
 
     Args:
         side: pixels; the unit square ``[-1, 1] x [-1, 1]`` fills it up to a margin of 3 pixels.

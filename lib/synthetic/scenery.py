@@ -205,7 +205,7 @@ def _scatter(draws: Draws, image: np.ndarray, count: int, lowest: float = 0.0) -
         if draws.chance(0.5):
             stamps.append(paint_obstacle(seed, side, draws.choice(["bush", "tree", "rock", "post"])))
         else:
-            stamps.append(Figure(draws.choice(list(KINDS)), seed, side).picture(0))
+            stamps.append(Figure(draws.choice(list(KINDS)), seed, side).image(0))
     for y in sorted(draws.uniforms(lowest * height, height, count).tolist()):
         stamp = draws.choice(stamps) if stamps else None
         if stamp is None:
@@ -256,17 +256,17 @@ _SCENES = (landscape, landscape, ground, ground, room, clutter, abstract)
 
 def obstacle_sprite(key: tuple[object, ...], side: int, kind: str) -> Sprite:
     """An obstacle as a sprite."""
-    picture = paint_obstacle(key, side, kind)
-    return Sprite([picture[:, :, 3]], lambda phase: picture)
+    image = paint_obstacle(key, side, kind)
+    return Sprite([image[:, :, 3]], lambda phase: image)
 
 
 @lru_cache(maxsize=1)
 def shadow_sprite() -> Sprite:
     """A soft dark disc of 64 pixels that hides nothing; it is squeezed into the shadow that a figure throws."""
-    picture = np.zeros((64, 64, 4), dtype=np.uint8)
-    cv2.circle(picture, (32, 32), 26, (0, 0, 0, 110), -1)
-    picture[:, :, 3] = cv2.GaussianBlur(picture[:, :, 3], (15, 15), 4)
-    return Sprite([picture[:, :, 3]], lambda phase: picture, solid=False)
+    image = np.zeros((64, 64, 4), dtype=np.uint8)
+    cv2.circle(image, (32, 32), 26, (0, 0, 0, 110), -1)
+    image[:, :, 3] = cv2.GaussianBlur(image[:, :, 3], (15, 15), 4)
+    return Sprite([image[:, :, 3]], lambda phase: image, solid=False)
 
 
 def draw_background(draws: Draws, height: int, width: int) -> np.ndarray:

@@ -88,7 +88,7 @@ class SyntheticSequence:
     @cached_property
     def _bounds(self) -> np.ndarray:
         # (F, 4) x0, y0, x1, y1 of the part of the silhouette inside the image; zeros where there is none. Geometry
-        # gives fractions of a pixel, the rendered mask has the last word: it is never more than half a pixel away.
+        # gives fractions of a pixel, the rendered mask decides: it is never more than half a pixel away.
         target, bounds = self._world.target, np.zeros((self.num_frames, 4))
         for frame in range(self.num_frames):
             part = target.render(frame, *self.size, alpha_only=True)

@@ -1,4 +1,4 @@
-"""Cut-out pictures that are moved, turned and scaled into a frame, with the geometry of their silhouettes."""
+"""Cut-out images that are moved, turned and scaled into a frame, with the geometry of their silhouettes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,37 +17,37 @@ _SAMPLES = 14  # the visible fraction is counted on a grid of at most 14 x 14 po
 
 
 class Sprite:
-    """Pictures of one thing, one per phase of its gait, all of one size.
+    """Images of one thing, one per phase of its gait, all of one size.
 
-    Coordinates of a sprite are pixels relative to the middle of its picture.
+    Coordinates of a sprite are pixels relative to the middle of its image.
 
     Args:
         silhouettes: alpha (h, w) uint8 of each phase.
-        picture: gives the RGBA picture (h, w, 4) uint8 of a phase, RGB multiplied by alpha; called when first needed.
+        image: gives the RGBA image (h, w, 4) uint8 of a phase, RGB multiplied by alpha; called when first needed.
         solid: False for shadows and the like, which hide nothing.
     """
 
     def __init__(
-        self, silhouettes: Sequence[np.ndarray], picture: Callable[[int], np.ndarray], *, solid: bool = True
+        self, silhouettes: Sequence[np.ndarray], image: Callable[[int], np.ndarray], *, solid: bool = True
     ) -> None:
         self.solid = solid
-        self._paint = picture
+        self._paint = image
         rows = np.flatnonzero(np.max([alpha.max(axis=1) for alpha in silhouettes], axis=0))
         columns = np.flatnonzero(np.max([alpha.max(axis=0) for alpha in silhouettes], axis=0))
         self._crop = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         self.alpha = np.stack([self._trim(alpha) for alpha in silhouettes])  # (phases, h, w)
-        self._pictures: dict[tuple[int, int], np.ndarray] = {}
+        self._images: dict[tuple[int, int], np.ndarray] = {}
         self._silhouettes: dict[tuple[int, int], np.ndarray] = {}
         self._hulls: dict[tuple[int, int], np.ndarray] = {}
 
     @property
     def phases(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.alpha)
 
     @cached_property
     def middle(self) -> tuple[float, float]:
-        """The origin (x, y) of sprite coordinates in pixels of the picture."""
+        """The origin (x, y) of sprite coordinates in pixels of the image."""
         return self.alpha.shape[2] / 2, self.alpha.shape[1] / 2
 
     @cached_property
@@ -60,7 +60,7 @@ class Sprite:
     def hull(self, phase: int, level: int) -> np.ndarray:
         """Convex hull (N, 2) of the pixels whose alpha is above one half, their corners included.
 
-        ``level`` says how often the silhouette was halved before; thin tips vanish as they do in a small picture.
+        ``level`` says how often the silhouette was halved before; thin tips vanish as they do in a small image.
         """
         if (phase, level) not in self._hulls:
             solid = self.silhouette(phase, level) > (127 if self.solid else 0)
@@ -85,18 +85,18 @@ class Sprite:
             grids.append(grid - np.array(self.middle))
         return grids
 
-    def _trim(self, picture: np.ndarray) -> np.ndarray:
-        return cv2.copyMakeBorder(picture[self._crop], *[_MARGIN] * 4, cv2.BORDER_CONSTANT, value=0)
+    def _trim(self, image: np.ndarray) -> np.ndarray:
+        return cv2.copyMakeBorder(image[self._crop], *[_MARGIN] * 4, cv2.BORDER_CONSTANT, value=0)
 
-    def picture(self, phase: int, level: int) -> np.ndarray:
+    def image(self, phase: int, level: int) -> np.ndarray:
         """RGBA (h, w, 4) uint8 of a phase, halved ``level`` times."""
-        if (phase, level) not in self._pictures:
-            smaller = self._trim(self._paint(phase)) if level == 0 else halve(self.picture(phase, level - 1))
-            self._pictures[phase, level] = smaller
-        return self._pictures[phase, level]
+        if (phase, level) not in self._images:
+            smaller = self._trim(self._paint(phase)) if level == 0 else halve(self.image(phase, level - 1))
+            self._images[phase, level] = smaller
+        return self._images[phase, level]
 
     def silhouette(self, phase: int, level: int) -> np.ndarray:
-        """Alpha (h, w) uint8 of a phase, halved ``level`` times: that of ``picture`` without painting it."""
+        """Alpha (h, w) uint8 of a phase, halved ``level`` times: that of ``image`` without painting it."""
         if (phase, level) not in self._silhouettes:
             smaller = self.alpha[phase] if level == 0 else halve(self.silhouette(phase, level - 1))
             self._silhouettes[phase, level] = smaller
@@ -113,7 +113,7 @@ class Track:
         scale_x: (F,) float64, view pixels per sprite pixel; negative mirrors.
         scale_y: (F,) float64, positive.
         angle: (F,) int64, clockwise, in 1/4096 turn.
-        phase: (F,) int64, which picture.
+        phase: (F,) int64, which image.
     """
 
     x: np.ndarray
@@ -162,7 +162,7 @@ class Actor:
 
     @cached_property
     def _level(self) -> np.ndarray:
-        # (F,) how often the picture is halved before it is drawn.
+        # (F,) how often the image is halved before it is drawn.
         size = np.minimum(np.abs(self.track.scale_x), self.track.scale_y)
         return sum((size < 0.6 / (1 << k)).astype(np.int64) for k in range(_LEVELS - 1))
 
@@ -269,7 +269,7 @@ class Actor:
         dx, dy = x0 - x, y0 - y
         middle_x, middle_y = (m / shrink for m in self.sprite.middle)
         inverse = (ia, ib, ia * dx + ib * dy + middle_x, ic, id_, ic * dx + id_ * dy + middle_y)
-        source = self.sprite.silhouette if alpha_only else self.sprite.picture
+        source = self.sprite.silhouette if alpha_only else self.sprite.image
         return warp(source(phase, level), inverse, width, height, border=cv2.BORDER_CONSTANT)
 
 

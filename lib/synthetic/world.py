@@ -105,11 +105,11 @@ class World:
         draws = self.recipe.draws(f"figure {name}")
         side = int(min(max(size, _SPRITE_SIDES[0]), _SPRITE_SIDES[1]))
         if self.recipe.cutouts is not None:
-            picture = load_cutout(draws.choice(list_images(self.recipe.cutouts)), side)
-            return Sprite([picture[:, :, 3]], lambda phase: picture), _CUTOUT
+            image = load_cutout(draws.choice(list_images(self.recipe.cutouts)), side)
+            return Sprite([image[:, :, 3]], lambda phase: image), _CUTOUT
         kind = self._kind_name if own_kind else draws.choice(list(KINDS))
         figure = Figure(kind, (*self._key, name), side, phases=4 if name == "target" else 2)
-        return Sprite([figure.silhouette(phase) for phase in range(figure.phases)], figure.picture), KINDS[kind]
+        return Sprite([figure.silhouette(phase) for phase in range(figure.phases)], figure.image), KINDS[kind]
 
     # --- tracks
 

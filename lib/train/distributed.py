@@ -251,9 +251,9 @@ def digest(network: nn.Module) -> int:
     """A number that changes when a bit of the weights changes."""
     total = 0
     for position, value in enumerate(network.state_dict().values(), start=1):
-        words = value.detach().contiguous().flatten().view(torch.uint8)
-        words = words.view(torch.int32) if words.numel() % 4 == 0 else words
-        total = (total + position * int(words.sum(dtype=torch.int64))) % 2**61
+        numbers = value.detach().contiguous().flatten().view(torch.uint8)
+        numbers = numbers.view(torch.int32) if numbers.numel() % 4 == 0 else numbers
+        total = (total + position * int(numbers.sum(dtype=torch.int64))) % 2**61
     return total
 
 

@@ -154,13 +154,13 @@ def test_mixed_draws_every_preset() -> None:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_silhouette_is_the_alpha_of_the_picture(kind: str) -> None:
+def test_silhouette_is_the_alpha_of_the_image(kind: str) -> None:
     figure = Figure(kind, ("test", kind), 60)
     for phase in range(figure.phases):
-        picture = figure.picture(phase)
-        assert np.array_equal(figure.silhouette(phase), picture[:, :, 3])
-        assert (picture[:, :, :3] <= picture[:, :, 3:]).all()  # RGB is multiplied by alpha
-        assert (picture[:, :, 3] > 127).mean() > 0.05
+        image = figure.image(phase)
+        assert np.array_equal(figure.silhouette(phase), image[:, :, 3])
+        assert (image[:, :, :3] <= image[:, :, 3:]).all()  # RGB is multiplied by alpha
+        assert (image[:, :, 3] > 127).mean() > 0.05
 
 
 def test_jpeg_is_what_storing_the_frame_would_do() -> None:

@@ -73,12 +73,12 @@ def observe(engine: SeqTrackEngine, sequences: SequenceList, batch_size: int = 8
 def _observed(rows: np.ndarray, sequence: Sequence, number: int) -> Observations:
     if not sequence.has_ground_truth:
         raise DataError(f"sequence {sequence.name}: without ground truth no score can be fitted")
-    truth = sequence.ground_truth_rect[1:]
-    absent = ~((truth[:, 2:] > 0).all(axis=1) & np.isfinite(truth).all(axis=1))
+    ground_truth = sequence.ground_truth_rect[1:]
+    absent = ~((ground_truth[:, 2:] > 0).all(axis=1) & np.isfinite(ground_truth).all(axis=1))
     for flags in (sequence.target_visible, sequence.target_present):
         if flags is not None:
             absent |= ~flags[1:]
-    overlap = np.where(absent, 0.0, np.nan_to_num(overlap_of_pairs(rows[:, 4:], truth)))
+    overlap = np.where(absent, 0.0, np.nan_to_num(overlap_of_pairs(rows[:, 4:], ground_truth)))
     return Observations(rows[:, :4], overlap, absent, np.full(len(rows), number))
 
 

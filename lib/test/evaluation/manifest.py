@@ -145,9 +145,9 @@ class FolderClaim:
         """In what the earlier results differ, in words; empty if they do not."""
         if earlier.get("sha256") != self._content["sha256"]:
             return f"other weights ({earlier.get('checkpoint', 'unknown')})"
-        for key, words in IDENTITY.items():
+        for key, text in IDENTITY.items():
             if key in earlier and earlier[key] != self._content.get(key, earlier[key]):
-                return f"{words} ({earlier[key]})" if key == "dtype" else words
+                return f"{text} ({earlier[key]})" if key == "dtype" else text
         return ""
 
     def take(self, device: str = "") -> None:

@@ -159,7 +159,7 @@ def frame_mode(name: str, policy: FramePolicy) -> FrameMode:
         if len(policy.gaps) != 1:
             raise ConfigError(f"DATA.MAX_SAMPLE_INTERVAL: mode {name!r} takes one number, got {list(policy.gaps)}")
     elif (policy.num_template, policy.num_search) != (1 + len(policy.gaps), 1):
-        # The published sampler drops surplus templates without a word; here the numbers have to agree.
+        # The published sampler silently drops surplus templates; here the numbers have to agree.
         raise ConfigError(
             f"DATA.SAMPLER_MODE {name!r} with {len(policy.gaps)} sample interval(s) makes "
             f"{1 + len(policy.gaps)} templates and 1 search frame; "
