@@ -1,5 +1,6 @@
 """A child's exit code and signals reach the caller, and no child outlives its parent."""
 
+import signal
 import sys
 import time
 
@@ -16,9 +17,16 @@ def test_exit_code_of_a_child_comes_back():
     assert run_child(["sh", "-c", "exit 7"]) == 7
     assert run_child(["sh", "-c", "kill -9 $$"]) == 137
     assert run_child(["sh", "-c", "trap 'exit 3' TERM; kill -TERM $PPID; while :; do sleep 0.05; done"]) == 143
-    assert run_child(["sh", "-c", "trap 'exit 3' HUP; kill -HUP $PPID; while :; do sleep 0.05; done"]) == 129
     with pytest.raises(InputError, match="no-such-program: cannot be started"):
         run_child(["no-such-program"])
+
+
+def test_a_closed_terminal_ends_a_child():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored where the tests run under nohup
+    try:
+        assert run_child(["sh", "-c", "trap 'exit 3' HUP; kill -HUP $PPID; while :; do sleep 0.05; done"]) == 129
+    finally:
+        signal.signal(signal.SIGHUP, previous)
 
 
 def test_a_child_ends_with_its_parent(tmp_path):
