@@ -67,6 +67,15 @@ setup(
         "demo": ["onnx>=1.16"],
         "video": ["av>=13"],
         "hub": ["huggingface_hub>=0.30"],
-        "dev": ["onnx>=1.16", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.9", "setuptools>=64", "vot-trax>=4.0.2"],
+        "dev": [
+            "huggingface_hub>=0.30",
+            "mypy>=1.11",
+            "onnx>=1.16",
+            "pytest>=8.0",
+            "pytest-xdist>=3.6",
+            "ruff>=0.9",
+            "setuptools>=64",
+            "vot-trax>=4.0.2",
+        ],
     },
 )
