@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from lib.config.seqtrack.config import ALIASES, default_config
+from lib.train.distributed import UNINTERRUPTED
 from lib.train.trainers.resume_state import check_plain_state
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError
@@ -128,7 +129,11 @@ class CheckpointStore:
             CheckpointError: if the one before could not be written.
         """
         self.wait()
-        self._writing = self._writer.submit(self.save, _copy_to_cpu(state), epoch, step)
+        self._writing = self._writer.submit(self._save_uninterrupted, _copy_to_cpu(state), epoch, step)
+
+    def _save_uninterrupted(self, state: Mapping[str, Any], epoch: int, step: int) -> Path:
+        with UNINTERRUPTED:
+            return self.save(state, epoch, step)
 
     def check(self) -> None:
         """Raise CheckpointError if the checkpoint in the background could not be written; waits for nothing."""
