@@ -243,10 +243,12 @@ def load_resume_state(path: Path, config: Mapping[str, Any], samples_per_step: i
 def config_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """Options that differ in a way that matters, each as ``KEY was saved value, is value``.
 
-    An option that the checkpoint does not know is younger than it; it was made as the default says.
+    An option that one of them does not know is younger than it; it was made as the default says.
     """
-    named = {ALIASES.get(name, name): value for name, value in _flatten(saved).items()}  # as an older version saved it
-    before, after = _flatten(default_config()) | named, _flatten(current)
+    before, after = (
+        _flatten(default_config()) | {ALIASES.get(name, name): value for name, value in _flatten(config).items()}
+        for config in (saved, current)
+    )
     absent = "absent"
     return [
         f"{key} was {before.get(key, absent)}, is {after.get(key, absent)}"
