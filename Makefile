@@ -33,13 +33,14 @@ test-vot: install  ## run the tests that need the VOT toolkit, which gets an env
 	@.venv-vot/bin/python -m pip install --quiet --disable-pip-version-check vot-toolkit==0.7.4 attributee==0.1.9
 	SEQTRACK_VOT=.venv-vot $(PYTHON) -m pytest -m vot
 
-lint: install  ## check style and formatting
+lint: install  ## check style, formatting, and the types of the library
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 bench: install  ## measure speed against plain versions in the same run
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
 
 clean:  ## remove caches and the demo's output (data, checkpoints, results and .venv stay)
-	rm -rf output/demo .pytest_cache .ruff_cache build *.egg-info
+	rm -rf output/demo .pytest_cache .ruff_cache .mypy_cache build *.egg-info
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

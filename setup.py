@@ -66,6 +66,16 @@ setup(
         "profile": ["thop>=0.1.1"],
         "demo": ["onnx>=1.16"],
         "video": ["av>=13"],
-        "dev": ["onnx>=1.16", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.9", "setuptools>=64", "vot-trax>=4.0.2"],
+        "hub": ["huggingface_hub>=0.30"],
+        "dev": [
+            "huggingface_hub>=0.30",
+            "mypy>=1.11",
+            "onnx>=1.16",
+            "pytest>=8.0",
+            "pytest-xdist>=3.6",
+            "ruff>=0.9",
+            "setuptools>=64",
+            "vot-trax>=4.0.2",
+        ],
     },
 )

@@ -11,6 +11,10 @@ Reference: docs/library.md. PyTorch is imported by the first call that needs it,
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqtrack.hub import SeqTrack
 
 
 def _check_lib() -> None:
@@ -44,6 +48,7 @@ __all__ = [
     "LostOptions",
     "MultiTracker",
     "Result",
+    "SeqTrack",
     "SeqTrackError",
     "State",
     "TargetId",
@@ -53,3 +58,11 @@ __all__ = [
     "load",
     "track_video",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SeqTrack":  # needs PyTorch and the extra `hub`
+        from seqtrack.hub import SeqTrack
+
+        return SeqTrack
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.test.tracker.lost import LostOptions
-from lib.utils.errors import InputError
+from lib.utils.errors import ConfigError, InputError
 from seqtrack.frames import Color, Frame, Image, check_color, check_size, to_rgb
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ Box: TypeAlias = Sequence[float] | npt.NDArray[Any]
 """x, y, width, height in pixels; x and y are those of the top-left corner."""
 
 State = Literal["tracking", "uncertain", "lost"]
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+"""Files of a network in the layout of the Hub."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +185,10 @@ def load(
     """Load a network and return a tracker for it.
 
     Args:
-        name: an experiment of :func:`available`, or the path of a YAML file.
-        checkpoint: file with the weights. By default the bundled ones, which ``seqtrack_demo`` has; else those that
-            training has written to ``checkpoints`` in the current folder.
+        name: an experiment of :func:`available`, the path of a YAML file, or a folder in the layout of the Hub, as
+            ``SeqTrack.save_pretrained`` writes it. Nothing is ever downloaded.
+        checkpoint: file with the weights. By default the folder's, or the bundled ones, which ``seqtrack_demo`` has;
+            else those that training has written to ``checkpoints`` in the current folder.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``; ``auto`` takes the fastest one present.
         dtype: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
         color: order of the channels in the frames that will be given: ``rgb``, or ``bgr`` as OpenCV reads them.
@@ -200,21 +204,35 @@ def load(
             such device.
     """
     color = check_color(color)
-    from lib.config.paths import bundled_checkpoint
-    from lib.config.seqtrack.config import experiment_name
     from lib.test.parameter.seqtrack import parameters
     from lib.test.tracker.engine import SeqTrackEngine
     from lib.test.tracker.lost import LostAndFound
     from lib.test.tracker.presence import load_score
 
-    bundled = bundled_checkpoint(experiment_name(name))
-    if checkpoint is None and bundled.is_file():
-        checkpoint = bundled
+    name, checkpoint = find_files(name, checkpoint)
     settings = {"update_interval": update_interval, "update_threshold": update_threshold}
     given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     params = parameters(name, checkpoint=checkpoint, device=device, dtype=dtype, compile=compile, **given)
     score = load_score(params.checkpoint, params.update_threshold)
     return Tracker(Model(LostAndFound(SeqTrackEngine(params), score, lost or LostOptions()), color))
+
+
+def find_files(name: str | Path, checkpoint: str | Path | None) -> tuple[str | Path, str | Path | None]:
+    """The experiment and the weights that :func:`load` means; None leaves the search to ``lib.config.paths``.
+
+    Raises:
+        ConfigError: if ``name`` is a folder without a configuration.
+    """
+    from lib.config.paths import bundled_checkpoint
+    from lib.config.seqtrack.config import experiment_name
+
+    if str(name) not in available() and Path(name).is_dir():
+        folder = Path(name)
+        if not (folder / CONFIG_FILE).is_file():
+            raise ConfigError(f"{folder}: a folder without {CONFIG_FILE}")
+        return folder / CONFIG_FILE, folder / WEIGHTS_FILE if checkpoint is None else checkpoint
+    bundled = bundled_checkpoint(experiment_name(name))
+    return name, bundled if checkpoint is None and bundled.is_file() else checkpoint
 
 
 def available() -> list[str]:

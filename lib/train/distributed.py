@@ -34,6 +34,10 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the failures of others."""
 TIME_TO_NOTICE = 4.0
 """Seconds that the main thread has to notice a failure of another, and to end its process in order."""
+TIME_TO_WRITE = 120.0
+"""Seconds that ``UNINTERRUPTED`` may delay that end."""
+UNINTERRUPTED = threading.Lock()
+"""Held by a thread that writes what must not be cut off when another process fails, such as a checkpoint."""
 
 
 class RankFailure(SeqTrackError):
@@ -195,8 +199,12 @@ class FailureBoard:
 
     def _watch(self, ended: threading.Event) -> None:
         while not ended.wait(LOOK_EVERY):
-            failure = self.of_another()
-            if failure and not ended.wait(TIME_TO_NOTICE):
+            if not (failure := self.of_another()):
+                continue
+            deadline = time.monotonic() + TIME_TO_WRITE
+            while not ended.wait(TIME_TO_NOTICE):
+                if UNINTERRUPTED.locked() and time.monotonic() < deadline:
+                    continue
                 if self.launch.local_rank == 0:
                     logger.error("%s", failure)
                     logging.shutdown()

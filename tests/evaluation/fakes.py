@@ -216,3 +216,28 @@ def write_results(folder: Path, sequences: Sequence[tuple[str, np.ndarray]]) -> 
         rows = boxes.astype(int).tolist()
         (folder / f"{name}.txt").write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
         (folder / f"{name}_time.txt").write_text("0.010000\n" * len(rows))
+
+
+class LosingTracker(FakeTracker):
+    """The device of one of two breaks after some frames of a sequence; no tracker can be made from then on."""
+
+    frames = 0
+
+    def track(self, image: np.ndarray) -> dict[str, Any]:
+        self.frames += 1
+        if self.frames >= BROKEN_AFTER and (log := Path(os.environ["FAKE_LOST"])).read_text() != "lost":
+            while log.read_text().count("made") < 2:
+                time.sleep(0.1)
+            time.sleep(1)  # the other one has nothing left by now
+            log.write_text("lost")
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return super().track(image)
+
+
+def make_losing(device: str) -> FakeTracker:
+    log = Path(os.environ["FAKE_LOST"])
+    if log.read_text() == "lost":
+        raise RuntimeError("CUDA error: device not ready")
+    with log.open("a") as file:
+        file.write("made ")
+    return LosingTracker()

@@ -195,6 +195,20 @@ def test_a_worker_with_a_broken_device_leaves_its_work_to_others(
 
 
 @pytest.mark.slow
+def test_a_worker_that_is_done_takes_over_from_a_device_that_breaks_at_the_end(
+    tmp_path: Path, folder: ResultFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "lost"
+    log.touch()
+    monkeypatch.setenv("FAKE_LOST", str(log))
+    sequences = benchmark(tmp_path).select(["long", "one"])
+    summary = run_benchmark(sequences, fakes.make_losing, folder, devices=["cpu", "cpu"])
+    assert log.read_text() == "lost"
+    assert not summary.failed
+    assert folder.sequences() == ["long", "one"]
+
+
+@pytest.mark.slow
 def test_a_broken_device_of_this_process_is_left_to_a_new_one(
     tmp_path: Path, folder: ResultFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

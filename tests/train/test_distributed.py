@@ -193,6 +193,28 @@ def test_a_killed_rank_ends_all(tmp_path):
     assert survivor.startswith("RankFailure: another process ended without a message")
 
 
+def test_a_failure_does_not_cut_off_a_checkpoint_that_is_being_written(tmp_path, monkeypatch):
+    for name in ("LOOK_EVERY", "TIME_TO_NOTICE", "SPEAKER_HEAD_START"):
+        monkeypatch.setattr(distributed, name, 0.2)
+
+    def rank_trains(rank):
+        trainer = make_trainer(tiny_config(TRAIN__SAVE_EVERY_STEPS=1), tmp_path / "out")
+        save, trainer.store.save = trainer.store.save, lambda *state: (time.sleep(3), save(*state))
+        take_step = trainer.step.train
+
+        def fail(*batch, **options):
+            if trainer.steps_done == 1 and rank == 1:
+                raise DataError("a damaged image")
+            return take_step(*batch, **options)
+
+        trainer.step.train = fail
+        trainer.train()
+
+    survivor, failed = run_ranks(rank_trains, tmp_path / "results")
+    assert failed == "DataError: a damaged image" and survivor == "RankFailure: rank 1: DataError: a damaged image"
+    assert (tmp_path / "out" / "SEQTRACK_ep0001_step000001.pth.tar").is_file()
+
+
 @pytest.mark.parametrize("failing", [0, 1])
 def test_a_failure_reaches_a_rank_that_waits_for_ever(tmp_path, monkeypatch, failing):
     """As in a collective of NCCL, which neither an exception nor a signal handler ends."""

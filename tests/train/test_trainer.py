@@ -257,6 +257,7 @@ def test_options_younger_than_a_checkpoint():
     assert config_differences(saved, tiny_config()) == []
     saved["TRAIN"]["SMOOTH_WORDS"] = 2.0
     assert config_differences(saved, tiny_config()) == ["TRAIN.SMOOTH_TOKENS was 2.0, is 0.0"]
+    assert config_differences(tiny_config(), saved) == ["TRAIN.SMOOTH_TOKENS was 0.0, is 2.0"]  # runs are compared
 
 
 def test_finished_run_has_nothing_to_do(tmp_path, caplog):

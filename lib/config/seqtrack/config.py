@@ -180,7 +180,7 @@ ALIASES = {
 }
 """Current name of an option by its former one, which still works, with a warning."""
 
-_YAML_SUFFIXES = (".yaml", ".yml")
+_YAML_SUFFIXES = (".yaml", ".yml", ".json")  # JSON is YAML
 
 
 def default_config(overrides: Mapping[str, Any] | None = None) -> EasyDict:

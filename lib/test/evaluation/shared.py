@@ -210,7 +210,8 @@ class Dispatcher:
     def next(self, request: Request) -> Assignment | Wait | None:
         """The next sequence for a worker; None if there is none, or none for a worker with so many others.
 
-        A sequence that comes back after a crash waits for a worker that has no other.
+        A sequence that comes back after a crash waits for a worker that has no other; such a worker waits, too, as long
+        as one of the others might crash.
         """
         is_free = request.live == 0
         frames_left = self._sequences.num_frames - self._store.add("frames", 0)
@@ -219,14 +220,14 @@ class Dispatcher:
         while (item := self._queue.take(retries=is_free)) is not None:
             if given := self._try(item, is_left=False):
                 return given
-        if not is_free or not self._left:
+        if not is_free:
             return None
         left, self._left = self._left, []
         for position, item in enumerate(left):
             if given := self._try(item, is_left=True):
                 self._left += left[position + 1 :]
                 return given
-        return Wait.WAIT if self._left else None
+        return Wait.WAIT if self._left or self._held else None
 
     def _try(self, item: tuple[int, bool], is_left: bool) -> Assignment | None:
         index, is_retry = item

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -94,6 +95,9 @@ class VideoSource(FrameSource):
         path: the file; for a camera None.
         camera: index of the camera; ignored for a file.
 
+    Attributes:
+        has_clock: whether the video itself tells when a frame is shown.
+
     Raises:
         InputError: if it cannot be opened.
     """
@@ -101,11 +105,19 @@ class VideoSource(FrameSource):
     def __init__(self, path: Path | None = None, *, camera: int = 0) -> None:
         self.path = path
         self.name = f"camera{camera}" if path is None else path.stem
-        problem = "cannot open the camera" if path is None else "cannot read the file as a video"
+        self.has_clock = path is not None
+        if path is None:
+            self._open("cannot open the camera", camera)
+            self.num_frames = None
+        else:
+            self._open("cannot read the file as a video", opencv_path(path))
+
+    def _open(self, problem: str, *arguments: Any) -> None:
+        """Open what OpenCV's arguments name, and read what it says about itself."""
         try:
             with quiet_opencv():
-                self._capture = cv2.VideoCapture(camera if path is None else opencv_path(path))
-        except (cv2.error, TypeError, OverflowError) as error:  # a camera's number beyond 31 bits
+                self._capture = cv2.VideoCapture(*arguments)
+        except (cv2.error, TypeError, OverflowError, UnicodeEncodeError) as error:  # a camera's number beyond 31 bits
             raise InputError(f"{self}: {problem}") from error
         if not self._capture.isOpened():
             raise InputError(f"{self}: {problem}")
@@ -113,7 +125,7 @@ class VideoSource(FrameSource):
         self.fps = fps if 1.0 <= fps <= 1000.0 else DEFAULT_FPS  # some containers and cameras say 0 or nonsense
         self._rate = self.fps  # stays that of the file, whatever the result is played at
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.num_frames = count if path is not None and count > 0 else None
+        self.num_frames = count if count > 0 else None
 
     def frames(self) -> Iterator[np.ndarray]:  # noqa: D102
         count, begin = 0, time.perf_counter()
@@ -123,7 +135,7 @@ class VideoSource(FrameSource):
             while done:
                 count += 1
                 clock = time.perf_counter() - begin
-                self.time = clock if self.path is None else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                self.time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if self.has_clock else clock
                 yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # OpenCV decodes to BGR; the network was trained on RGB
                 done, frame = self._capture.read()
         except cv2.error as error:

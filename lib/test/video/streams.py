@@ -1,27 +1,41 @@
 """Frames of a video behind an address, such as ``http://host/clip.mp4`` or ``rtsp://host/camera``."""
 
 import re
-from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
-import numpy as np
 
-from lib.test.video.sources import DEFAULT_FPS, FrameSource, open_source, quiet_opencv
+from lib.test.video.sources import FrameSource, VideoSource, open_source
 from lib.utils.errors import DataError, InputError, printable
 
 TIMEOUT_SECONDS = 10.0
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def open_video(text: str) -> FrameSource:
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a stream, not a path."""
+    return _ADDRESS.match(text) is not None
+
+
+def open_video(text: str, fps: float | None = None, timeout: float = TIMEOUT_SECONDS) -> FrameSource:
     """Open a video file, a folder of images, the index of a camera, or the address of a stream.
+
+    Args:
+        text: what the user named.
+        fps: overrides the frames per second of the source.
+        timeout: seconds to wait for a stream's connection, and for each of its frames.
 
     Raises:
         InputError: if it is missing or cannot be read.
     """
-    return StreamSource(text) if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) else open_source(text)
+    if not is_address(text):
+        return open_source(Path(text), fps)
+    source = StreamSource(text, timeout)
+    source.fps = fps or source.fps
+    return source
 
 
-class StreamSource(FrameSource):
+class StreamSource(VideoSource):
     """A video that a server sends.
 
     Args:
@@ -32,38 +46,20 @@ class StreamSource(FrameSource):
         InputError: if nothing answers in time, or it is no video.
     """
 
+    has_clock = True
+
     def __init__(self, address: str, timeout: float = TIMEOUT_SECONDS) -> None:
         self.name = "stream"
         self._shown = printable(re.sub(r"//[^/@]*@", "//", address), 300)  # without a user's password
         waits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
         limits = [number for wait in waits for number in (wait, int(1000 * timeout))]
-        try:
-            with quiet_opencv():
-                self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
-        except (cv2.error, UnicodeEncodeError) as error:
-            raise InputError(f"{self}: cannot be opened") from error
-        if not self._capture.isOpened():
-            raise InputError(f"{self}: no video: nothing answers within {timeout:g} s, or it is none")
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 1.0 <= fps <= 1000.0 else DEFAULT_FPS
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.num_frames = count if count > 0 else None  # a camera has none
+        problem = f"no video: nothing answers within {timeout:g} s, or it is none"
+        self._open(problem, address, cv2.CAP_FFMPEG, limits)
 
-    def _frames(self) -> Iterator[np.ndarray]:
-        count = 0
-        try:
-            with quiet_opencv():
-                done, frame = self._capture.read()
-            while done:
-                count += 1
-                self.time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                done, frame = self._capture.read()
-        except cv2.error as error:
-            raise DataError(f"{self}: frame {count} cannot be decoded") from error
-        finally:
-            self._capture.release()
-        if count and (self.num_frames is None or count < 0.98 * self.num_frames - 1):
+    def _check_end(self, count: int) -> None:
+        if not count:
+            raise InputError(f"{self}: not one frame could be read")
+        if self.num_frames is None or count < 0.98 * self.num_frames - 1:
             expected = "" if self.num_frames is None else f" of {self.num_frames}"
             raise DataError(f"{self}: the stream ended after {count}{expected} frames")
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from lib.config.seqtrack.config import ALIASES, default_config
+from lib.train.distributed import UNINTERRUPTED
 from lib.train.trainers.resume_state import check_plain_state
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError
@@ -128,7 +129,11 @@ class CheckpointStore:
             CheckpointError: if the one before could not be written.
         """
         self.wait()
-        self._writing = self._writer.submit(self.save, _copy_to_cpu(state), epoch, step)
+        self._writing = self._writer.submit(self._save_uninterrupted, _copy_to_cpu(state), epoch, step)
+
+    def _save_uninterrupted(self, state: Mapping[str, Any], epoch: int, step: int) -> Path:
+        with UNINTERRUPTED:
+            return self.save(state, epoch, step)
 
     def check(self) -> None:
         """Raise CheckpointError if the checkpoint in the background could not be written; waits for nothing."""
@@ -238,10 +243,12 @@ def load_resume_state(path: Path, config: Mapping[str, Any], samples_per_step: i
 def config_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """Options that differ in a way that matters, each as ``KEY was saved value, is value``.
 
-    An option that the checkpoint does not know is younger than it; it was made as the default says.
+    An option that one of them does not know is younger than it; it was made as the default says.
     """
-    named = {ALIASES.get(name, name): value for name, value in _flatten(saved).items()}  # as an older version saved it
-    before, after = _flatten(default_config()) | named, _flatten(current)
+    before, after = (
+        _flatten(default_config()) | {ALIASES.get(name, name): value for name, value in _flatten(config).items()}
+        for config in (saved, current)
+    )
     absent = "absent"
     return [
         f"{key} was {before.get(key, absent)}, is {after.get(key, absent)}"
