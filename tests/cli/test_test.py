@@ -190,6 +190,7 @@ def test_only_workers_initialize_cuda(tmp_path: Path, monkeypatch: pytest.Monkey
     """A process that only looks after workers would take memory of a GPU, and with it one that is exclusive."""
     fakes.write_got10k(tmp_path / "data" / "got10k", LENGTHS)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA is initialized here"))
 
     def run_elsewhere(*_: object, on_ready: Callable[[str], None], devices: list[str], **__: object) -> RunSummary:
