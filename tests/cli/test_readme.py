@@ -101,7 +101,7 @@ def test_the_python_example_tracks() -> None:
     frames = np.random.default_rng(0).integers(0, 255, (2, 480, 640, 3), dtype=np.uint8)
     names = {"frame": frames[0], "next_frame": frames[1]}
     exec(example, names)
-    assert len(names["box"]) == 4 and len(example.strip().splitlines()) <= 6
+    assert len(names["result"].box) == 4 and 0 <= names["result"].score <= 1 and len(example.strip().splitlines()) <= 6
 
 
 @pytest.mark.endurance
