@@ -120,7 +120,7 @@ def test_an_evaluation_in_lock_step_writes_the_files_of_the_cpu(tmp_path):
             engine = make_engine(params, device, cuda_graphs=True)
             tracker = SeqTrackTracker(engine.params, engine)
             folder = ResultFolder(tmp_path, "seqtrack", device[:3], "otb")
-            summary = run_benchmark(videos, lambda _, tracker=tracker: tracker, folder, devices=["here"], batch_size=2)
+            summary = run_benchmark(videos, lambda _, tracker=tracker: tracker, folder, devices=[device], batch_size=2)
             assert not summary.failed
         files[device] = [folder.boxes_path(name).read_text() for name in lengths]
     assert files["cuda:0"] == files["cpu"]
