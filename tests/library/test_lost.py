@@ -137,6 +137,29 @@ def test_what_does_not_fit_in_a_frame_is_searched_in_the_next_ones() -> None:
     assert places >= {tuple(box) for box in search_places(START, (240, 320), 120, 1e9)}
 
 
+def test_search_looks_for_the_size_that_the_target_had_before_the_edge_cut_it() -> None:
+    scene = Scene(START)
+    follower, target = follow(scene, patience=1)
+    for where in (
+        [140.0, 80.0, 40.0, 30.0],
+        [190.0, 80.0, 40.0, 30.0],
+        [230.0, 80.0, 40.0, 30.0],
+        [270.0, 80.0, 40.0, 30.0],
+    ):
+        scene.where = where
+        step(follower, target)
+    scene.where = [311.0, 80.0, 9.0, 30.0]  # the rest is outside
+    assert step(follower, target).status == "tracking"
+    scene.where = None
+    step(follower, target)
+    looked: list[list[float]] = []
+    original = scene.step
+    scene.step = lambda states, images: looked.extend(s.box_xywh for s in states) or original(states, images)
+    step(follower, target)
+    assert target.status == "lost"
+    assert {tuple(box[2:]) for box in looked} == {(40.0, 30.0)}
+
+
 def test_templates_stay_while_lost_and_the_frames_count() -> None:
     scene = Scene(None)
     follower, target = follow(scene, patience=1)

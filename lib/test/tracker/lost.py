@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the engine imports PyTorch, which `import seqtrack` leaves 
 
 Status = Literal["tracking", "uncertain", "lost"]
 _STRIDE = 0.6  # of the crops of a search over their side; a target is a quarter of a side, so one crop holds it whole
+_EDGE = 2.0  # pixels: a box this near to the edge of the image may be cut by it
 _SAME_OVERLAP = 0.3  # of the boxes of two frames in a row that agree
 
 
@@ -68,6 +69,7 @@ class Target:
     Attributes:
         state: of the plain tracker.
         sure_box: xywh in pixels, the last one that was sure.
+        whole_size: (w, h) in pixels of the last sure box that lay in the image; what leaves it is cut by its edge.
         status: see the head of this file.
         streak: frames in a row that speak for another status: doubtful ones, or while it is lost sure ones.
         lost_for: frames since it was lost.
@@ -76,6 +78,7 @@ class Target:
 
     state: "TrackState"
     sure_box: list[float]
+    whole_size: tuple[float, float]
     status: Status = "tracking"
     streak: int = 0
     lost_for: int = 0
@@ -117,7 +120,7 @@ class LostAndFound:
     def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> Target:
         """Begin with a target; see ``SeqTrackEngine.start``."""
         state = self.engine.start(image, box_xywh)
-        return Target(state, list(state.box_xywh))
+        return Target(state, list(state.box_xywh), (state.box_xywh[2], state.box_xywh[3]))
 
     def step(self, targets: Sequence[Target], images: Sequence[np.ndarray]) -> list[Sighting]:
         """Follow each target into its next frame, all in one batch; see ``SeqTrackEngine.step``."""
@@ -129,10 +132,10 @@ class LostAndFound:
             return []
         scores = self.score(np.stack([result.likelihoods for result in results])).tolist()
         sightings, begin = [], 0
-        for target, states in zip(targets, probes, strict=True):
+        for target, states, image in zip(targets, probes, images, strict=True):
             rows = range(begin, begin + len(states))
             best = max(rows, key=scores.__getitem__)
-            sightings.append(self._judge(target, results[best], scores[best]))
+            sightings.append(self._judge(target, results[best], scores[best], image.shape[:2]))
             begin += len(states)
         return sightings
 
@@ -144,18 +147,21 @@ class LostAndFound:
             places = [target.candidate]
         else:
             params, options = self.engine.params, self.options
-            side = params.search_factor * math.sqrt(target.sure_box[2] * target.sure_box[3])
+            x, y, w, h = target.sure_box
+            whole_w, whole_h = target.whole_size
+            around = [x + 0.5 * (w - whole_w), y + 0.5 * (h - whole_h), whole_w, whole_h]
+            side = params.search_factor * math.sqrt(whole_w * whole_h)
             # The exponent is bounded, or the number would overflow in a long absence.
             region = side * options.growth ** min(target.lost_for, 20)
-            places = search_places(target.sure_box, size, side, region)
+            places = search_places(around, size, side, region)
             if len(places) > options.most_crops:
                 first = target.lost_for * options.most_crops % len(places)
                 places = (places + places)[first : first + options.most_crops]
         # Copies: what the engine changes in them, the box and the templates, is thrown away.
         return [replace(target.state, box_xywh=place) for place in places]
 
-    def _judge(self, target: Target, result: "TrackResult", score: float) -> Sighting:
-        """Move a target on by the best result for it in a frame."""
+    def _judge(self, target: Target, result: "TrackResult", score: float, size: tuple[int, int]) -> Sighting:
+        """Move a target on by the best result for it in a frame of ``size`` (height, width)."""
         options = self.options
         if target.status == "lost":
             self._judge_lost(target, result.box_xywh, score)
@@ -166,6 +172,9 @@ class LostAndFound:
                 target.streak, target.lost_for, target.candidate = 0, 0, None
         elif score >= options.found_above or target.status == "tracking":
             target.status, target.streak, target.sure_box = "tracking", 0, list(result.box_xywh)
+            x, y, w, h = result.box_xywh
+            if min(x, y) > _EDGE and x + w < size[1] - _EDGE and y + h < size[0] - _EDGE:
+                target.whole_size = (w, h)
         else:
             target.streak = 0
         return Sighting(list(result.box_xywh), score, result.confidence, target.status)
