@@ -1,10 +1,10 @@
-"""Track one target in a video file, a folder of images or the images of a camera.
+"""Track one target, or several, in a video file, a folder of images, a stream or the images of a camera.
 
     python tracking/video_demo.py seqtrack seqtrack_demo clip.mp4 --init_box 295,12,300,227
 
 Writes <name>.mp4 (the video with the box drawn in), <name>.txt (one line per frame: x, y, w, h in pixels, separated by
-tabs) and <name>.json (the settings, and box, confidence and time of every frame). A run that ends early (Ctrl-C, an
-unreadable frame, a full disk) keeps the frames up to then.
+tabs) and <name>.json (the settings, and box, confidence and time of every frame); --formats chooses others. A run that
+ends early (Ctrl-C, an unreadable frame, a full disk) keeps the frames up to then. docs/video.md says more.
 
 The video is H.264, which browsers play, if the Python package `av` or a program `ffmpeg` is there, else MPEG-4 part 2.
 It shows the frames at a constant rate; where those of the source are unevenly spaced, the JSON has their times.
@@ -27,8 +27,10 @@ from lib.config.seqtrack.config import experiment_name
 from lib.models.seqtrack.precision import PRECISIONS
 from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.video.display import has_display
-from lib.test.video.run import Job, MaskedTracker, VideoRun
+from lib.test.video.outputs import SUFFIXES
+from lib.test.video.run import Job, MaskedTracker, VideoRun, default_formats
 from lib.test.video.sources import open_source
+from lib.test.video.targets import read_init_boxes
 from lib.utils.cli import ScriptParser, add_cuda_graphs, run_script, user_path
 from lib.utils.device import resolve_device
 from lib.utils.errors import CheckpointError, InputError, printable
@@ -37,6 +39,14 @@ from lib.utils.log import setup_logging
 HANGUP = getattr(signal, "SIGHUP", None)
 NO_BENCHMARK = "default"  # template updates as for a benchmark without settings of its own
 BOX_FLAGS = ("--init_box", "--optional_box")
+DESCRIPTIONS = {
+    "video": "annotated video",
+    "txt": "boxes",
+    "json": "boxes and confidences",
+    "jsonl": "the same, by lines",
+    "mot": "boxes as MOT",
+    "coco": "boxes as COCO-video",
+}
 _PART_OF_BOX = re.compile(r"[\s,;()\[\]]*[-+]?[\d.][\w.+-]*([\s,;()\[\]]+[-+]?[\w.+-]*)*")
 
 
@@ -48,10 +58,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("video", type=user_path, help="a video file, a folder of images, or the index of a camera (0)")
     parser.add_argument(
         *BOX_FLAGS,
-        help="the target in the first frame: x,y,w,h in pixels, as one argument or as four; default: draw it",
+        action="append",
+        help="the target in the first frame: x,y,w,h in pixels, as one argument or as four; again for each further "
+        "target; default: draw it",
+    )
+    parser.add_argument(
+        "--init_file", type=user_path, help="file with the boxes of the first frame: x,y,w,h, MOT, COCO-video or JSON"
     )
     parser.add_argument(
         "--output", type=user_path, help="folder to write to; default: <save_dir>/test/videos/<experiment>"
+    )
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=SUFFIXES,
+        help="files to write; default: video txt json, for several targets video mot json",
     )
     parser.add_argument("--save_dir", type=user_path, help="where training wrote its checkpoints")
     parser.add_argument(
@@ -108,6 +129,22 @@ def parse_box(text: str) -> list[float]:
     return box
 
 
+def read_targets(args: argparse.Namespace) -> dict[int, list[float]] | None:
+    """Boxes of the targets by their numbers, from 1 on where no file says otherwise; None lets the user draw one.
+
+    Raises:
+        SeqTrackError: if a box or the file cannot be read, or flags do not go together.
+    """
+    if args.init_box and args.init_file:
+        raise InputError("--init_box and --init_file do not go together")
+    boxes = read_init_boxes(args.init_file) if args.init_file else None
+    if args.init_box:
+        boxes = {number: parse_box(text) for number, text in enumerate(args.init_box, 1)}
+    if args.masks and boxes and len(boxes) > 1:
+        raise InputError(f"--masks goes with one target, got {len(boxes)}")
+    return boxes
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parse_args(argv)
@@ -120,7 +157,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("--show needs a display")
     if args.ar_checkpoint and not args.masks:
         raise InputError("--ar_checkpoint goes with --masks")
-    init_box = None if args.init_box is None else parse_box(args.init_box)
+    init_boxes = read_targets(args)
+    formats = args.formats
+    if args.no_video:
+        formats = [format for format in formats or default_formats(init_boxes) if format != "video"]
     device = str(resolve_device(args.device))
     recipe = tracker_recipe(
         args.tracker_name,
@@ -138,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # as above
     experiment = experiment_name(args.tracker_param)
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
-    job = Job(open_source(args.video, args.fps), init_box, folder, args.max_frames)
+    job = Job(open_source(args.video, args.fps), init_boxes, folder, args.max_frames, formats)
     header = {
         "tracker": args.tracker_name,
         "config": experiment,
@@ -150,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tracker = recipe(device)
     if args.masks:
         tracker = MaskedTracker(tracker, AlphaRefine(header["mask_checkpoint"], device))
-    run = job.run(tracker, header, show=args.show, video=not args.no_video)
+    run = job.run(tracker, header, show=args.show)
     report(run)
     return 128 + run.signum if run.signum in (signal.SIGTERM, HANGUP) else 0
 
@@ -162,10 +202,9 @@ def report(run: VideoRun) -> None:
         f"{run.num_frames} frames{ended}: {run.tracker_fps:.1f} frames/s in the tracker, "
         f"{run.total_fps:.1f} with reading, drawing and writing"
     )
-    files = {"annotated video": run.paths.video, "boxes": run.paths.boxes, "boxes and confidences": run.paths.record}
-    for what, path in files.items():
-        if path != run.paths.video or run.has_video:
-            print(f"  {what + ':':<22} {printable(path, 4000)}")
+    for format in run.paths.formats:
+        if format != "video" or run.has_video:
+            print(f"  {DESCRIPTIONS[format] + ':':<22} {printable(run.paths.file(format), 4000)}")
 
 
 if __name__ == "__main__":

@@ -168,13 +168,13 @@ def test_bad_boxes(experiment, clip, tmp_path, capsys, box, message):
 def test_ways_to_write_a_box(flags, first):
     rest = ["seqtrack", "tiny", "0"]
     args = script.parse_args([*flags, *rest] if first else [*rest, *flags])
-    assert script.parse_box(args.init_box) == [40, 60, 36, 36]
+    assert script.parse_box(args.init_box[0]) == [40, 60, 36, 36]
     assert (args.tracker_name, args.tracker_param, str(args.video)) == tuple(rest)
 
 
 @pytest.mark.parametrize("flags", [["--init_box", "-5,-6,36,36"], ["--init_box", "-5", "-6", "36", "36"]])
 def test_a_box_may_begin_with_a_minus_sign(flags):
-    assert script.parse_box(script.parse_args(["seqtrack", "tiny", *flags, "clip.mp4"]).init_box) == [-5, -6, 36, 36]
+    assert script.parse_box(script.parse_args(["seqtrack", "tiny", *flags, "clip.mp4"]).init_box[0]) == [-5, -6, 36, 36]
 
 
 @pytest.mark.parametrize(

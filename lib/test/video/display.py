@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import cv2
@@ -13,6 +13,15 @@ from lib.utils.errors import InputError
 
 BOX_COLOR = (64, 224, 120)
 MASK_COLOR = (255, 176, 32)
+TARGET_COLORS = (
+    BOX_COLOR,
+    (255, 176, 32),
+    (80, 170, 255),
+    (255, 96, 96),
+    (200, 120, 255),
+    (250, 240, 90),
+    (0, 230, 230),
+)
 BAR_COLOR = (96, 100, 108)
 WHITE, PALE, DARK = (255, 255, 255), (245, 245, 245), (16, 18, 22)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -45,14 +54,37 @@ def draw_overlay(
     return canvas
 
 
-def _draw_smooth_box(canvas: np.ndarray, box_xywh: Sequence[float], scale: float) -> None:
+def draw_targets(image: np.ndarray, targets: Mapping[int, tuple[Sequence[float], float | None]]) -> np.ndarray:
+    """Return a copy of a frame with the boxes of several targets, each in a color of its own with its number.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        targets: number of the target -> box xywh in pixels and confidence, 0 to 40; None on the first frame.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    scale = min(canvas.shape[:2]) / 480
+    size, thickness = max(0.32, 0.5 * scale), max(1, round(scale))
+    for id, (box, confidence) in targets.items():
+        color = TARGET_COLORS[id % len(TARGET_COLORS)]
+        _draw_smooth_box(canvas, box, scale, color)
+        text = f"#{id}" if confidence is None else f"#{id}  {confidence:.0f}"
+        (width, height), _ = cv2.getTextSize(text, FONT, size, thickness)
+        pad = max(2, round(3 * scale))
+        left = int(np.clip(round(box[0]), 0, max(0, canvas.shape[1] - width - 2 * pad)))
+        bottom = int(np.clip(round(box[1]), height + 2 * pad, canvas.shape[0]))  # above the box, or inside at the edge
+        cv2.rectangle(canvas, (left, bottom - height - 2 * pad), (left + width + 2 * pad, bottom), DARK, cv2.FILLED)
+        cv2.putText(canvas, text, (left + pad, bottom - pad), FONT, size, color, thickness, cv2.LINE_AA)
+    return canvas
+
+
+def _draw_smooth_box(canvas: np.ndarray, box_xywh: Sequence[float], scale: float, color: "Color" = BOX_COLOR) -> None:
     """A thin bright line on a dark seam, so that it shows on any ground, at fractions of a pixel: it does not jump."""
     x, y, w, h = box_xywh
     one = 1 << _SUBPIXEL_BITS
     corners = [(round(cx * one), round(cy * one)) for cx, cy in ((x, y), (x + w, y + h))]
     line = max(1, round(1.6 * scale))
-    for color, thickness in ((DARK, line + 2), (BOX_COLOR, line)):
-        cv2.rectangle(canvas, *corners, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    for shade, thickness in ((DARK, line + 2), (color, line)):
+        cv2.rectangle(canvas, *corners, shade, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def draw_box(

@@ -1,4 +1,4 @@
-"""One target through one video."""
+"""One target, or several, through one video."""
 
 import logging
 import signal
@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from lib.test.evaluation.protocol import Tracker
 from lib.test.tracker.preprocess import check_init_box
-from lib.test.video.display import draw_overlay, has_display, select_box, show_frame
+from lib.test.video.display import draw_overlay, draw_targets, has_display, select_box, show_frame
 from lib.test.video.encoders import letterbox
-from lib.test.video.outputs import OutputPaths, RunOutputs, open_outputs, output_paths
+from lib.test.video.outputs import DEFAULT_FORMATS, OutputPaths, RunOutputs, Seen, open_outputs, output_paths
 from lib.test.video.sources import FrameSource
+from lib.test.video.targets import TargetBatch
 from lib.test.vot20.seqtrack_vot20 import Segmenter
 from lib.utils.child import stop_signals
 from lib.utils.errors import InputError, SeqTrackError, printable
@@ -60,9 +61,11 @@ class Job:
 
     Args:
         source: the frames.
-        init_box: the target in the first frame, xywh in pixels; None lets the user draw it.
+        init_box: the target in the first frame, xywh in pixels, or several by their numbers; None lets the user draw
+            it.
         folder: where the files are written.
         max_frames: stop after so many frames.
+        formats: of the files (``outputs.SUFFIXES``); by default a video, the boxes (MOT for several targets) and JSON.
 
     Raises:
         InputError: if the source has no frame, the box cannot be used, a file is in the way, or another process tracks
@@ -72,32 +75,40 @@ class Job:
     """
 
     def __init__(
-        self, source: FrameSource, init_box: Sequence[float] | None, folder: Path, max_frames: int | None = None
+        self,
+        source: FrameSource,
+        init_box: Sequence[float] | Mapping[int, Sequence[float]] | None,
+        folder: Path,
+        max_frames: int | None = None,
+        formats: Sequence[str] | None = None,
     ) -> None:
         self.source = source
-        self.paths = output_paths(folder, source)
+        self.several = isinstance(init_box, Mapping) and len(init_box) > 1
+        formats = default_formats(init_box) if formats is None else formats
+        if self.several and "txt" in formats:
+            raise InputError("the format txt holds one target; with several use mot")
+        self.paths = output_paths(folder, source, formats)
         frames = source.frames()
         self.first = next(frames)
         self.height, self.width = self.first.shape[:2]
-        box = select_box(self.first) if init_box is None else init_box
-        self.init_box = check_init_box(box, self.height, self.width)
+        boxes = (
+            init_box if isinstance(init_box, Mapping) else {1: select_box(self.first) if init_box is None else init_box}
+        )
+        self.init_boxes = {id: check_init_box(box, self.height, self.width) for id, box in boxes.items()}
         self._frames = islice(chain([self.first], frames), None if max_frames is None else min(max_frames, sys.maxsize))
         self.total = min((n for n in (source.num_frames, max_frames) if n is not None), default=None)
         with self.paths.lock():
             pass
 
-    def run(
-        self, tracker: Tracker, header: Mapping[str, Any] | None = None, *, show: bool = False, video: bool = True
-    ) -> VideoRun:
+    def run(self, tracker: Tracker, header: Mapping[str, Any] | None = None, *, show: bool = False) -> VideoRun:
         """Track to the end of the video; a signal (Ctrl-C, SIGTERM, SIGHUP) or q ends it early.
 
         However it ends, the files with the frames up to then are written.
 
         Args:
-            tracker: follows the target.
+            tracker: follows the target; of several its ``engine`` is used, a ``SeqTrackEngine``.
             header: facts for the head of the JSON (experiment, checkpoint, ...).
             show: open a window.
-            video: write the annotated video.
 
         Raises:
             InputError: if the video could not be written; the boxes are.
@@ -106,22 +117,24 @@ class Job:
         if show and not has_display():
             raise InputError("--show needs a display")
         self._busy, begin, stopped = 0.0, time.perf_counter(), False
-        outputs = RunOutputs(self.paths, self._facts(header or {}))
+        if self.several:
+            tracker = TargetBatch(tracker.engine)
+        outputs = RunOutputs(self.paths, self._facts(header or {}), self.several)
         with _stop_signals() as signals:
             try:
                 with open_outputs(outputs):
-                    if video:
+                    if "video" in self.paths.formats:
                         outputs.open_video(self.source.fps, self.width, self.height)
                     try:
                         stopped = self._track(tracker, outputs, signals, show)
                     finally:
-                        count = len(outputs.frames)
+                        count = outputs.count
                         tracker_fps = round((count - 1) / self._busy, 2) if self._busy else 0.0
                         total_fps = round(count / (time.perf_counter() - begin), 2)
                         outputs.header |= {"tracker_fps": tracker_fps, "total_fps": total_fps}
                         outputs.header |= {**self._timing(outputs.frames), "interrupted": stopped or bool(signals)}
             except SeqTrackError as error:
-                if outputs.frames:
+                if outputs.count:
                     raise type(error)(f"{error}; {self._saved(outputs)}") from error
                 raise
         if outputs.problem is not None:
@@ -134,7 +147,7 @@ class Job:
         return {
             **header,
             "source": str(self.source if self.source.path is None else self.source.path.absolute()),
-            "init_box": self.init_box,
+            **({"init_boxes": self.init_boxes} if self.several else {"init_box": self._init_box}),
             "fps": self.source.fps,
             "width": self.width,
             "height": self.height,
@@ -153,7 +166,12 @@ class Job:
 
     def _saved(self, outputs: RunOutputs) -> str:
         """What a run that fails has come to."""
-        return f"the boxes of {len(outputs.frames)} frames are in {self.paths.boxes}"
+        format = next(format for format in self.paths.formats if format != "video")
+        return f"the boxes of {outputs.count} frames are in {self.paths.file(format)}"
+
+    @property
+    def _init_box(self) -> list[float]:
+        return next(iter(self.init_boxes.values()))
 
     def _track(self, tracker: Tracker, outputs: RunOutputs, signals: list[int], show: bool) -> bool:
         """Track all frames; True if the user ended it."""
@@ -178,17 +196,33 @@ class Job:
         frame, scale, corner = letterbox(frame, self.width, self.height)  # where the last box is known
         begin = time.perf_counter()
         if index == 0:
-            tracker.initialize(frame, {"init_bbox": self.init_box})
-            box, confidence, mask = self.init_box, None, None
+            tracker.initialize(frame, self.init_boxes if self.several else {"init_bbox": self._init_box})
+            seen, mask = {id: (box, None) for id, box in self.init_boxes.items()}, None
         else:
             answer = tracker.track(frame)
             self._busy += time.perf_counter() - begin
-            box, confidence, mask = answer["target_bbox"], answer["confidence"], answer.get("mask")
-        annotated = draw_overlay(frame, box, confidence, index, mask)
+            seen, mask = self._seen(answer), answer.get("mask")
+        if self.several:
+            annotated = draw_targets(frame, seen)
+        else:
+            annotated = draw_overlay(frame, *next(iter(seen.values())), index, mask)
         seconds = None if self.source.time is None else round(self.source.time, 6)
-        own = [(value - offset) / scale for value, offset in zip(box, (*corner, 0, 0), strict=True)]
-        outputs.add(annotated, own, confidence, time=seconds, size=size)
+        offsets = (*corner, 0, 0)
+        own = {
+            id: ([(value - offset) / scale for value, offset in zip(box, offsets, strict=True)], confidence)
+            for id, (box, confidence) in seen.items()
+        }
+        outputs.add(annotated, own, time=seconds, size=size)
         return annotated
+
+    def _seen(self, answer: Any) -> Seen:
+        """What the tracker answers, by target."""
+        return answer if self.several else {id: (answer["target_bbox"], answer["confidence"]) for id in self.init_boxes}
+
+
+def default_formats(init_box: object) -> tuple[str, ...]:
+    """Formats of the files of a run, by the boxes that it begins with; see ``Job``."""
+    return ("video", "mot", "json") if isinstance(init_box, Mapping) and len(init_box) > 1 else DEFAULT_FORMATS
 
 
 class MaskedTracker:

@@ -1,0 +1,172 @@
+"""Several targets in one video, their boxes in files, and the formats of the files that come out."""
+
+import json
+
+import pytest
+
+from lib.test.tracker.seqtrack import SeqTrackTracker
+from lib.test.video.display import TARGET_COLORS, draw_targets
+from lib.test.video.sources import VideoSource
+from lib.test.video.targets import read_init_boxes
+from lib.utils.errors import DataError
+from tests.tracker import fakes
+from tests.video.world import BOX, FRAMES, names, record, refused, run
+
+OTHER = "20,20,40,30"
+BOXES = {1: [40.0, 60.0, 36.0, 36.0], 2: [20.0, 20.0, 40.0, 30.0]}
+
+
+def test_boxes_are_those_of_separate_runs(experiment, clip, tmp_path):
+    assert run(experiment, clip, tmp_path / "both", f"--init_box={BOX}", box=OTHER) == 0
+    content = record(tmp_path / "both" / "clip.json")
+    assert names(tmp_path / "both") == ["clip.json", "clip.mot.txt", "clip.mp4"]
+    assert content["init_boxes"] == {"1": BOXES[1], "2": BOXES[2]}
+    for number, box in ((1, BOX), (2, OTHER)):
+        assert run(experiment, clip, tmp_path / "one", box=box) == 0
+        alone = [frame["box"] for frame in record(tmp_path / "one" / "clip.json")["frames"]]
+        together = [
+            target["box"] for frame in content["frames"] for target in frame["targets"] if target["id"] == number
+        ]
+        assert len(together) == FRAMES
+        for one, other in zip(alone, together, strict=True):
+            assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_every_format_has_the_same_boxes(experiment, clip, tmp_path):
+    formats = ["--formats", "json", "jsonl", "mot", "coco"]
+    assert run(experiment, clip, tmp_path, f"--init_box={BOX}", *formats, box=OTHER) == 0
+    assert names(tmp_path) == ["clip.coco.json", "clip.json", "clip.jsonl", "clip.mot.txt"]
+    frames = record(tmp_path / "clip.json")["frames"]
+    head, *lines = map(json.loads, (tmp_path / "clip.jsonl").read_text().splitlines())
+    assert head["init_boxes"] == {"1": BOXES[1], "2": BOXES[2]}
+    assert lines == frames
+    boxes = {(frame["frame"], target["id"]): target["box"] for frame in frames for target in frame["targets"]}
+    assert len(boxes) == 2 * FRAMES
+    rows = [list(map(float, line.split(","))) for line in (tmp_path / "clip.mot.txt").read_text().splitlines()]
+    assert {(row[0] - 1, row[1]): pytest.approx(row[2:6], abs=0.0051) for row in rows} == boxes
+    assert all(len(row) == 10 and 0 < row[6] <= 1 for row in rows)
+    coco = record(tmp_path / "clip.coco.json")
+    frame_of = {image["id"]: image["frame_id"] for image in coco["images"]}
+    assert {(frame_of[a["image_id"]], a["instance_id"]): a["bbox"] for a in coco["annotations"]} == boxes
+    assert {image["video_id"] for image in coco["images"]} == {coco["videos"][0]["id"]}
+
+
+def test_another_choice_of_formats_removes_what_the_earlier_run_wrote(experiment, clip, tmp_path, capsys):
+    assert run(experiment, clip, tmp_path) == 0
+    assert run(experiment, clip, tmp_path, "--formats", "jsonl") == 0
+    assert names(tmp_path) == ["clip.jsonl"]
+    assert run(experiment, clip, tmp_path, "--formats", "mot") == 0
+    assert names(tmp_path) == ["clip.json", "clip.mot.txt"]  # the facts of the run are always there
+    capsys.readouterr()
+    (tmp_path / "clip.coco.json").write_text("mine")
+    assert run(experiment, clip, tmp_path, "--formats", "coco") == 2
+    assert "clip.coco.json exists and was not written by an earlier run" in refused(capsys)
+    assert (tmp_path / "clip.coco.json").read_text() == "mine"
+
+
+def test_lines_are_there_while_the_run_goes_on(experiment, clip, tmp_path, monkeypatch):
+    track, seen = SeqTrackTracker.track, []
+
+    def look(self, image):
+        seen.append(len((tmp_path / "clip.jsonl").read_text().splitlines()))
+        return track(self, image)
+
+    monkeypatch.setattr(SeqTrackTracker, "track", look)
+    assert run(experiment, clip, tmp_path, "--formats", "jsonl") == 0
+    assert seen == [2, 3, 4, 5, 6]  # the head, and the frames before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([f"--init_box={OTHER}", "--formats", "txt"], "the format txt holds one target"),
+        (["--init_file", "boxes.txt"], "--init_box and --init_file do not go together"),
+        ([f"--init_box={OTHER}", "--masks"], "--masks goes with one target, got 2"),
+        ([f"--init_box={OTHER}", "--init_box=170,10,5,5"], "outside the image of 160x120"),
+    ],
+)
+def test_flags_that_do_not_go_together(experiment, clip, tmp_path, capsys, flags, message):
+    assert run(experiment, clip, tmp_path / "out", *flags) == 2
+    assert message in refused(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def coco(**changes) -> dict:
+    images = [{"id": 7, "video_id": 1, "frame_id": 1}, {"id": 9, "video_id": 1, "frame_id": 0}]
+    annotations = [{"image_id": 9, "instance_id": id, "bbox": box} for id, box in BOXES.items()]
+    annotations.append({"image_id": 7, "instance_id": 3, "bbox": [1, 1, 5, 5]})
+    return {"videos": [{"id": 1}], "images": images, "annotations": annotations} | changes
+
+
+TRACKS = [{"id": id, "bboxes": [box, None]} for id, box in BOXES.items()] + [{"id": 3, "bboxes": [None, [1, 1, 5, 5]]}]
+MOT = "2,1,41,60,36,36,1,-1,-1,-1\n1,1,40,60,36,36,1,-1,-1,-1\n1,2,20,20,40,30,0.5,-1,-1,-1\n1,3,5,5,9,9,0,1,0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("groundtruth.txt", "40,60,36,36\nnan,nan,nan,nan\n", {1: BOXES[1]}),
+        ("groundtruth.txt", "40\t60\t36\t36", {1: BOXES[1]}),
+        ("gt.txt", MOT, BOXES),
+        ("a.json", [40, 60, 36, 36], {1: BOXES[1]}),
+        ("a.json", list(BOXES.values()), BOXES),
+        ("a.json", BOXES, BOXES),
+        ("a.json", [{"id": id, "bbox": box} for id, box in BOXES.items()], BOXES),
+        ("coco.json", coco(), BOXES),
+        ("ytvis.json", {"videos": [{"id": 1}], "annotations": TRACKS}, BOXES),
+    ],
+)
+def test_files_of_boxes(tmp_path, name, content, expected):
+    (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    assert read_init_boxes(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize("format", ["json", "mot", "coco"])
+def test_a_run_begins_with_the_boxes_of_another(experiment, clip, tmp_path, format):
+    suffix = {"json": ".json", "mot": ".mot.txt", "coco": ".coco.json"}[format]
+    assert run(experiment, clip, tmp_path / "a", f"--init_box={BOX}", "--formats", format, box=OTHER) == 0
+    flags = ["--init_file", str(tmp_path / "a" / f"clip{suffix}")]
+    assert run(experiment, clip, tmp_path / "b", *flags, "--max_frames", "1", box=None) == 0
+    assert record(tmp_path / "b" / "clip.json")["init_boxes"] == {"1": BOXES[1], "2": BOXES[2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "", "no box of the first frame"),
+        ("a.txt", "1,2,3\n", "line 1: expected 4 numbers"),
+        ("a.txt", "nan,nan,nan,nan\n1,2,3,4\n", "line 1: expected 4 finite numbers"),
+        ("a.txt", "1,1,4,5,6,7\n1,2,x,5,6,7\n", "line 2: expected numbers, got '1,2,x,5,6,7'"),
+        ("a.txt", "1,1,4,5,6,7\n1,1,4,5,6,7\n", "line 2: the target's number 1.0 is there twice"),
+        ("a.txt", "1,1,4,5,6,7\n1,2\n", "line 2: expected a box of four numbers, got []"),
+        ("a.txt", "2,1,4,5,6,7\n", "no box of the first frame"),
+        ("a.json", "{", "no valid JSON"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.json", "3", "expected boxes, got 3"),
+        ("a.json", "[]", "no box of the first frame"),
+        ("a.json", '{"frames": [3]}', "expected boxes"),
+        ("a.json", "[[1, 2, 3]]", "target 1: expected a box of four numbers"),
+        ("a.json", "[1, 2, 3, true, 5]", "expected a box of four numbers"),
+        ("a.json", '{"dog": [1, 2, 3, 4]}', "the target's number 'dog' is no whole number"),
+        ("a.json", json.dumps(coco(videos=[{"id": 1}, {"id": 2}])), "the file is of 2 videos"),
+        ("a.json", json.dumps(coco(annotations=[{"instance_id": 1}])), "not a COCO-video file: KeyError"),
+        ("a.json", json.dumps(coco(annotations=3)), "not a COCO-video file: TypeError"),
+    ],
+)
+def test_files_that_hold_no_boxes(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_init_boxes(tmp_path / name)
+    assert message in str(caught.value) and str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_targets_are_drawn_in_colors_of_their_own(clip):
+    image = next(VideoSource(clip).frames())
+    before = image.copy()
+    drawn = draw_targets(image, {1: (BOXES[1], None), 2: ([-5, -5, 60, 60], 12.0), 3: ([500, 500, 9, 9], 1.0)})
+    assert (image == before).all()
+    for id, (x, y) in {1: (40, 90), 2: (55, 40)}.items():
+        distance = abs(drawn[y, x - 1 : x + 2].astype(int) - TARGET_COLORS[id]).sum(axis=1)
+        assert distance.min() < 120, id
+    assert draw_targets(fakes.frames(1, 9, 7)[0], {1: ([1, 1, 3, 3], 3.0)}).shape == (7, 9, 3)
