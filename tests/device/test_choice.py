@@ -124,7 +124,7 @@ def test_processes_that_share_a_gpu_are_told(monkeypatch, caplog, tmp_path):
 def test_pageable_memory_is_copied_to_mps_at_once(monkeypatch):
     """A copy that runs on would read memory that is freed as soon as it is issued."""
     preprocess, crops = Preprocessor([0.5] * 3, [0.2] * 3), mock.Mock()
-    monkeypatch.setattr(Preprocessor, "mean", SimpleNamespace(device=torch.device("mps")))
+    monkeypatch.setattr(Preprocessor, "mean", SimpleNamespace(device=torch.device("mps")), raising=False)
     preprocess.upload(crops)
     crops.to.assert_called_once_with(torch.device("mps"), non_blocking=False)
     crops.pin_memory.assert_not_called()
