@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
@@ -40,7 +41,7 @@ from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.running import run_benchmark
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.tracker.seqtrack import SeqTrackEngine, SeqTrackTracker
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, add_cuda_graphs, run_script
 from lib.utils.image_io import write_image
 
 
@@ -50,6 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", default="seqtrack_demo", help="experiment whose network tracks (random weights)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32")
+    add_cuda_graphs(parser)
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8, 32, 64])
     parser.add_argument("--sequences", type=int, default=16, help="of the rendered benchmark")
     parser.add_argument("--frames", type=int, default=30, help="of each sequence")
@@ -148,6 +150,7 @@ def one_at_a_time(tracker: SeqTrackTracker, sequences: SequenceList) -> tuple[fl
 def measure_sweep(args: argparse.Namespace) -> Iterator[str]:
     """Frames per second, end to end, line by line as they are measured."""
     params = parameters_from_config(load_config(args.config), checkpoint=None, device=args.device, dtype=args.dtype)
+    params = replace(params, cuda_graphs=args.cuda_graphs)
     tracker = SeqTrackTracker(params, SeqTrackEngine(params))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -14,7 +14,6 @@ Needs PyTorch, timm, OpenCV and easydict; simplejpeg is not needed. Exit code 1 
 import argparse
 import collections
 import dataclasses
-import json
 import signal
 import statistics
 import subprocess
@@ -33,12 +32,14 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 import torch
 
+from benchmarks.gpu_report import Report, add_to_json, describe, write_docs
 from benchmarks.networks import fill_with_seeded_weights, seeded_images
 from lib.config.paths import PROJECT_ROOT
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.precision import prepare_for_tracking
 from lib.synthetic import SyntheticSequence
+from lib.synthetic.layouts import write_got10k
 from lib.test.parameter.seqtrack import parameters_from_config
 from lib.test.profiling import synchronize
 from lib.test.tracker.engine import SeqTrackEngine
@@ -47,38 +48,17 @@ from lib.train.data.batch import TrainingBatch
 from lib.train.optimization import build_optimizer
 from lib.train.trainers.step import OptimizationStep
 from lib.utils.cli import ScriptParser, run_script, user_path
-from lib.utils.device import resolve_device
-from lib.utils.files import write_text_atomic
 
 BOX = [600.0, 320.0, 90.0, 70.0]
 DOCS = PROJECT_ROOT / "docs" / "performance.md"
 WEIGHTS = PROJECT_ROOT / "data" / "demo" / "seqtrack_demo.pth.tar"
-BEGIN, END = "<!-- benchmarks.gpu: begin -->", "<!-- benchmarks.gpu: end -->"
 CPU = torch.device("cpu")
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 AMP = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class Report:
-    """The facts, and where they are found.
-
-    Args:
-        dry: whether a tiny network on the CPU stands for the published ones on the GPU.
-    """
-
-    def __init__(self, dry: bool) -> None:
-        self.dry = dry
-        self.device = CPU if dry else resolve_device("cuda")
-        self.facts: list[dict[str, Any]] = []
-        self.section = ""
-
-    def fact(self, what: str, value: Any, expected: str = "", ok: bool | None = None) -> None:
-        """Print and keep a fact; ``ok`` is None for one that is not judged."""
-        mark = "" if ok is None else "ok" if ok else "LOOK"
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        print(f"{self.section} | {what} | {shown} | {expected} | {mark}", flush=True)
-        fact = {"section": self.section, "what": what, "value": shown, "expected": expected}
-        self.facts.append({**fact, "ok": None if ok is None else bool(ok)})
+class Bench(Report):
+    """A report with the networks to measure and a clock."""
 
     def config(self, name: str) -> Any:
         """Configuration of an experiment."""
@@ -118,7 +98,7 @@ def read_tokens(engine: SeqTrackEngine, images: Sequence, boxes: Sequence, batch
     return np.array(tokens)
 
 
-def parity(report: Report) -> None:
+def parity(report: Bench) -> None:
     """Tokens of the bundled weights against the CPU's float32, and of seeded B256."""
     cfg, frames = load_config("seqtrack_demo"), 3 if report.dry else 24
     video = SyntheticSequence(3, num_frames=frames, size=(320, 240), split="bench16")
@@ -139,12 +119,11 @@ def parity(report: Report) -> None:
     for batch in (1, 4):
         got = read_tokens(report.engine("seqtrack_b256", "float32"), images, boxes, batch)
         equal = float((got == expected).mean())
-        report.fact(
-            f"B256, seeded, float32, batch {batch}: share of equal tokens", equal, "at least 0.95", equal >= 0.95
-        )
+        what = f"B256, seeded, float32, batch {batch}: share of equal tokens"
+        report.fact(what, equal, "at least 0.95", equal >= 0.95)
 
 
-def graphs(report: Report) -> None:
+def graphs(report: Bench) -> None:
     """Captured steps give the tokens of eager ones, and an eager step waits for nothing."""
     images, boxes = seeded_images(3), [BOX] * 3
     for dtype in ("float32", "bfloat16"):
@@ -171,7 +150,7 @@ def graphs(report: Report) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def latency(report: Report) -> None:
+def latency(report: Bench) -> None:
     """Whole frames, by precision and batch."""
     plan = [("seqtrack_b256", dtype, False, (1, 8, 64)) for dtype in ("float32", "tf32", "bfloat16")]
     plan += [("seqtrack_b256", dtype, True, (1, 8, 64)) for dtype in ("tf32", "bfloat16")]
@@ -194,9 +173,7 @@ def latency(report: Report) -> None:
             report.fact(f"{label}: peak memory, MiB", torch.cuda.max_memory_allocated() >> 20)
 
 
-def make_step(
-    report: Report, amp: torch.dtype | None, compiled: bool = False
-) -> tuple[OptimizationStep, TrainingBatch]:
+def make_step(report: Bench, amp: torch.dtype | None, compiled: bool = False) -> tuple[OptimizationStep, TrainingBatch]:
     """A training step of B256 with 16 seeded samples."""
     cfg, batch, pixels = report.config("seqtrack_b256"), 2 if report.dry else 16, torch.Generator().manual_seed(1)
     network = build_seqtrack(cfg).to(report.device)
@@ -213,7 +190,7 @@ def make_step(
     return step, made if report.dry else made.pin_memory()
 
 
-def training(report: Report) -> None:
+def training(report: Bench) -> None:
     """Training steps by precision: time, memory, waits."""
     for dtype in PRECISIONS:
         torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
@@ -240,26 +217,26 @@ def training(report: Report) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def overlap(report: Report) -> None:
-    """The training command on rendered samples with loader processes: does it start, and what does it wait for?"""
-    workers = 0 if report.dry else 16
-    name = "seqtrack_demo" if report.dry else "seqtrack_b256"
-    overrides = ["DATA.TRAIN.DATASETS_NAME=['SYNTHETIC']", "DATA.TRAIN.DATASETS_RATIO=[1]", "TRAIN.EPOCH=1"]
-    overrides += [f"DATA.TRAIN.SAMPLE_PER_EPOCH={4 if report.dry else 1600}", f"TRAIN.NUM_WORKER={workers}"]
-    overrides += ["MODEL.ENCODER.PRETRAIN_TYPE=scratch", "TRAIN.PRINT_INTERVAL=1" if report.dry else "TRAIN.AMP=true"]
-    overrides += [f"TRAIN.BATCH_SIZE={2 if report.dry else 16}"]
+def overlap(report: Bench) -> None:
+    """The training command on fabricated JPEG files with loader processes: does it start, and what does it wait for?"""
+    name, count, size, processes = "seqtrack_b256", 32, (1280, 720), 16
+    own = ["TRAIN.AMP=true", "TRAIN.BATCH_SIZE=16", "DATA.TRAIN.SAMPLE_PER_EPOCH=1600"]
     if report.dry:
-        overrides += ["MODEL.ENCODER.TYPE=vit_test_patch16", "TRAIN.WITHOUT_FILES=true"]
+        name, count, size, processes = "seqtrack_demo", 2, (160, 120), 0
+        own = ["MODEL.ENCODER.TYPE=vit_test_patch16", "TRAIN.WITHOUT_FILES=true", "TRAIN.PRINT_INTERVAL=1"]
+        own += ["TRAIN.BATCH_SIZE=2", "DATA.TRAIN.SAMPLE_PER_EPOCH=4"]
+    own += ["DATA.TRAIN.DATASETS_NAME=['GOT10K_train_full']", "DATA.TRAIN.DATASETS_RATIO=[1]", "TRAIN.EPOCH=1"]
+    own += ["MODEL.ENCODER.PRETRAIN_TYPE=scratch", f"TRAIN.NUM_WORKER={processes}"]
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            str(PROJECT_ROOT / "lib/train/run_training.py"),
-            "--config",
-            name,
-            "--save_dir",
-            folder,
-        ]
-        command += ["--device", "cpu" if report.dry else "auto", "--override", *overrides]
+        videos = [SyntheticSequence(number, num_frames=24, size=size, difficulty="hard") for number in range(count)]
+        root = write_got10k(Path(folder, "got10k"), "train", videos, workers=processes).folder
+        sizes = [path.stat().st_size for path in root.rglob("*.jpg")]
+        report.fact(
+            f"mean size of {len(sizes)} JPEG files of {size[0]} x {size[1]}, KiB", statistics.mean(sizes) / 1024
+        )
+        command = [sys.executable, str(PROJECT_ROOT / "lib/train/run_training.py"), "--config", name]
+        command += ["--save_dir", folder, "--data_dir", folder, "--device", "cpu" if report.dry else "auto"]
+        command += ["--override", *own]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     lines = (done.stdout + done.stderr).splitlines()
     report.fact("exit code of a training", done.returncode, "0", done.returncode == 0)
@@ -267,8 +244,8 @@ def overlap(report: Report) -> None:
         report.fact(line[-160:].replace("|", "/"), "")
 
 
-def evaluation(report: Report) -> None:
-    """Frames per second of a benchmark from files to results."""
+def evaluation(report: Bench) -> None:
+    """Frames per second of a benchmark from files to results, with CUDA graphs as in tracking/test.py."""
     size = ["--sequences", "2", "--frames", "3"] if report.dry else ["--sequences", "64", "--frames", "60"]
     batches = ["1", "2"] if report.dry else ["1", "16", "64"]
     config = "seqtrack_demo" if report.dry else "seqtrack_b256"
@@ -281,7 +258,7 @@ def evaluation(report: Report) -> None:
             report.fact(f"{dtype}: {line.strip()}", "")
 
 
-def kernels(report: Report) -> None:
+def kernels(report: Bench) -> None:
     """What a frame runs on the GPU: number of kernels, share of the time it is busy, kernels of attention."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -305,7 +282,7 @@ def kernels(report: Report) -> None:
                 report.fact(f"{dtype}, batch {batch}: {name}", count, "flash (bfloat16), fmha (float32)")
 
 
-def compile(report: Report) -> None:
+def compile(report: Bench) -> None:
     """Compiled steps of the tracker and of training: time to compile, time of a step, tokens."""
     images, boxes = seeded_images(3), [BOX] * 3
     eager = report.engine("seqtrack_b256", "bfloat16")
@@ -329,7 +306,7 @@ def compile(report: Report) -> None:
 PARTS = {part.__name__: part for part in (parity, graphs, latency, training, overlap, evaluation, kernels, compile)}
 
 
-def run_part(report: Report, name: str) -> None:
+def run_part(report: Bench, name: str) -> None:
     """Run a part; one that fails is a fact to look at, and the next one runs."""
     report.section = name
     begin = time.perf_counter()
@@ -338,32 +315,6 @@ def run_part(report: Report, name: str) -> None:
     except Exception as error:
         report.fact(f"ended by {type(error).__name__}", " ".join(str(error).split())[:200], "no error", False)
     report.fact("seconds", time.perf_counter() - begin, "below 600")
-
-
-def describe(report: Report) -> dict[str, str]:
-    """What the numbers depend on."""
-    git = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--dirty"]
-    smi = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    about = {"device": "CPU (dry run)" if report.dry else torch.cuda.get_device_name(report.device)}
-    for name, command in {"driver": smi, "commit": git}.items():
-        try:
-            text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        except (OSError, subprocess.CalledProcessError):
-            text = ""
-        about[name] = (text.split() or ["unknown"])[0]
-    return {**about, "torch": torch.__version__, "cuda": str(torch.version.cuda)}
-
-
-def write_docs(path: Path, about: dict[str, str], facts: Sequence[dict[str, Any]]) -> None:
-    """Put the facts between the two marks of docs/performance.md."""
-    head, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    tail = rest.split(END)[1]
-    lines = [", ".join(f"{key} {value}" for key, value in about.items()) + ":", ""]
-    lines += ["| part | what | value | expected |", "|---|---|---|---|"]
-    lines += [
-        f"| {f['section']} | {f['what']} | {f['value']} | {f['expected']} |" for f in facts if f["what"] != "seconds"
-    ]
-    write_text_atomic(path, "\n".join([head + BEGIN, *lines, END + tail]))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -386,23 +337,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the parts; 1 if there is something to look at."""
     args = parse_args(argv)
-    report = Report(args.dry)
-    about = describe(report)
+    report = Bench(args.dry)
     for name in args.parts or PARTS:
         run_part(report, name)
-    facts = report.facts
-    if args.json:
-        earlier = json.loads(args.json.read_text())["facts"] if args.json.is_file() else []
-        done = {fact["section"] for fact in facts}
-        facts = [fact for fact in earlier if fact["section"] not in done] + facts
-        write_text_atomic(args.json, json.dumps({"about": about, "facts": facts}, indent=1) + "\n")
+    facts = add_to_json(args.json, report) if args.json else report.facts
     if args.write_docs:
-        write_docs(args.docs, about, facts)
-    look = [fact for fact in report.facts if fact["ok"] is False]
-    print(f"\n{about['device']}: {len(report.facts)} facts, {len(look)} to look at")
-    for fact in look:
-        print(f"LOOK {fact['section']}: {fact['what']}: {fact['value']} (expected {fact['expected']})")
-    return 1 if look else 0
+        write_docs(args.docs, describe(report), facts)
+    return report.print_summary()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training on a simulated GPU: it starts, gives the CPU's weights, and waits once a step."""
+"""Training on a simulated GPU: it starts, gives the weights of the CPU, and waits once a step."""
 
 import logging
 
@@ -13,18 +13,36 @@ from lib.train.trainers.checkpoints import CheckpointStore
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import DataError, SeqTrackError
 from lib.utils.launch import Launch
-from tests.device.simulated import CUDA, simulated_cuda
+from tests.device.simulated import CUDA, DeviceTensor, simulated_cuda
 from tests.train.world import make_loader, make_trainer, tiny_config
 
 STILL = {"MODEL__DECODER__DROPOUT": 0.0, "TRAIN__LR": 5e-5, "TRAIN__EPOCH": 1}
+LONG = {"DATA__TRAIN__SAMPLE_PER_EPOCH": 32}
 EXTRAS = {"TRAIN__GUIDE_WEIGHT": 1.0, "TRAIN__LABEL_SIGMA": 2.0, "DATA__SEQ_FORMAT": "whxy"}
+STEPS = 3
+WAITS = 1  # of a step: four numbers come down
+CPU = torch.device("cpu")
 
 
 def trainer_on(device, folder, **changes):
     torch.manual_seed(0)
     cfg = tiny_config(**STILL | changes)
-    network, loader = build_seqtrack(cfg), make_loader(cfg)
-    return build_trainer(cfg, network.to(device), loader, None, CheckpointStore(folder), "tiny", torch.device(device))
+    network, loader = build_seqtrack(cfg).to(device), make_loader(cfg)
+    return build_trainer(cfg, network, loader, None, CheckpointStore(folder), "tiny", device)
+
+
+def take_steps(trainer, count):
+    """Steps with batches in pinned memory for a GPU, as the loader gives them."""
+    reports, batches = [], iter(trainer.train_loader.epoch(1))
+    while len(reports) < count:
+        batch = next(batches)
+        report = trainer.step.train(batch if trainer.step.device == CPU else batch.pin_memory())
+        reports += [] if report is None else [report]
+    return reports
+
+
+def values(state):
+    return {key: value.values if isinstance(value, DeviceTensor) else value for key, value in state.items()}
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
@@ -35,34 +53,86 @@ def test_one_gpu_can_be_used(name):
             assert device == CUDA
 
 
-@pytest.mark.parametrize("changes", [{}, EXTRAS, {"TRAIN__GLOBAL_BATCH": 8}], ids=["published", "extras", "accumulate"])
-def test_weights_are_those_of_the_cpu_and_a_step_waits_once(tmp_path, changes):
-    expected = trainer_on("cpu", tmp_path / "cpu", **changes)
-    expected.train()
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        EXTRAS,
+        {"TRAIN__GLOBAL_BATCH": 8},
+        {"MODEL__ENCODER__USE_CHECKPOINT": True},
+        {"TRAIN__FREEZE_ENCODER": True},
+    ],
+    ids=["published", "extras", "accumulate", "checkpoint", "freeze"],
+)
+def test_steps_give_the_weights_of_the_cpu_and_wait_once(tmp_path, changes):
+    on_cpu = trainer_on(CPU, tmp_path, **LONG | changes)
+    expected = [report.loss for report in take_steps(on_cpu, STEPS)]
     with simulated_cuda() as device:
-        trainer = trainer_on(CUDA, tmp_path / "gpu", **changes)
-        waits = []
-        take_step = trainer.step.train
+        trainer = trainer_on(CUDA, tmp_path, **LONG | changes)
+        assert trainer.step.optimizer.param_groups[0]["fused"]
+        device.reset()
+        losses = [report.loss for report in take_steps(trainer, STEPS)]
+        assert len(device.waits) == device.downloads == WAITS * STEPS, device.waits
+        assert (device.uploads, device.pageable) == (6 * STEPS * trainer.step.accumulate, 0)
+        weights = values(trainer.network.state_dict())
+    assert losses == pytest.approx(expected, abs=1e-5)
+    for name, value in on_cpu.network.state_dict().items():
+        torch.testing.assert_close(weights[name], value, atol=2e-6, rtol=1e-4)
 
-        def counted(batch, **options):
-            device.reset()
-            report = take_step(batch, **options)
-            waits.append(len(device.waits))
-            assert len(device.waits) == (report is not None), device.waits
-            return report
 
-        trainer.step.train = counted
-        assert trainer.train() == 0
-        assert sum(waits) == len(trainer.train_loader)
+def test_an_epoch_saves_the_weights_of_the_cpu(tmp_path):
+    expected = trainer_on(CPU, tmp_path / "cpu", **EXTRAS)
+    expected.train()
+    with simulated_cuda():
+        assert trainer_on(CUDA, tmp_path / "gpu", **EXTRAS).train() == 0
     weights = load_checkpoint(tmp_path / "gpu" / "SEQTRACK_ep0001.pth.tar")["net"]
     for key, value in expected.network.state_dict().items():
         torch.testing.assert_close(weights[key], value, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_mixed_precision_steps_stay_near_those_of_float32(tmp_path, kind):
+    expected = [report.loss for report in take_steps(trainer_on(CPU, tmp_path, **LONG), STEPS)]
+    with simulated_cuda() as device:
+        trainer = trainer_on(CUDA, tmp_path, **LONG, TRAIN__AMP=True, TRAIN__AMP_DTYPE=kind)
+        device.reset()
+        reports = take_steps(trainer, STEPS)
+        assert len(device.waits) == WAITS * STEPS, device.waits
+        assert {parameter.dtype for parameter in trainer.network.parameters()} == {torch.float32}
+    assert all(report.taken for report in reports)
+    assert [report.loss for report in reports] == pytest.approx(expected, rel=0.02)
+
+
+def test_an_overflow_in_float16_leaves_the_weights_alone(tmp_path):
+    with simulated_cuda():
+        trainer = trainer_on(CUDA, tmp_path, **LONG, TRAIN__AMP=True, TRAIN__AMP_DTYPE="float16")
+        take_steps(trainer, 1)
+        before = {key: value.clone() for key, value in values(trainer.network.state_dict()).items()}
+        trainer.step.scaler.update(1e30)
+        assert not take_steps(trainer, 1)[0].taken
+        assert all(torch.equal(before[key], value) for key, value in values(trainer.network.state_dict()).items())
+        assert trainer.step.scaler.get_scale() < 1e30
+
+
+def test_a_run_is_resumed_on_the_device(tmp_path):
+    short = {"DATA__TRAIN__SAMPLE_PER_EPOCH": 8}
+    with simulated_cuda():
+        trainer = trainer_on(CUDA, tmp_path, TRAIN__EPOCH=1, **short)
+        assert trainer.train() == 0
+        resumed = trainer_on(CUDA, tmp_path, TRAIN__EPOCH=2, **short)
+        resumed.resume(trainer.store.latest())
+        weights = values(trainer.network.state_dict())
+        for name, value in values(resumed.network.state_dict()).items():
+            assert torch.equal(value, weights[name]), name
+        for state in resumed.step.optimizer.state.values():
+            assert {value.device for value in state.values()} == {CUDA}
+        assert resumed.train() == 0
+
+
 def test_a_run_on_a_gpu_is_resumed_on_a_cpu(tmp_path):
     with simulated_cuda():
         trainer_on(CUDA, tmp_path).train()
-    trainer = trainer_on("cpu", tmp_path, TRAIN__EPOCH=2)
+    trainer = trainer_on(CPU, tmp_path, TRAIN__EPOCH=2)
     trainer.resume(trainer.store.latest())
     assert trainer.train() == 0 and trainer.store.latest().name == "SEQTRACK_ep0002.pth.tar"
 

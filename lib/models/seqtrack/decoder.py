@@ -2,6 +2,9 @@
 
 Source: SeqTrack, section 3.1. A layer is that of DETR with causal self-attention; position embeddings are added to
 queries and keys in every layer, never to values; here they are folded into the biases of the projections.
+
+In all classes ``tokens`` are (B, L, C), or (B, L) int64 before they are embedded; ``memory`` is the image, (B, M, C);
+``memory_positions`` (1, M, C) are added to its keys; ``token_positions`` (L, C) are those of all places of a sequence.
 """
 
 from __future__ import annotations
@@ -156,12 +159,7 @@ class Attention(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention over the tokens so far, cross-attention to the image memory, feed-forward.
 
-    Args:
-        dim: width C of a token.
-        num_heads: attention heads.
-        ffn_dim: width of the feed-forward layer.
-        dropout: dropout probability, used in six places.
-        pre_norm: normalize before each part instead of after it.
+    Arguments as for ``CausalDecoder``; dropout is used in six places.
     """
 
     def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float, pre_norm: bool) -> None:
@@ -214,13 +212,7 @@ class DecoderLayer(nn.Module):
         return tokens if self.pre_norm else norm(tokens)
 
     def prepare(self, memory: Tensor, memory_positions: Tensor, token_positions: Tensor) -> LayerContext:
-        """Compute what no token changes.
-
-        Args:
-            memory: (B, M, C), the image.
-            memory_positions: (1, M, C), added to the keys only.
-            token_positions: (L, C), of all places of a sequence.
-        """
+        """Compute what no token changes."""
         if self.precomputed is not None and len(self.precomputed.image_bias) == memory.shape[1]:
             image = self.multihead_attn.split_key_value(self.precomputed.image(memory) + self.precomputed.image_bias)
             return LayerContext(image, self.precomputed.self_bias, self.precomputed.cross_bias)
@@ -237,9 +229,7 @@ class DecoderLayer(nn.Module):
     def precompute(self, memory_positions: Tensor, token_positions: Tensor) -> None:
         """Compute once what no image changes; for inference, with weights that stay as they are.
 
-        Args:
-            memory_positions: (1, M, C), as ``prepare`` will get them. Memories of another length are projected in full.
-            token_positions: (L, C), as above.
+        ``prepare`` has to be called with the same positions; it projects memories of another length in full.
         """
         image = self.multihead_attn.key_value_layer()
         image_bias = self.multihead_attn.position_bias(memory_positions[0], 1, 3)
@@ -249,11 +239,7 @@ class DecoderLayer(nn.Module):
 class TokenEmbedding(nn.Module):
     """Embeds tokens; also holds the table of query positions, which is added inside the layers.
 
-    Args:
-        vocab_size: number of tokens V.
-        dim: width C of a token.
-        max_length: longest sequence.
-        dropout: dropout probability.
+    Arguments as for ``CausalDecoder``.
     """
 
     def __init__(self, vocab_size: int, dim: int, max_length: int, dropout: float) -> None:
@@ -269,12 +255,7 @@ class TokenEmbedding(nn.Module):
 
 
 class LayerStack(nn.Module):
-    """The layers and the final norm, under the names they have in published checkpoints.
-
-    Args:
-        layers: the decoder layers, in order.
-        dim: width C of a token.
-    """
+    """The layers, in order, and the final norm, under the names they have in published checkpoints."""
 
     def __init__(self, layers: list[DecoderLayer], dim: int) -> None:
         super().__init__()
@@ -293,7 +274,7 @@ class CausalDecoder(nn.Module):
         ffn_dim: width of the feed-forward layers.
         max_length: longest sequence.
         dropout: dropout probability in training.
-        pre_norm: pre-norm layers instead of post-norm ones.
+        pre_norm: layers normalize before each of their parts instead of after it.
     """
 
     def __init__(
@@ -318,25 +299,13 @@ class CausalDecoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def project_memory(self, memory: Tensor, memory_positions: Tensor) -> list[LayerContext]:
-        """Compute what no token changes, once per image: each layer's keys and values of the memory, and its biases.
-
-        Args:
-            memory: (B, M, C).
-            memory_positions: (1, M, C), added to the keys only.
-
-        Returns:
-            One entry per layer.
-        """
+        """Compute what no token changes, once per image: each layer's keys and values of the memory, and its biases."""
         positions = self.embedding.position_embeddings.weight
         return [layer.prepare(memory, memory_positions, positions) for layer in self.body.layers]
 
     @torch.no_grad()
     def precompute(self, memory_positions: Tensor) -> None:
-        """Precompute what depends on the weights alone; for inference, with the weights and the device of now.
-
-        Args:
-            memory_positions: (1, M, C), as ``project_memory`` will get them.
-        """
+        """Precompute what depends on the weights alone; for inference, with the weights and the device of now."""
         for layer in self.body.layers:
             layer.precompute(memory_positions, self.embedding.position_embeddings.weight)
 

@@ -54,6 +54,15 @@ class SeqTrack(nn.Module):
 
     Source: Chen et al., "SeqTrack: Sequence to Sequence Learning for Visual Object Tracking", CVPR 2023.
 
+    The arguments of all methods:
+
+    * ``template`` (B, T, 3, Ht, Wt) and ``search`` (B, S, 3, Hs, Ws): normalized float crops;
+    * ``template_tokens`` (B, T * Nt, Ce): from ``embed_template``, Ce the encoder's width;
+    * ``features`` (B, N, Ce): from ``encode``, N = S * Ns + T * Nt tokens, search first, or from ``encode_embedded``;
+    * ``tokens`` (B, L) int: starting with START, L at most 5 * S.
+
+    All raise InputError if a number of templates, search crops or tokens, or the size of a crop, is not the model's.
+
     Args:
         vit: the image encoder.
         decoder: the token decoder; its longest sequence is 5 tokens for each search frame.
@@ -107,48 +116,24 @@ class SeqTrack(nn.Module):
         return self.encoder.body
 
     def embed_template(self, template: Tensor) -> Tensor:
-        """Embed template crops; a tracker keeps the result as long as the templates.
-
-        Args:
-            template: (B, T, 3, Ht, Wt) normalized float.
-
-        Returns:
-            (B, T * Nt, Ce), Ce the encoder's width.
-
-        Raises:
-            InputError: if the crops have another size than the model's.
-        """
+        """Embed template crops as (B, T * Nt, Ce); a tracker keeps the result as long as the templates."""
         return self.vit.embed_template(template)
 
     def encode(self, template: Tensor, search: Tensor) -> Tensor:
-        """Encode templates and search crops together.
-
-        Args:
-            template: (B, T, 3, Ht, Wt) normalized float.
-            search: (B, S, 3, Hs, Ws) normalized float.
-
-        Returns:
-            (B, N, Ce) after the encoder's final norm: N = S * Ns + T * Nt tokens, search first, then templates.
-
-        Raises:
-            InputError: if the number of templates or the size of the crops is not the model's.
-        """
+        """Encode templates and search crops together: (B, N, Ce) after the encoder's final norm."""
         return self.encode_embedded(self.embed_template(template), search)
 
     def encode_embedded(self, template_tokens: Tensor, search: Tensor, *, search_only: bool = False) -> Tensor:
         """``encode`` with embedded templates.
 
         Args:
-            template_tokens: (B, T * Nt, Ce), from ``embed_template``.
-            search: (B, S, 3, Hs, Ws) normalized float.
+            template_tokens: as above.
+            search: as above.
             search_only: return the search tokens alone, which is all that ``generate`` needs for FEATURE_TYPE x, and
                 compute no more of the template tokens than they need. Ignored for the other feature types.
 
         Returns:
             (B, N, Ce) as ``encode``, or (B, S * Ns, Ce).
-
-        Raises:
-            InputError: if the number of templates or the size of the crops is not the model's.
         """
         if template_tokens.shape[1] != self._num_template_tokens:
             given = template_tokens.shape[1] / self.vit.num_template_tokens
@@ -157,18 +142,7 @@ class SeqTrack(nn.Module):
         return self.vit(self.vit.embed_search(search), template_tokens, search_only=search_only)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """Teacher forcing: logits of the next token after every token of given sequences.
-
-        Args:
-            features: (B, N, Ce), from ``encode``.
-            tokens: (B, L) int, starting with START, L at most 5 * S.
-
-        Returns:
-            (B, L, V) logits.
-
-        Raises:
-            InputError: if the sequence is too long, or the features are not those of 1 to S search crops.
-        """
+        """Teacher forcing: (B, L, V) logits of the next token after every token of given sequences."""
         if tokens.shape[1] > self.decoder.max_length:
             raise InputError(f"a sequence has {tokens.shape[1]} tokens, the decoder takes {self.decoder.max_length}")
         return self.vocab_embed(self.decoder(tokens, self.decoder.project_memory(*self.select_memory(features))))
@@ -182,14 +156,11 @@ class SeqTrack(nn.Module):
         compiled, or captured as a CUDA graph.
 
         Args:
-            features: (B, N, Ce), from ``encode`` with one search crop, or ``encode_embedded`` with ``search_only``.
+            features: of one search crop; those of ``search_only`` are enough.
             window: (bins,) factors for the tokens of the center, from ``CoordinateVocabulary.window``; None for none.
 
         Returns:
             Tokens and their likelihoods. Likelihoods are float32 (float64 for a float64 model or window).
-
-        Raises:
-            InputError: if the features are not those of 1 to S search crops.
         """
         memory = self.decoder.project_memory(*self.select_memory(features))
         image_keys = memory[0].image.key  # (B, heads, M, C / heads)
@@ -235,16 +206,13 @@ class SeqTrack(nn.Module):
         """Encode, then decode with teacher forcing.
 
         Args:
-            template: (B, T, 3, Ht, Wt) normalized float.
-            search: (B, S, 3, Hs, Ws) normalized float.
-            tokens: (B, L) int, starting with START, L at most 5 * S.
+            template: as above.
+            search: as above.
+            tokens: as above.
             with_features: return the encoded search tokens, too.
 
         Returns:
             (B, L, V) logits; with ``with_features`` also (B, S * Ns, Ce).
-
-        Raises:
-            InputError: if a shape is not the model's.
         """
         features = self.encode(template, search)
         logits = self.decode(features, tokens)
@@ -253,14 +221,8 @@ class SeqTrack(nn.Module):
     def select_memory(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Select what the decoder attends to, and narrow it.
 
-        Args:
-            features: (B, N, Ce), as for ``decode`` or ``generate``.
-
         Returns:
             The image memory (B, M, C) and its positions (1, M, C), for ``CausalDecoder.project_memory``.
-
-        Raises:
-            InputError: if the features are not those of 1 to S search crops.
         """
         num_search_tokens = self.vit.num_search_tokens
         if not (self.feature_type == "x" and features.shape[1] == num_search_tokens):  # else selected already
@@ -339,22 +301,26 @@ def build_seqtrack(cfg: EasyDict, pretrained: bool = False) -> SeqTrack:
     )
     if pretrained:
         load_pretrained(vit, variant, model.ENCODER.PRETRAIN_TYPE, encoder_name=model.ENCODER.TYPE)
-    decoder = CausalDecoder(
-        vocab_size=vocabulary.size,
-        dim=model.HIDDEN_DIM,
-        num_layers=model.DECODER.DEC_LAYERS,
-        num_heads=model.DECODER.NHEADS,
-        ffn_dim=model.DECODER.DIM_FEEDFORWARD,
-        max_length=vocabulary.tokens_per_frame * data.SEARCH.NUMBER,
-        dropout=model.DECODER.DROPOUT,
-        pre_norm=model.DECODER.PRE_NORM,
-    )
     return SeqTrack(
         vit,
-        decoder,
+        _build_decoder(cfg, vocabulary),
         vocabulary,
         dim=model.HIDDEN_DIM,
         feature_type=model.FEATURE_TYPE,
         num_templates=data.TEMPLATE.NUMBER,
         num_search=data.SEARCH.NUMBER,
+    )
+
+
+def _build_decoder(cfg: EasyDict, vocabulary: CoordinateVocabulary) -> CausalDecoder:
+    model = cfg.MODEL
+    return CausalDecoder(
+        vocab_size=vocabulary.size,
+        dim=model.HIDDEN_DIM,
+        num_layers=model.DECODER.DEC_LAYERS,
+        num_heads=model.DECODER.NHEADS,
+        ffn_dim=model.DECODER.DIM_FEEDFORWARD,
+        max_length=vocabulary.tokens_per_frame * cfg.DATA.SEARCH.NUMBER,
+        dropout=model.DECODER.DROPOUT,
+        pre_norm=model.DECODER.PRE_NORM,
     )
