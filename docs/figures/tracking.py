@@ -1,4 +1,4 @@
-"""Draw the opening picture of the README: the bundled tracker follows a target that leaves the image and comes back.
+"""Draw the opening picture of the README: the bundled tracker loses a hidden target and finds it again.
 
 ``python docs/figures/tracking.py`` writes tracking.gif beside this file, from a rendered video that nothing was trained
 on. The box is green, orange while the tracker is uncertain and red while the target is lost; the bar is the score.
@@ -17,8 +17,8 @@ from PIL import Image
 import seqtrack
 from lib.synthetic import SyntheticSequence
 
-SEED = 90_000
-FRAMES = range(0, 100, 2)  # that are shown
+SEED = 3
+FRAMES = range(0, 94, 2)  # that are shown
 COLORS = {"tracking": (40, 220, 60), "uncertain": (255, 165, 0), "lost": (235, 40, 40)}
 
 

@@ -1,12 +1,16 @@
 """The benchmarks of the library run, and check what they are there to check."""
 
 import re
+import runpy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from benchmarks import lost_and_found, multi_target
+from lib.config.paths import PROJECT_ROOT
 
 
 def test_multi_target_compares_the_same_boxes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,3 +42,17 @@ def test_lost_and_found_runs(capsys: pytest.CaptureFixture[str]) -> None:
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row.split()[:1] for row in rows] == [[kind] for kind in ("medium,", "hard,", "easy,") for _ in range(2)]
     assert all(float(row.split()[-2]) == 1.0 for row in rows[::2])  # without the search a frame is one crop
+
+
+def test_picture_of_the_readme_is_drawn(tmp_path: Path) -> None:
+    script = runpy.run_path(str(PROJECT_ROOT / "docs" / "figures" / "tracking.py"))
+    shown = script["render"](frames=range(0, 5, 2))
+    script["save"](shown, tmp_path / "a.gif")
+    with (
+        PIL.Image.open(tmp_path / "a.gif") as drawn,
+        PIL.Image.open(PROJECT_ROOT / "docs/figures/tracking.gif") as kept,
+    ):
+        assert (drawn.n_frames, drawn.size) == (3, (320, 240))
+        assert (kept.n_frames, kept.size) == (len(script["FRAMES"]), (320, 240))
+        assert np.abs(np.asarray(drawn.convert("RGB")).astype(int) - kept.convert("RGB")).mean() < 6  # the first frame
+    assert (shown[1].astype(int) @ (-1, 2, -1)).max() > 300  # the green box
