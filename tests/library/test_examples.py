@@ -3,6 +3,7 @@
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,3 +72,21 @@ def test_detector(clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     helped = run_example("detector", str(interrupted.write(tmp_path / "a.avi")), text_of(clip.boxes[0]), "1")
     assert helped >= 1
     assert "the detector has found it" in capsys.readouterr().out
+
+
+def test_notebook_runs_and_is_executed() -> None:
+    """The code cells in order, and what Jupyter keeps of them."""
+    notebook = json.loads((PROJECT_ROOT / "examples" / "tour.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    space: dict[str, Any] = {}
+    for number, cell in enumerate(cells, 1):
+        exec(compile("".join(cell["source"]), f"tour.ipynb, code cell {number}", "exec"), space)
+        assert cell["execution_count"] == number
+        assert cell["outputs"]
+        assert not [output for output in cell["outputs"] if output["output_type"] == "error"]
+    truth = space["video"].boxes_xywh
+    for index, boxes in space["found"].items():
+        assert overlap(boxes[0], truth[index]) > 0.5
+    assert space["states"][7:15].count("lost") >= 4  # covered
+    assert space["states"][-1] == "tracking"
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
