@@ -212,18 +212,11 @@ def test_a_live_run_with_a_cut_connection_ends_cleanly_on_ctrl_c(experiment, tmp
 
 def test_ctrl_c_while_nothing_comes(experiment, tmp_path, monkeypatch):
     with mjpeg_server(smooth(3)) as server:
-        server.cut_after = 4
-        timer = threading.Timer(0, lambda: None)
-
-        def wait_then_interrupt(self, image):
-            if server.connections == 1 and not timer.is_alive():
-                server.silent = True
-                timer.function = lambda: os.kill(os.getpid(), signal.SIGINT)
-                timer.interval = 1.0
-                timer.start()
-            return {"target_bbox": [1.0, 2.0, 30.0, 30.0], "confidence": 1.0}
-
-        monkeypatch.setattr(SeqTrackTracker, "track", wait_then_interrupt)
+        server.cut_after, server.served = 4, 1
+        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+        monkeypatch.setattr(SeqTrackTracker, "initialize", lambda self, *args: timer.start())
+        answer = {"target_bbox": [1.0, 2.0, 30.0, 30.0], "confidence": 1.0}
+        monkeypatch.setattr(SeqTrackTracker, "track", lambda self, image: answer)
         flags = ["--live", "--timeout", "3", "--reconnect", "60"]
         begin = time.perf_counter()
         assert run(experiment, server.address, tmp_path, *flags) == 0
