@@ -27,9 +27,11 @@ from lib.config.seqtrack.config import experiment_name
 from lib.models.seqtrack.precision import PRECISIONS
 from lib.test.evaluation.trackers import tracker_recipe
 from lib.test.video.display import has_display
+from lib.test.video.live import LiveSource
 from lib.test.video.outputs import SUFFIXES
 from lib.test.video.run import Job, MaskedTracker, VideoRun, default_formats
-from lib.test.video.sources import open_source
+from lib.test.video.sources import FrameSource
+from lib.test.video.streams import STDIN, TIMEOUT_SECONDS, is_address, open_video
 from lib.test.video.targets import read_init_boxes
 from lib.utils.cli import ScriptParser, add_cuda_graphs, run_script, user_path
 from lib.utils.device import resolve_device
@@ -55,7 +57,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracker_name", help="name of the tracker: seqtrack")
     parser.add_argument("tracker_param", help="name of the experiment (seqtrack_b256), or path of its YAML file")
-    parser.add_argument("video", type=user_path, help="a video file, a folder of images, or the index of a camera (0)")
+    parser.add_argument(
+        "video",
+        type=video_name,
+        help="a video file, a folder of images, the index of a camera (0), the address of a stream (rtsp://, http://), "
+        "or - for JPEG files on standard input",
+    )
     parser.add_argument(
         *BOX_FLAGS,
         action="append",
@@ -72,7 +79,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--formats",
         nargs="+",
         choices=SUFFIXES,
-        help="files to write; default: video txt json, for several targets video mot json",
+        help="files to write; default: video txt json, for several targets video mot json, with --live video jsonl",
     )
     parser.add_argument("--save_dir", type=user_path, help="where training wrote its checkpoints")
     parser.add_argument(
@@ -85,11 +92,57 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
     add_cuda_graphs(parser)
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="of a camera, a stream or standard input track the newest frame, drop those that come too fast, and "
+        "connect again when a stream stops",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=TIMEOUT_SECONDS, help="seconds to wait for a stream, and its frames (10)"
+    )
+    parser.add_argument(
+        "--reconnect", type=float, default=60.0, help="with --live, seconds without a frame until it gives up (60)"
+    )
+    parser.add_argument("--raw_size", type=frame_size, help="WIDTHxHEIGHT of raw RGB frames on standard input")
     parser.add_argument("--max_frames", type=int, help="stop after so many frames")
     parser.add_argument("--fps", type=float, help="frames per second of the result; default: those of the video, or 30")
     parser.add_argument("--no_video", action="store_true", help="write the boxes only, no annotated video")
     parser.add_argument("--show", action="store_true", help="watch in a window (q ends)")
     return parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
+
+
+def video_name(text: str) -> str:
+    """``type=`` of the video: a path, in which ``~`` is expanded; or an address or ``-``, as they are."""
+    return text if text == STDIN or is_address(text) else str(user_path(text))
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """``type=`` of ``--raw_size``: ``640x480`` as (width, height)."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a size such as 640x480, got {printable(repr(text))}")
+    return int(match[1]), int(match[2])
+
+
+def open_input(args: argparse.Namespace) -> FrameSource:
+    """Open the video. Raises InputError if it is missing or cannot be read, or flags do not go with it."""
+    if args.raw_size and args.video != STDIN:
+        raise InputError("--raw_size goes with - (standard input)")
+    for name in ("timeout", "reconnect"):
+        if not 0.1 <= getattr(args, name) <= 86400:
+            raise InputError(f"--{name} must be from 0.1 to 86400 seconds, got {getattr(args, name):g}")
+
+    def open_again() -> FrameSource:
+        return open_video(args.video, args.fps, args.timeout, args.raw_size)
+
+    source = open_again()
+    if not args.live:
+        return source
+    if source.path is not None:
+        raise InputError(f"--live goes with a camera, a stream or -, not with {source}")
+    reopen = None if args.video == STDIN else open_again
+    return LiveSource(source, reopen, timeout=args.timeout, patience=args.reconnect)
 
 
 def join_box(argv: Sequence[str]) -> list[str]:
@@ -158,9 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.ar_checkpoint and not args.masks:
         raise InputError("--ar_checkpoint goes with --masks")
     init_boxes = read_targets(args)
-    formats = args.formats
-    if args.no_video:
-        formats = [format for format in formats or default_formats(init_boxes) if format != "video"]
+    formats = args.formats or (("video", "jsonl") if args.live else default_formats(init_boxes))
+    formats = [format for format in formats if format != "video" or not args.no_video]
     device = str(resolve_device(args.device))
     recipe = tracker_recipe(
         args.tracker_name,
@@ -178,7 +230,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # as above
     experiment = experiment_name(args.tracker_param)
     folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
-    job = Job(open_source(args.video, args.fps), init_boxes, folder, args.max_frames, formats)
+    source = open_input(args)
+    tracker = recipe(device) if args.live else None  # before the first frame: the second one is not to be far from it
+    job = Job(source, init_boxes, folder, args.max_frames, formats)
     header = {
         "tracker": args.tracker_name,
         "config": experiment,
@@ -187,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "dtype": args.dtype,
         **masks,
     }
-    tracker = recipe(device)
+    tracker = tracker or recipe(device)
     if args.masks:
         tracker = MaskedTracker(tracker, AlphaRefine(header["mask_checkpoint"], device))
     run = job.run(tracker, header, show=args.show)

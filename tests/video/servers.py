@@ -21,7 +21,8 @@ class MjpegServer(ThreadingHTTPServer):
     Attributes:
         connections: how many there were.
         cut_after: frames after which each further connection ends; None sends on.
-        silent: take connections, and send nothing.
+        sent: when each of the images was sent last, by ``time.monotonic``.
+        served: how many connections are; further ones are taken, and nothing is sent.
     """
 
     daemon_threads = True
@@ -29,7 +30,8 @@ class MjpegServer(ThreadingHTTPServer):
     def __init__(self, files: Sequence[bytes], interval: float) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files, self.interval = files, interval
-        self.connections, self.cut_after, self.silent = 0, None, False
+        self.connections, self.cut_after, self.served = 0, None, 10**9
+        self.sent: dict[int, float] = {}
         self.closing = threading.Event()
 
     @property
@@ -44,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.connections += 1
-        if server.silent:
+        if server.connections > server.served:
             server.closing.wait(30)
             return
         self.send_response(200)
@@ -55,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = server.files[count % len(server.files)]
             self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
             self.wfile.write(data + b"\r\n")
+            server.sent[count % len(server.files)] = time.monotonic()
             count += 1
             time.sleep(server.interval)
 

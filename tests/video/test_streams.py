@@ -27,7 +27,7 @@ def test_frames_of_a_server_until_it_cuts_the_connection():
 
 def test_a_server_that_never_answers():
     with mjpeg_server(fakes.frames(1)) as server:
-        server.silent = True
+        server.served = 0
         begin = time.perf_counter()
         with pytest.raises(InputError, match=r"nothing answers within 0\.5 s"):
             StreamSource(server.address, timeout=0.5)

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -120,14 +120,16 @@ class Job:
         if self.several:
             tracker = TargetBatch(tracker.engine)
         outputs = RunOutputs(self.paths, self._facts(header or {}), self.several)
-        with _stop_signals() as signals:
+        with _stop_signals(self.source.stop) as signals:
             try:
                 with open_outputs(outputs):
                     if "video" in self.paths.formats:
                         outputs.open_video(self.source.fps, self.width, self.height)
                     try:
                         stopped = self._track(tracker, outputs, signals, show)
+                        stopped = stopped or bool(signals)
                     finally:
+                        outputs.header |= self._end_of_source()
                         count = outputs.count
                         tracker_fps = round((count - 1) / self._busy, 2) if self._busy else 0.0
                         total_fps = round(count / (time.perf_counter() - begin), 2)
@@ -152,6 +154,15 @@ class Job:
             "width": self.width,
             "height": self.height,
         }
+
+    def _end_of_source(self) -> dict[str, int]:
+        """End a live source, and say how it went."""
+        self.source.stop()
+        if self.source.dropped is None:
+            return {}
+        dropped, reconnects = self.source.dropped, self.source.reconnects
+        logger.info("%s: %d frames dropped, connected again %d times", self.source, dropped, reconnects)
+        return {"dropped_frames": dropped, "reconnects": reconnects}
 
     def _timing(self, frames: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
         """Whether the frames of a video file are unevenly spaced in time, where it tells times."""
@@ -212,7 +223,7 @@ class Job:
             id: ([(value - offset) / scale for value, offset in zip(box, offsets, strict=True)], confidence)
             for id, (box, confidence) in seen.items()
         }
-        outputs.add(annotated, own, time=seconds, size=size)
+        outputs.add(annotated, own, time=seconds, size=size, dropped=self.source.dropped)
         return annotated
 
     def _seen(self, answer: Any) -> Seen:
@@ -249,8 +260,10 @@ class MaskedTracker:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+def _stop_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
     """Give a list that gets the number of a signal that asks for an end, so that no frame is cut in half.
+
+    ``stop`` is called then.
 
     A second Ctrl-C ends at once. Signals that the process was started to ignore (``nohup``) stay ignored.
     """
@@ -261,6 +274,7 @@ def _stop_signals() -> Iterator[list[int]]:
 
     def note(number: int, _frame: object) -> None:
         seen.append(number)
+        stop()
         if seen.count(signal.SIGINT) > 1:
             raise KeyboardInterrupt
 

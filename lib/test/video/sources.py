@@ -29,6 +29,8 @@ class FrameSource(ABC):
         fps: frames per second to play them at.
         num_frames: how many frames to expect, None if that is unknown; a video's own count may be wrong.
         time: when the last frame was shown or taken, in seconds; None if the source does not tell.
+        dropped: of a live source, frames that were never given out; None of others.
+        reconnects: how often a live source was opened again.
     """
 
     name: str
@@ -36,6 +38,11 @@ class FrameSource(ABC):
     fps: float = DEFAULT_FPS
     num_frames: int | None = None
     time: float | None = None
+    dropped: int | None = None
+    reconnects: int = 0
+
+    def stop(self) -> None:  # noqa: B027 - most have nothing to end
+        """End the frames soon, where they might be waited for; safe in a signal handler."""
 
     @abstractmethod
     def frames(self) -> Iterator[np.ndarray]:
