@@ -151,7 +151,7 @@ class CheckpointStore:
         """Wait for the checkpoint in the background at the end of the block; after another error it is only logged."""
         try:
             yield
-        except Exception:
+        except BaseException:  # also Ctrl-C, since the folder must not be given up before
             try:
                 self.wait()
             except CheckpointError as error:
