@@ -166,6 +166,14 @@ def defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested sections by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
 def options(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Option]]:
     """All options with their dotted names."""
     for name, part in schema.items():

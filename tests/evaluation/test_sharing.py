@@ -1,17 +1,19 @@
 """Several runs in one result folder: shared work where the settings agree, one line where they do not."""
 
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
+from lib.config.seqtrack.config import default_config
 from lib.test.evaluation import SequenceList, get_dataset
 from lib.test.evaluation.manifest import FolderClaim, identity, read_manifest, run_facts
 from lib.test.evaluation.results import ResultFolder
@@ -164,3 +166,31 @@ def test_ranks_that_were_restarted_with_their_old_store_do_not_end_well(
     summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"], ranks=ranks)
     assert {outcome.sequence for outcome in summary.failed} == {"long", "short"}
     assert summary.present == ["middle"]
+
+
+@dataclass
+class ConfiguredParams:
+    config: dict
+
+
+def test_results_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
+    """It called an option otherwise, and did not have another."""
+    folder = ResultFolder(tmp_path, "fake", "cfg", "got10k")
+    folder.write("one", np.ones((1, 4)), [0.1])
+    config = default_config()
+    earlier = default_config()
+    earlier["TRAIN"]["SMOOTH_WORDS"] = earlier["TRAIN"].pop("SMOOTH_TOKENS")
+    del earlier["TRAIN"]["TF32"]
+    facts = run_facts(ConfiguredParams(earlier))
+    folder.manifest_path.write_text(json.dumps(facts))
+    with claim(folder, run_facts(ConfiguredParams(config))) as mine:
+        mine.take()
+    assert read_manifest(folder)["settings"] == run_facts(ConfiguredParams(config))["settings"]
+    for other in ({"TRAIN.SMOOTH_TOKENS": 2.0}, {"TRAIN.TF32": False}, {"MODEL.BINS": 100}):
+        folder.manifest_path.write_text(json.dumps(facts))
+        with pytest.raises(InputError, match="were made with other settings"):
+            claim(folder, run_facts(ConfiguredParams(default_config(other))))
+    for damaged in (None, 5, {"config": None}, {"config": 5}):
+        folder.manifest_path.write_text(json.dumps({**facts, "settings": damaged}))
+        with pytest.raises(InputError, match="were made with other settings"):
+            claim(folder, run_facts(ConfiguredParams(config)))

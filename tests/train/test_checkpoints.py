@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,23 @@ def test_a_checkpoint_that_failed_is_told_beside_another_error(tmp_path, monkeyp
     with pytest.raises(TrainingDiverged):
         trainer.train()
     assert "cannot be written: " in caplog.text
+
+
+def test_a_run_that_is_interrupted_keeps_its_folder_until_the_checkpoint_is_written(tmp_path, monkeypatch):
+    """Else a run that starts now would take its half for a leftover."""
+    trainer = make_trainer(tiny_config(TRAIN__SAVE_EVERY_STEPS=1), tmp_path)
+    write, take_step = checkpoint.torch.save, trainer.step.train
+    monkeypatch.setattr(checkpoint.torch, "save", lambda state, path: (time.sleep(0.5), write(state, path)))
+
+    def interrupt(batch, **options):
+        if trainer.steps_done == 1:
+            raise KeyboardInterrupt
+        return take_step(batch, **options)
+
+    trainer.step.train = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert [path.name for path in tmp_path.iterdir()] == ["SEQTRACK_ep0001_step000001.pth.tar"]
 
 
 def test_newest_and_every_tenth_are_kept(tmp_path):

@@ -15,6 +15,7 @@ from lib.config.schema import (
     boolean,
     choice,
     defaults,
+    flatten,
     integer,
     list_of,
     merge,
@@ -234,6 +235,11 @@ def _configuration(values: Mapping[str, Any], overrides: Mapping[str, Any], sour
     for message in _contradictions(cfg):
         raise ConfigError(f"{source}: {message}")
     return cfg
+
+
+def saved_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted name of a configuration that an earlier version saved; what it did not know is as by default."""
+    return flatten(defaults(SCHEMA)) | {ALIASES.get(name, name): value for name, value in flatten(config).items()}
 
 
 def known_experiments() -> list[str]:

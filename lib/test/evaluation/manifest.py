@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lib.config.seqtrack.config import saved_options
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError
 from lib.utils.files import FolderInUseError, file_hash, folder_lock, other_owners, write_text_atomic
@@ -81,6 +82,18 @@ def identity(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _are_same(earlier: Any, current: Any) -> bool:
+    """Whether settings differ only in former names of options, or in options that are younger than one of them."""
+    try:
+        first, second = (
+            {**settings, "config": saved_options(settings["config"])} if "config" in settings else settings
+            for settings in (earlier, current)
+        )
+        return first == second
+    except (AttributeError, TypeError, RecursionError):  # no settings, or a damaged manifest
+        return False
+
+
 class FolderClaim:
     """The right to put results of a checkpoint into a folder; nothing is touched before ``take``.
 
@@ -146,6 +159,8 @@ class FolderClaim:
         if earlier.get("sha256") != self._content["sha256"]:
             return f"other weights ({earlier.get('checkpoint', 'unknown')})"
         for key, text in IDENTITY.items():
+            if key == "settings_sha256" and _are_same(earlier.get("settings"), self._content.get("settings")):
+                continue
             if key in earlier and earlier[key] != self._content.get(key, earlier[key]):
                 return f"{text} ({earlier[key]})" if key == "dtype" else text
         return ""

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lib.config.seqtrack.config import ALIASES, default_config
+from lib.config.seqtrack.config import saved_options
 from lib.train.distributed import UNINTERRUPTED
 from lib.train.trainers.resume_state import check_plain_state
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
@@ -151,7 +151,7 @@ class CheckpointStore:
         """Wait for the checkpoint in the background at the end of the block; after another error it is only logged."""
         try:
             yield
-        except Exception:
+        except BaseException:  # also Ctrl-C, since the folder must not be given up before
             try:
                 self.wait()
             except CheckpointError as error:
@@ -245,27 +245,13 @@ def config_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> 
 
     An option that one of them does not know is younger than it; it was made as the default says.
     """
-    before, after = (
-        _flatten(default_config()) | {ALIASES.get(name, name): value for name, value in _flatten(config).items()}
-        for config in (saved, current)
-    )
-    absent = "absent"
+    before, after, absent = saved_options(saved), saved_options(current), "absent"
     return [
         f"{key} was {before.get(key, absent)}, is {after.get(key, absent)}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key, absent) != after.get(key, absent)
         and not any(f"{key}.".startswith(f"{option}.") for option in FREE_OPTIONS)
     ]
-
-
-def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def plain_config(section: Any) -> Any:
