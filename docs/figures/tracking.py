@@ -1,4 +1,4 @@
-"""Draw the opening picture of the README: the bundled tracker loses a hidden target and finds it again.
+"""Draw the animation at the top of the README: the bundled tracker loses a hidden target and finds it again.
 
 ``python docs/figures/tracking.py`` writes tracking.gif beside this file, from a rendered video that nothing was trained
 on. The box is green, orange while the tracker is uncertain and red while the target is lost; the bar is the score.
