@@ -49,7 +49,7 @@ def test_a_part_that_fails_lets_the_next_one_run(capsys, monkeypatch):
     assert "kernels | float32, batch 1: kernels | 0" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_the_script_and_the_parts_that_start_other_commands():
     command = [sys.executable, "benchmarks/gpu.py", "--dry", "overlap", "evaluation"]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=300, check=False)

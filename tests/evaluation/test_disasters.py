@@ -229,7 +229,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize("rendezvous", ["static", "c10d"])
 def test_no_result_is_lost_when_torchrun_restarts_the_ranks(tmp_path: Path, rendezvous: str) -> None:
     lengths = {f"s{index:02d}": 8 for index in range(20)}

@@ -60,7 +60,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_five_lines_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     output = python(tmp_path, "-c", FIVE_LINES, PYTHONPATH=str(installed))
     assert output == f"4 True {installed / 'seqtrack' / '__init__.py'}"
@@ -71,7 +71,7 @@ def test_five_lines_outside_the_checkout(installed: Path, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_package_without_its_weights_says_so(installed: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     shutil.copytree(installed, cut, ignore=shutil.ignore_patterns("*.pth.tar"))
@@ -79,7 +79,7 @@ def test_package_without_its_weights_says_so(installed: Path, tmp_path: Path) ->
     assert output.startswith("lib.utils.errors.CheckpointError: no checkpoint for seqtrack_demo")
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_source_archive_has_what_a_wheel_is_made_of(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

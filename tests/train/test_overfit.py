@@ -22,7 +22,7 @@ FROM_NOTHING = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_eight_sequences_by_heart(tmp_path):
     """Two samples of each of eight sequences, jittered and augmented as in training, are said right."""
     torch.manual_seed(0)
