@@ -10,7 +10,7 @@ from torch import Tensor
 from external.AR.geometry import box_in_patch, crop_patch, crop_window, paste_mask
 from external.AR.network import AlphaRefineNetwork
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
-from lib.utils.device import resolve_device
+from lib.utils.device import resolve_device, upload
 from lib.utils.errors import CheckpointError, InputError
 
 # Where the code of the authors looks for the weights, and the threshold of all four published SeqTrack+AR trackers.
@@ -81,6 +81,7 @@ class AlphaRefine:
     ) -> None:
         self.device = resolve_device(str(device))
         self.network = (load_network(checkpoint) if network is None else network).to(self.device).eval()
+        self._normalized = torch.from_numpy(_NORMALIZED).to(self.device)
         self._kernel: Tensor | None = None
 
     @torch.inference_mode()
@@ -142,8 +143,9 @@ class AlphaRefine:
 
     def _prepare(self, patch: np.ndarray) -> Tensor:
         """(384, 384, 3) uint8 to (1, 3, 384, 384) float32, ImageNet-normalized, on the device."""
-        normalized = _NORMALIZED[patch, np.arange(3)]
-        return torch.from_numpy(normalized).permute(2, 0, 1)[None].contiguous().to(self.device)
+        pixels = upload(torch.from_numpy(patch), self.device).long()  # a quarter of the bytes of float32 go up
+        channels = [self._normalized[:, channel][pixels[..., channel]] for channel in range(3)]
+        return torch.stack(channels)[None]
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -65,6 +65,15 @@ def _why_no_cuda() -> str:
     return f"this machine has 0 CUDA devices for PyTorch {torch.__version__}{shown}: {reason}"
 
 
+def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Bring values from the CPU to a device, without a wait on CUDA."""
+    on_cuda = device.type == "cuda"
+    if on_cuda:
+        values = values.pin_memory()  # else the copy would wait for all work before it
+    # MPS would read pageable memory later, when it may be another tensor's.
+    return values.to(device, non_blocking=on_cuda)
+
+
 def resolve_dtype(name: str = "float32") -> torch.dtype:
     """Floating-point type for ``float32``, ``bfloat16`` or ``float16``.
 

@@ -228,9 +228,10 @@ class Device:
         target = None if kwargs.get("device") is None else torch.device(kwargs["device"])
         if not here and (target is None or target.type != "cuda"):
             return func(*args, **kwargs)
-        if func._can_decompose():  # in inference mode they arrive whole
-            with Backend():
-                return func.decompose(*args, **kwargs)
+        with Backend():  # in inference mode composite operators arrive whole
+            parts = func.decompose(*args, **kwargs)
+        if parts is not NotImplemented:
+            return parts
         if func is aten._to_copy.default:
             return self.copy(args[0], target, dict(kwargs))
         if func is aten.copy_.default and len(here) == 1:

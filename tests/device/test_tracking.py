@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from external.AR import AlphaRefine
 from lib.config.seqtrack.config import load_config
 from lib.data.sequence import Sequence, SequenceList
 from lib.models.seqtrack import build_seqtrack
@@ -124,6 +125,28 @@ def test_an_evaluation_in_lock_step_writes_the_files_of_the_cpu(tmp_path):
             assert not summary.failed
         files[device] = [folder.boxes_path(name).read_text() for name in lengths]
     assert files["cuda:0"] == files["cpu"]
+
+
+class FirstChannel(torch.nn.Module):
+    """Stands for the network of a segmenter."""
+
+    def encode_reference(self, image, boxes):
+        return image.mean()
+
+    def forward(self, image, kernel):
+        return image[:, :1] - kernel
+
+
+def test_a_mask_waits_once_and_uploads_the_bytes_of_the_crop():
+    masks = {}
+    for name in ("cpu", "cuda"):
+        with simulated_cuda() as device:
+            refiner = AlphaRefine(device=name, network=FirstChannel())
+            refiner.initialize(IMAGES[0], fakes.BOX)
+            device.reset()
+            masks[name] = refiner.refine(IMAGES[1], fakes.BOX)
+            assert (device.uploads, device.pageable, len(device.waits)) == ((1, 0, 1) if name == "cuda" else (0, 0, 0))
+    assert masks["cpu"].any() and np.array_equal(masks["cuda"], masks["cpu"])
 
 
 @pytest.mark.parametrize(("precision", "launches"), [("float32", 312), ("bfloat16", 336)])

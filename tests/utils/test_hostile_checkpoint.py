@@ -277,6 +277,8 @@ def test_hostile_safetensors(tmp_path, verify, start):
 
 @pytest.mark.parametrize("layout", ["zip without checksums", "older"])
 def test_a_file_without_checksums_is_read_with_a_warning(tmp_path, caplog, layout):
+    if not hasattr(torch.serialization, "set_crc32_options"):
+        pytest.skip("this PyTorch always writes checksums")
     path = tmp_path / "a.pth.tar"
     torch.serialization.set_crc32_options(layout == "older")
     try:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.utils.device import upload
 from lib.utils.errors import InputError, printable
 
 MAX_TIMES_IMAGE = 10  # a target may stick out of the image, but not by any measure
@@ -43,11 +44,7 @@ class Preprocessor(nn.Module):
 
     def upload(self, crops: Tensor) -> Tensor:
         """Bring uint8 crops from the CPU to the device, a quarter of the bytes of float32; no wait on CUDA."""
-        on_cuda = self.mean.device.type == "cuda"
-        if on_cuda:
-            crops = crops.pin_memory()  # else the copy would wait for all work before it
-        # MPS would read pageable memory later, when it may be another tensor's.
-        return crops.to(self.mean.device, non_blocking=on_cuda)
+        return upload(crops, self.mean.device)
 
     def normalize(self, crops: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Normalize crops that are on the device.
