@@ -25,7 +25,7 @@ from external.AR import AlphaRefine, find_checkpoint
 from lib.config.paths import load_paths
 from lib.config.seqtrack.config import experiment_name
 from lib.models.seqtrack.precision import PRECISIONS
-from lib.test.evaluation.trackers import tracker_recipe
+from lib.test.evaluation.trackers import TrackerRecipe, tracker_recipe
 from lib.test.video.display import has_display
 from lib.test.video.live import LiveSource
 from lib.test.video.outputs import SUFFIXES
@@ -63,15 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a video file, a folder of images, the index of a camera (0), the address of a stream (rtsp://, http://), "
         "or - for JPEG files on standard input",
     )
-    parser.add_argument(
-        *BOX_FLAGS,
-        action="append",
-        help="the target in the first frame: x,y,w,h in pixels, as one argument or as four; again for each further "
-        "target; default: draw it",
-    )
-    parser.add_argument(
-        "--init_file", type=user_path, help="file with the boxes of the first frame: x,y,w,h, MOT, COCO-video or JSON"
-    )
+    _add_targets(parser)
     parser.add_argument(
         "--output", type=user_path, help="folder to write to; default: <save_dir>/test/videos/<experiment>"
     )
@@ -92,6 +84,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
     add_cuda_graphs(parser)
+    _add_live(parser)
+    parser.add_argument("--max_frames", type=int, help="stop after so many frames")
+    parser.add_argument("--fps", type=float, help="frames per second of the result; default: those of the video, or 30")
+    parser.add_argument("--no_video", action="store_true", help="write the boxes only, no annotated video")
+    parser.add_argument("--show", action="store_true", help="watch in a window (q ends)")
+    return parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
+
+
+def _add_targets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        *BOX_FLAGS,
+        action="append",
+        help="the target in the first frame: x,y,w,h in pixels, as one argument or as four; again for each further "
+        "target; default: draw it",
+    )
+    parser.add_argument(
+        "--init_file", type=user_path, help="file with the boxes of the first frame: x,y,w,h, MOT, COCO-video or JSON"
+    )
+
+
+def _add_live(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--live",
         action="store_true",
@@ -105,11 +118,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--reconnect", type=float, default=60.0, help="with --live, seconds without a frame until it gives up (60)"
     )
     parser.add_argument("--raw_size", type=frame_size, help="WIDTHxHEIGHT of raw RGB frames on standard input")
-    parser.add_argument("--max_frames", type=int, help="stop after so many frames")
-    parser.add_argument("--fps", type=float, help="frames per second of the result; default: those of the video, or 30")
-    parser.add_argument("--no_video", action="store_true", help="write the boxes only, no annotated video")
-    parser.add_argument("--show", action="store_true", help="watch in a window (q ends)")
-    return parser.parse_args(join_box(sys.argv[1:] if argv is None else argv))
 
 
 def video_name(text: str) -> str:
@@ -129,9 +137,6 @@ def open_input(args: argparse.Namespace) -> FrameSource:
     """Open the video. Raises InputError if it is missing or cannot be read, or flags do not go with it."""
     if args.raw_size and args.video != STDIN:
         raise InputError("--raw_size goes with - (standard input)")
-    for name in ("timeout", "reconnect"):
-        if not 0.1 <= getattr(args, name) <= 86400:
-            raise InputError(f"--{name} must be from 0.1 to 86400 seconds, got {getattr(args, name):g}")
 
     def open_again() -> FrameSource:
         return open_video(args.video, args.fps, args.timeout, args.raw_size)
@@ -198,23 +203,9 @@ def read_targets(args: argparse.Namespace) -> dict[int, list[float]] | None:
     return boxes
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script and return its exit code."""
-    args = parse_args(argv)
-    setup_logging()
-    if args.max_frames is not None and args.max_frames < 1:
-        raise InputError(f"--max_frames must be at least 1, got {args.max_frames}")
-    if args.fps is not None and not 0.01 <= args.fps <= 1000:
-        raise InputError(f"--fps must be between 0.01 and 1000, got {args.fps:g}")
-    if args.show and not has_display():
-        raise InputError("--show needs a display")
-    if args.ar_checkpoint and not args.masks:
-        raise InputError("--ar_checkpoint goes with --masks")
-    init_boxes = read_targets(args)
-    formats = args.formats or (("video", "jsonl") if args.live else default_formats(init_boxes))
-    formats = [format for format in formats if format != "video" or not args.no_video]
-    device = str(resolve_device(args.device))
-    recipe = tracker_recipe(
+def make_recipe(args: argparse.Namespace) -> TrackerRecipe:
+    """How to make the tracker. Raises ConfigError if there is none of this name."""
+    return tracker_recipe(
         args.tracker_name,
         args.tracker_param,
         NO_BENCHMARK,
@@ -223,6 +214,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         dtype=args.dtype,
         cuda_graphs=args.cuda_graphs,
     )
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """Raise InputError for flags that are out of range or do not go together."""
+    if args.max_frames is not None and args.max_frames < 1:
+        raise InputError(f"--max_frames must be at least 1, got {args.max_frames}")
+    if args.fps is not None and not 0.01 <= args.fps <= 1000:
+        raise InputError(f"--fps must be between 0.01 and 1000, got {args.fps:g}")
+    for name in ("timeout", "reconnect"):
+        if not 0.1 <= getattr(args, name) <= 86400:
+            raise InputError(f"--{name} must be from 0.1 to 86400 seconds, got {getattr(args, name):g}")
+    if args.show and not has_display():
+        raise InputError("--show needs a display")
+    if args.ar_checkpoint and not args.masks:
+        raise InputError("--ar_checkpoint goes with --masks")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    args = parse_args(argv)
+    setup_logging()
+    _check_flags(args)
+    init_boxes = read_targets(args)
+    formats = args.formats or (("video", "jsonl") if args.live else default_formats(init_boxes))
+    formats = [format for format in dict.fromkeys(formats) if format != "video" or not args.no_video]
+    device = str(resolve_device(args.device))
+    recipe = make_recipe(args)
     params = recipe.parameters(device)  # fails here, before the video is opened, if there is no checkpoint
     recipe = recipe.fixed(params)
     if not params.checkpoint.is_file():

@@ -117,8 +117,7 @@ class Job:
         if show and not has_display():
             raise InputError("--show needs a display")
         self._busy, begin, stopped = 0.0, time.perf_counter(), False
-        if self.several:
-            tracker = TargetBatch(tracker.engine)
+        tracker = TargetBatch(tracker.engine) if self.several else tracker
         outputs = RunOutputs(self.paths, self._facts(header or {}), self.several)
         with _stop_signals(self.source.stop) as signals:
             try:
@@ -126,23 +125,21 @@ class Job:
                     if "video" in self.paths.formats:
                         outputs.open_video(self.source.fps, self.width, self.height)
                     try:
-                        stopped = self._track(tracker, outputs, signals, show)
-                        stopped = stopped or bool(signals)
+                        stopped = self._track(tracker, outputs, signals, show) or bool(signals)
                     finally:
-                        outputs.header |= self._end_of_source()
-                        count = outputs.count
+                        count, outputs.header = outputs.count, outputs.header | self._end_of_source()
                         tracker_fps = round((count - 1) / self._busy, 2) if self._busy else 0.0
                         total_fps = round(count / (time.perf_counter() - begin), 2)
-                        outputs.header |= {"tracker_fps": tracker_fps, "total_fps": total_fps}
-                        outputs.header |= {**self._timing(outputs.frames), "interrupted": stopped or bool(signals)}
+                        timing = {"tracker_fps": tracker_fps, "total_fps": total_fps, **self._timing(outputs.frames)}
+                        outputs.header |= {**timing, "interrupted": stopped or bool(signals)}
             except SeqTrackError as error:
                 if outputs.count:
                     raise type(error)(f"{error}; {self._saved(outputs)}") from error
                 raise
         if outputs.problem is not None:
             raise InputError(f"{outputs.problem}; {self._saved(outputs)}") from outputs.problem
-        signum, has_video = signals[0] if signals else 0, outputs.writer is not None
-        return VideoRun(self.paths, count, tracker_fps, total_fps, stopped, signum, has_video)
+        rates, signum = (tracker_fps, total_fps), signals[0] if signals else 0
+        return VideoRun(self.paths, count, *rates, stopped, signum, outputs.writer is not None)
 
     def _facts(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Head of the JSON."""
