@@ -145,6 +145,8 @@ def _initialize(launch: Launch, device: torch.device) -> dist.Store:
     try:
         store, rank, world_size = next(rendezvous("env://", timeout=MEETING_TIMEOUT))
         store.set_timeout(MEETING_TIMEOUT)
+        # The store of an elastic launcher outlives the processes: after a restart the old addresses would be read.
+        store = dist.PrefixStore(f"seqtrack_train/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=MEETING_TIMEOUT)
     except (RuntimeError, OSError) as error:
         text = " ".join(str(error).split())
@@ -167,8 +169,9 @@ class FailureBoard:
         # A restart has another key, since the store of a launcher outlives the processes.
         self._key = f"seqtrack/failure/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         # A connection of its own: on that of the process group, others wait while a collective waits for a peer.
-        inner = getattr(store, "underlying_store", store)
-        self._store = dist.TCPStore(inner.host, inner.port, is_master=False, timeout=timedelta(seconds=30))
+        while isinstance(store, dist.PrefixStore):
+            store = store.underlying_store
+        self._store = dist.TCPStore(store.host, store.port, is_master=False, timeout=timedelta(seconds=30))
 
     def report(self, message: str) -> None:
         """Leave the error of this process, unless there is one already, and the others the time to see it."""

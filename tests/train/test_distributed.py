@@ -22,6 +22,7 @@ from lib.train.trainers.checkpoints import find_resume_point
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError
 from lib.utils.launch import Launch, read_launch
+from tests.train import ranks
 from tests.train.ranks import run_ranks
 from tests.train.world import Squares, make_loader, make_trainer, tiny_config
 
@@ -233,6 +234,25 @@ def test_a_failure_reaches_a_rank_that_waits_for_ever(tmp_path, monkeypatch, fai
     assert time.monotonic() - started < 30
     # One line on each machine.
     assert (tmp_path / "0.log").read_text() == ("" if failing == 0 else "rank 1: DataError: a damaged image\n")
+
+
+def test_ranks_that_are_started_again_meet_each_other(tmp_path, monkeypatch):
+    """The store of torchrun still has the addresses of the ranks before them."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    initialize = torch.distributed.init_process_group
+
+    def initialize_late(*arguments, **options):
+        time.sleep(1.0 if os.environ["RANK"] == "0" else 0.0)
+        initialize(*arguments, **options)
+
+    monkeypatch.setattr(ranks, "free_port", lambda: store.port)
+    monkeypatch.setattr(torch.distributed, "init_process_group", initialize_late)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    killed = run_ranks(lambda rank: (time.sleep(1), os.kill(os.getpid(), signal.SIGKILL)), tmp_path / "first")
+    assert killed == ["exit code -9"] * 2
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert run_ranks(lambda rank: rank, tmp_path / "second", timeout=30) == [0, 1]
 
 
 def test_devices_of_different_models_take_the_weights_of_rank_0(tmp_path, monkeypatch):
