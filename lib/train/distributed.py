@@ -28,7 +28,7 @@ MEETING_TIMEOUT = timedelta(minutes=30)
 """How long processes wait for each other: rank 0 may be downloading weights or writing a checkpoint."""
 
 _WITHOUT_A_MESSAGE = "another process ended without a message (killed, or out of memory?): see what the launcher says"
-SPEAKER_HEAD_START = 3.0
+SPEAKER_HEAD_START = 5.0
 """Seconds that other processes of a machine give the first one to say what is wrong with all."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at the failures of others."""
@@ -126,9 +126,12 @@ def process_group(launch: Launch, device: torch.device) -> Iterator[None]:
         own = isinstance(error, SeqTrackError)
         failure = failures.of_another()
         deadline = time.monotonic() + SPEAKER_HEAD_START
-        while own and launch.local_rank > 0 and not failure and time.monotonic() < deadline:
-            time.sleep(0.1)  # a mistake that all processes meet at once
-            failure = failures.of_another()
+        while own and launch.local_rank > 0 and time.monotonic() < deadline:
+            # A mistake that all processes meet at once. The launcher ends the first one when this one exits, so that
+            # one needs the time to say it; usually it has ended before, and the launcher ends this one.
+            time.sleep(0.1)
+            if not failure and (failure := failures.of_another()):
+                deadline = time.monotonic() + SPEAKER_HEAD_START
         if failure and launch.local_rank > 0:
             raise SystemExit(2) from error
         if failure and not own:
