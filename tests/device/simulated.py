@@ -152,6 +152,7 @@ def simulated_cuda(capability=(9, 0)):
         stack.callback(torch._C._set_only_lift_cpu_tensors, lift)
         tf32 = torch.backends.cuda.matmul.allow_tf32
         stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", tf32)
+        torch.backends.cuda.matmul.allow_tf32 = False  # as in a new process, whatever was trained in this one
         Device.current = device
         stack.enter_context(mock.patch("threading.Thread.run", _in_thread(threading.Thread.run)))
         with Backend(), Frontend():
