@@ -164,8 +164,8 @@ def natural_key(name: str) -> tuple[list, str]:
     """Sorting key by which ``2.jpg`` comes before ``10.jpg``, ``1.25.jpg`` before ``1.3.jpg``, and ``a`` beside ``A``.
 
     A number is a run of digits, with its decimals where one dot and digits follow (a time stamp) and no second dot (a
-    version, an address, a date). A ``-`` is a mark between words, never a sign. Equal numbers (``01``, ``1``) keep
-    their order by letter.
+    version, an address, a date). A ``-`` separates parts of a name, and is never a sign. Equal numbers (``01``, ``1``)
+    keep their order by letter.
     """
     parts: list = _NUMBER.split(name.casefold())  # texts and numbers in turn
     parts[1::2] = map(Decimal, parts[1::2])

@@ -188,7 +188,7 @@ def folder_lock(folder: Path | str, purpose: str, wait_seconds: float = 0.0) -> 
 
     Args:
         folder: made if it is missing.
-        purpose: what the owner does, one word such as ``training``; different purposes do not exclude each other.
+        purpose: what the owner does, such as ``training``; different purposes do not exclude each other.
         wait_seconds: how long to wait for an owner that holds it for a moment.
 
     Raises:

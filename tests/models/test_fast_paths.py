@@ -1,6 +1,5 @@
 """Fast inference changes nothing: compared with the plain version in float64, where rounding decides no token."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,21 +12,13 @@ from lib.models.seqtrack.seqtrack import FEATURE_TYPES
 from lib.models.seqtrack.vit import JointViT
 from lib.utils.errors import InputError
 from tests.models.tiny import tiny_config, tiny_images, tiny_model
+from tests.threads import one_thread  # noqa: F401 - a fixture
 
 CPU = torch.device("cpu")
 
 
 def project_memory(network, features):
     return network.decoder.project_memory(*network.select_memory(features))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads only get in each other's way in a network this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("batch", [1, 8])

@@ -12,6 +12,7 @@ from lib.train.actors.seqtrack import SeqTrackActor
 from lib.train.optimization import build_optimizer
 from lib.train.trainers.step import OptimizationStep
 from tests.golden import load_json, load_npz, recipe
+from tests.threads import one_thread  # noqa: F401 - a fixture
 
 GOLDEN = load_npz("train_step_parity.npz")
 SMALL = {
@@ -46,15 +47,6 @@ class FloatActor(SeqTrackActor):
     def forward(self, batch):
         tokens = self.vocabulary.encode(batch.boxes_xywh)
         return self.score(self.network(batch.template, batch.search, self.vocabulary.input_sequence(tokens)), tokens)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine two threads spend their time waiting for each other (7 times slower, measured)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def weights_of(network):
