@@ -4,22 +4,27 @@
 ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``); a process without ``WORLD_SIZE`` is alone.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch.distributed as dist
 
 from lib.utils.errors import InputError, printable
 
 
 def get_rank() -> int:
     """Rank of this process, 0 outside a distributed run."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return sys.modules["torch.distributed"].get_rank() if _is_distributed() else 0
 
 
 def get_world_size() -> int:
     """Number of processes of the run, 1 outside a distributed run."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return sys.modules["torch.distributed"].get_world_size() if _is_distributed() else 1
+
+
+def _is_distributed() -> bool:
+    """Whether there is a process group; a process that has none need not import torch to know it."""
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and dist.is_available() and dist.is_initialized()
 
 
 def is_main_process() -> bool:
