@@ -17,7 +17,7 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,40})")
 
 
 def read_yaml(text: str, source: str) -> Any:
-    """Value of a YAML text: None, numbers, truth values, texts, lists and dictionaries.
+    """Value of a YAML text: None, numbers, booleans, texts, lists and dictionaries.
 
     Keys are the texts that are written there. Anchors may stand for single values only, and no key may come twice.
 

@@ -14,7 +14,7 @@ from lib.utils.launch import is_main_process
 logger = logging.getLogger(__name__)
 
 ENCODER = "encoder"
-"""Parameters with this word in their name form the encoder's group."""
+"""Parameters with this text in their name form the encoder's group."""
 
 
 def matches_part(name: str, part: str) -> bool:

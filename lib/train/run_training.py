@@ -99,7 +99,7 @@ def train(
         Exit code: 0, or 128 + the number of the signal that ended the run early.
 
     Raises:
-        SeqTrackError: for anything that the user can mend.
+        SeqTrackError: for anything that the user can fix.
     """
     launch = read_launch(os.environ, local_rank)
     with first_rank_speaks(launch):
@@ -124,7 +124,7 @@ def read_run(args: argparse.Namespace) -> tuple[Callable[..., int], EasyDict, Pa
         What is trained, the configuration, the paths, and the options that files which are not there have changed.
 
     Raises:
-        SeqTrackError: for anything that the user can mend.
+        SeqTrackError: for anything that the user can fix.
     """
     script = lookup(SCRIPTS, args.script, "training script")
     overrides = parse_overrides(args.override)

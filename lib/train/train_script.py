@@ -81,7 +81,7 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
         Exit code: 0, or 128 + the number of the signal.
 
     Raises:
-        SeqTrackError: for anything that the user can mend.
+        SeqTrackError: for anything that the user can fix.
     """
     device = settings.device
     seed_everything(cfg.TRAIN.SEED)

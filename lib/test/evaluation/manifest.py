@@ -155,7 +155,7 @@ class FolderClaim:
         )
 
     def _difference(self, earlier: Mapping[str, Any]) -> str:
-        """In what the earlier results differ, in words; empty if they do not."""
+        """In what the earlier results differ, as a text; empty if they do not."""
         if earlier.get("sha256") != self._content["sha256"]:
             return f"other weights ({earlier.get('checkpoint', 'unknown')})"
         for key, text in IDENTITY.items():

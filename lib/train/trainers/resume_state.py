@@ -69,7 +69,7 @@ RESUME_STATE: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "config": ("options by name", lambda value: _is_mapping(value) and _is_plain(value)),
     "revision": ("a text", lambda value: isinstance(value, str)),
 }
-"""Each key, what it should hold, in words and as a test."""
+"""Each key, what it should hold, as a text and as a test."""
 
 
 def check_plain_state(state: Mapping[str, Any], path: Path) -> None:
