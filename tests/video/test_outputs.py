@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.video import encoders, outputs
 from lib.test.video.encoders import VideoWriter
+from lib.test.video.paths import output_paths
 from lib.test.video.run import Job
 from lib.test.video.sources import VideoSource
+from lib.test.video.targets import Start
 from lib.utils.errors import InputError
 from lib.utils.files import folder_lock
 from lib.utils.image_io import write_image
 from tests.tracker import fakes
-from tests.video.world import FRAMES, messages, names, record, refused, run
+from tests.video.world import FRAMES, make_batch, messages, names, record, refused, run
 
 ENCODERS = VideoWriter.ENCODERS
 
@@ -179,13 +180,14 @@ def test_without_h264_one_line_says_so(tmp_path, caplog):
             writer.close()
     assert writer.codec == "mpeg4"
     assert [line.getMessage() for line in caplog.records] == [
-        "no H.264 encoder found: MP4 files are MPEG-4 part 2, which browsers do not play (pip install av)"
+        "no H.264 encoder found: videos are MPEG-4 part 2, which browsers do not play (pip install av)"
     ]
 
 
 def test_a_lock_that_is_taken_after_the_check(clip, tmp_path):
-    job, tracker = Job(VideoSource(clip), fakes.BOX, tmp_path), SeqTrackTracker(fakes.params(), fakes.make_engine())
+    source = VideoSource(clip)
+    job, batch = Job(source, {1: Start(fakes.BOX)}, output_paths(tmp_path, source)), make_batch()
     with folder_lock(tmp_path, "tracking clip"), pytest.raises(InputError, match="going on there already"):
-        job.run(tracker)
+        job.run(batch)
     assert list(tmp_path.iterdir()) == []
-    assert job.run(tracker).num_frames == FRAMES
+    assert job.run(batch).num_frames == FRAMES

@@ -16,9 +16,9 @@ from statistics import median
 import numpy as np
 import pytest
 
-from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.video.live import LiveSource
 from lib.test.video.streams import StreamSource
+from lib.test.video.targets import TargetBatch
 from tests.video.servers import mjpeg_server
 from tests.video.world import run
 
@@ -120,7 +120,7 @@ def resident_bytes() -> int:
 @pytest.mark.endurance
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="the system does not tell memory by /proc")
 def test_a_minute_of_a_stream_takes_no_more_memory_and_comes_no_later(experiment, tmp_path, monkeypatch):
-    track, sizes, delays = SeqTrackTracker.track, [], []
+    track, sizes, delays = TargetBatch.track, [], []
     images = [np.full((120, 160, 3), 10 * number, np.uint8) for number in range(25)]  # the shade tells which it is
     timer = threading.Timer(60, os.kill, (os.getpid(), signal.SIGINT))
     with mjpeg_server(images) as server:
@@ -131,7 +131,7 @@ def test_a_minute_of_a_stream_takes_no_more_memory_and_comes_no_later(experiment
             time.sleep(0.03)  # too slow for the stream
             return track(self, image)
 
-        monkeypatch.setattr(SeqTrackTracker, "track", measured)
+        monkeypatch.setattr(TargetBatch, "track", measured)
         timer.start()
         assert run(experiment, server.address, tmp_path, "--live") == 0
     third = len(sizes) // 3

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.video.display import TARGET_COLORS, draw_targets
+from lib.test.video.paths import SUFFIXES
 from lib.test.video.sources import VideoSource
-from lib.test.video.targets import read_init_boxes
+from lib.test.video.targets import Seen, Start, TargetBatch, read_init_boxes
 from lib.utils.errors import DataError
 from tests.tracker import fakes
 from tests.video.world import BOX, FRAMES, names, record, refused, run
@@ -65,13 +65,13 @@ def test_another_choice_of_formats_removes_what_the_earlier_run_wrote(experiment
 
 
 def test_lines_are_there_while_the_run_goes_on(experiment, clip, tmp_path, monkeypatch):
-    track, seen = SeqTrackTracker.track, []
+    track, seen = TargetBatch.track, []
 
     def look(self, image):
         seen.append(len((tmp_path / "clip.jsonl").read_text().splitlines()))
         return track(self, image)
 
-    monkeypatch.setattr(SeqTrackTracker, "track", look)
+    monkeypatch.setattr(TargetBatch, "track", look)
     assert run(experiment, clip, tmp_path, "--formats", "jsonl") == 0
     assert seen == [2, 3, 4, 5, 6]  # the head, and the frames before
 
@@ -91,29 +91,52 @@ def test_flags_that_do_not_go_together(experiment, clip, tmp_path, capsys, flags
     assert not (tmp_path / "out").exists()
 
 
-def coco(**changes) -> dict:
-    images = [{"id": 7, "video_id": 1, "frame_id": 1}, {"id": 9, "video_id": 1, "frame_id": 0}]
+LATE = [1.0, 1.0, 5.0, 5.0]
+STARTS = {id: Start(box) for id, box in BOXES.items()}
+WITH_LATE = STARTS | {3: Start(LATE, 1)}
+
+
+def coco(first=0, **changes) -> dict:
+    images = [{"id": 7, "video_id": 1, "frame_id": first + 1}, {"id": 9, "video_id": 1, "frame_id": first}]
     annotations = [{"image_id": 9, "instance_id": id, "bbox": box} for id, box in BOXES.items()]
-    annotations.append({"image_id": 7, "instance_id": 3, "bbox": [1, 1, 5, 5]})
+    annotations.insert(0, {"image_id": 7, "instance_id": 3, "bbox": LATE})
+    annotations.insert(0, {"image_id": 7, "instance_id": 2, "bbox": LATE})  # of a target that is there already
     return {"videos": [{"id": 1}], "images": images, "annotations": annotations} | changes
 
 
-TRACKS = [{"id": id, "bboxes": [box, None]} for id, box in BOXES.items()] + [{"id": 3, "bboxes": [None, [1, 1, 5, 5]]}]
+def without(content: dict, key: str) -> dict:
+    """Without a key in images and annotations."""
+    return {
+        name: [{k: v for k, v in entry.items() if k != key} for entry in entries] for name, entries in content.items()
+    }
+
+
+TRACKS = [{"id": id, "bboxes": [box, None]} for id, box in BOXES.items()] + [{"id": 3, "bboxes": [None, LATE]}]
 MOT = "2,1,41,60,36,36,1,-1,-1,-1\n1,1,40,60,36,36,1,-1,-1,-1\n1,2,20,20,40,30,0.5,-1,-1,-1\n1,3,5,5,9,9,0,1,0.2\n"
+ROWS = [{"id": id, "frame": 0, "bbox": box} for id, box in BOXES.items()]
+EARLIER = [{"frame": 0, "targets": ROWS}, {"frame": 1, "targets": [{"id": 3, "box": LATE}, {"id": 1, "box": LATE}]}]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("groundtruth.txt", "40,60,36,36\nnan,nan,nan,nan\n", {1: BOXES[1]}),
-        ("groundtruth.txt", "40\t60\t36\t36", {1: BOXES[1]}),
-        ("gt.txt", MOT, BOXES),
-        ("a.json", [40, 60, 36, 36], {1: BOXES[1]}),
-        ("a.json", list(BOXES.values()), BOXES),
-        ("a.json", BOXES, BOXES),
-        ("a.json", [{"id": id, "bbox": box} for id, box in BOXES.items()], BOXES),
-        ("coco.json", coco(), BOXES),
-        ("ytvis.json", {"videos": [{"id": 1}], "annotations": TRACKS}, BOXES),
+        ("groundtruth.txt", "40,60,36,36\nnan,nan,nan,nan\n", {1: Start(BOXES[1])}),
+        ("groundtruth.txt", "40\t60\t36\t36", {1: Start(BOXES[1])}),
+        ("groundtruth.txt", "NaN\nnan,nan,nan,nan\n40,60,36,36\n41,60,36,36\n", {1: Start(BOXES[1], 2)}),
+        ("gt.txt", MOT, STARTS),
+        ("gt.txt", MOT + "2,3,1,1,5,5,1,1,1\n", WITH_LATE),
+        ("a.json", [40, 60, 36, 36], {1: Start(BOXES[1])}),
+        ("a.json", list(BOXES.values()), STARTS),
+        ("a.json", BOXES, STARTS),
+        ("a.json", [{"id": id, "bbox": box} for id, box in BOXES.items()], STARTS),
+        ("a.json", [{"id": 3, "frame": 1, "box": LATE}, *ROWS, {"id": 1, "frame": 1, "box": LATE}], WITH_LATE),
+        ("a.json", {"frames": EARLIER}, WITH_LATE),
+        ("a.json", {"frames": [{"box": None}, {"box": LATE}, {"box": BOXES[1]}]}, {1: Start(LATE, 1)}),
+        ("a.jsonl", "\n".join(map(json.dumps, [{"format": "x"}, *EARLIER])) + "\n", WITH_LATE),
+        ("coco.json", coco(), WITH_LATE),
+        ("coco.json", coco(first=1), WITH_LATE),
+        ("coco.json", without(coco(), "instance_id"), {3: Start(BOXES[1]), 4: Start(BOXES[2])}),
+        ("ytvis.json", {"videos": [{"id": 1}], "annotations": TRACKS}, WITH_LATE),
     ],
 )
 def test_files_of_boxes(tmp_path, name, content, expected):
@@ -121,11 +144,10 @@ def test_files_of_boxes(tmp_path, name, content, expected):
     assert read_init_boxes(tmp_path / name) == expected
 
 
-@pytest.mark.parametrize("format", ["json", "mot", "coco"])
+@pytest.mark.parametrize("format", ["json", "jsonl", "mot", "coco"])
 def test_a_run_begins_with_the_boxes_of_another(experiment, clip, tmp_path, format):
-    suffix = {"json": ".json", "mot": ".mot.txt", "coco": ".coco.json"}[format]
     assert run(experiment, clip, tmp_path / "a", f"--init_box={BOX}", "--formats", format, box=OTHER) == 0
-    flags = ["--init_file", str(tmp_path / "a" / f"clip{suffix}")]
+    flags = ["--init_file", str(tmp_path / "a" / f"clip{SUFFIXES[format]}")]
     assert run(experiment, clip, tmp_path / "b", *flags, "--max_frames", "1", box=None) == 0
     assert record(tmp_path / "b" / "clip.json")["init_boxes"] == {"1": BOXES[1], "2": BOXES[2]}
 
@@ -133,17 +155,30 @@ def test_a_run_begins_with_the_boxes_of_another(experiment, clip, tmp_path, form
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "", "no box of the first frame"),
+        ("a.txt", "", "holds no box of a target"),
         ("a.txt", "1,2,3\n", "line 1: expected 4 numbers"),
-        ("a.txt", "nan,nan,nan,nan\n1,2,3,4\n", "line 1: expected 4 finite numbers"),
+        ("a.txt", " \n\n", "holds no box of a target"),
+        ("a.txt", "nan,nan,nan,nan\nnan\n", "holds no box of a target"),
+        ("a.txt", "nan,nan,nan,nan\n1,2,3\n", "line 2: expected 4 numbers"),
         ("a.txt", "1,1,4,5,6,7\n1,2,x,5,6,7\n", "line 2: expected numbers, got '1,2,x,5,6,7'"),
-        ("a.txt", "1,1,4,5,6,7\n1,1,4,5,6,7\n", "line 2: the target's number 1.0 is there twice"),
+        ("a.txt", "1,1,4,5,6,7\n1,1,4,5,6,7\n", "line 2: the target's number 1 is there twice in one frame"),
+        ("a.txt", "1,1.5,4,5,6,7\n", "line 1: the target's number 1.5 is no whole number"),
+        ("a.txt", "1.5,1,4,5,6,7\n", "line 1: the frame's number 0.5 is no whole number"),
+        ("a.txt", "0,1,4,5,6,7\n", "line 1: frames of MOT are counted from 1, got 0"),
         ("a.txt", "1,1,4,5,6,7\n1,2\n", "line 2: expected a box of four numbers, got []"),
-        ("a.txt", "2,1,4,5,6,7\n", "no box of the first frame"),
+        ("a.txt", "2,1,4,5,6,7,0,1,1\n", "holds no box of a target"),
+        ("a.json", "", "line 1: no valid JSON"),
+        ("a.jsonl", "", "holds no box of a target"),
+        ("a.jsonl", '{"format": "x"}\n{"frame": 0, ', "line 2: no valid JSON"),
+        ("a.json", json.dumps(EARLIER[:1] + ROWS), "target 1: expected a box, got {'frame': 0"),
+        ("a.json", json.dumps(ROWS + ROWS[:1]), "target 3: the target's number 1 is there twice in one frame"),
+        ("a.json", json.dumps([{"frame": -1, "box": LATE}]), "target 1: the frame's number -1 is no whole number"),
+        ("a.json", '{"frames": [{"targets": 3}]}', "frame 0: expected a list of targets, got 3"),
+        ("a.json", '{"1": [1, 2, 3, Infinity]}', "expected a box of four numbers, got [1, 2, 3, inf]"),
         ("a.json", "{", "no valid JSON"),
         ("a.json", "[" * 100_000, "nested too deeply"),
         ("a.json", "3", "expected boxes, got 3"),
-        ("a.json", "[]", "no box of the first frame"),
+        ("a.json", "[]", "holds no box of a target"),
         ("a.json", '{"frames": [3]}', "expected boxes"),
         ("a.json", "[[1, 2, 3]]", "target 1: expected a box of four numbers"),
         ("a.json", "[1, 2, 3, true, 5]", "expected a box of four numbers"),
@@ -164,9 +199,9 @@ def test_files_that_hold_no_boxes(tmp_path, name, content, message):
 def test_targets_are_drawn_in_colors_of_their_own(clip):
     image = next(VideoSource(clip).frames())
     before = image.copy()
-    drawn = draw_targets(image, {1: (BOXES[1], None), 2: ([-5, -5, 60, 60], 12.0), 3: ([500, 500, 9, 9], 1.0)})
+    drawn = draw_targets(image, {1: Seen(BOXES[1]), 2: Seen([-5, -5, 60, 60], 12.0), 3: Seen([500, 500, 9, 9], 1.0)})
     assert (image == before).all()
     for id, (x, y) in {1: (40, 90), 2: (55, 40)}.items():
         distance = abs(drawn[y, x - 1 : x + 2].astype(int) - TARGET_COLORS[id]).sum(axis=1)
         assert distance.min() < 120, id
-    assert draw_targets(fakes.frames(1, 9, 7)[0], {1: ([1, 1, 3, 3], 3.0)}).shape == (7, 9, 3)
+    assert draw_targets(fakes.frames(1, 9, 7)[0], {1: Seen([1, 1, 3, 3], 3.0)}).shape == (7, 9, 3)
