@@ -180,12 +180,14 @@ def choose_formats(args: argparse.Namespace, starts: Starts | None) -> tuple[str
     """
     place, is_folder = args.output or (None, True)
     named = None if is_folder else named_format(place)
+    several = starts is not None and len(starts) > 1
+    if several and "txt" in (named, *(args.formats or ())):
+        raise InputError("the format txt holds one target; with several use mot (a file that ends in .mot.txt)")
     if named:
         if args.formats or (args.no_video and named == "video"):
             flag = "--formats" if args.formats else "--no_video"
             raise InputError(f"{flag} goes with a folder as --output, not with the file {place}")
         return (named,)
-    several = starts is not None and len(starts) > 1
     usual = ("video", "jsonl") if args.live else ("video", "mot", "json") if several else DEFAULT_FORMATS
     return tuple(format for format in dict.fromkeys(args.formats or usual) if format != "video" or not args.no_video)
 
@@ -276,8 +278,8 @@ def report(run: VideoRun, batch: TargetBatch) -> None:
     )
     for id, times in batch.times_lost.items():
         name = f"target {id}" if len(batch.times_lost) > 1 else "target"
-        then = f"found again {times['found']} times" if batch.searches else "not searched for"
-        print(f"  {name + ':':<22} lost {times['lost']} times, {then}")
+        then = f"found again: {times['found']}" if batch.searches else "not searched for"
+        print(f"  {name + ':':<22} times lost: {times['lost']}, {then}")
     for format, path in run.paths.files.items():
         if format != "video" or run.has_video:
             print(f"  {DESCRIPTIONS[format] + ':':<22} {printable(path, 4000)}")

@@ -1,16 +1,20 @@
 """Several targets in one video, their boxes in files, and the formats of the files that come out."""
 
+import io
 import json
 
 import pytest
 
 from lib.test.video.display import TARGET_COLORS, draw_targets
-from lib.test.video.paths import SUFFIXES
+from lib.test.video.paths import SUFFIXES, output_paths
+from lib.test.video.run import Job
 from lib.test.video.sources import VideoSource
+from lib.test.video.streams import PipeSource
 from lib.test.video.targets import Seen, Start, TargetBatch, read_init_boxes
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, InputError
+from lib.utils.image_io import write_image
 from tests.tracker import fakes
-from tests.video.world import BOX, FRAMES, names, record, refused, run
+from tests.video.world import BOX, FRAMES, make_batch, messages, names, record, refused, run
 
 OTHER = "20,20,40,30"
 BOXES = {1: [40.0, 60.0, 36.0, 36.0], 2: [20.0, 20.0, 40.0, 30.0]}
@@ -205,3 +209,84 @@ def test_targets_are_drawn_in_colors_of_their_own(clip):
         distance = abs(drawn[y, x - 1 : x + 2].astype(int) - TARGET_COLORS[id]).sum(axis=1)
         assert distance.min() < 120, id
     assert draw_targets(fakes.frames(1, 9, 7)[0], {1: Seen([1, 1, 3, 3], 3.0)}).shape == (7, 9, 3)
+
+
+def init_file(folder, text) -> list[str]:
+    (folder / "init.txt").write_text(text)
+    return ["--init_file", str(folder / "init.txt")]
+
+
+def test_a_target_begins_in_its_frame_and_keeps_its_number(experiment, clip, tmp_path):
+    rows = "1,7,40,60,36,36,1\n3,4,20,20,40,30,1\n4,4,90,90,9,9,1\n4,7,90,90,9,9,1\n"  # what follows is ignored
+    formats = ["--formats", "json", "mot", "coco", "video"]
+    assert run(experiment, clip, tmp_path / "a", *init_file(tmp_path, rows), *formats, box=None) == 0
+    content = record(tmp_path / "a" / "clip.json")
+    ids = [[target["id"] for target in frame["targets"]] for frame in content["frames"]]
+    assert ids == [[7], [7], [4, 7], [4, 7], [4, 7], [4, 7]]
+    assert content["init_frames"] == {"7": 0, "4": 2}
+    begin = content["frames"][2]["targets"][0]
+    assert (begin["box"], begin["confidence"], begin["state"]) == ([20, 20, 40, 30], None, "tracking")
+    lines = [line.split(",") for line in (tmp_path / "a" / "clip.mot.txt").read_text().splitlines()]
+    assert [(int(line[0]), int(line[1])) for line in lines] == [
+        (f + 1, id) for f, each in enumerate(ids) for id in each
+    ]
+    assert [line[6] for line in lines if line[:2] == ["3", "4"]] == ["1.0000"]  # the box was given
+    for number, flags in ((7, ["--init_box=40,60,36,36"]), (4, init_file(tmp_path, "nan\nnan\n20,20,40,30\n"))):
+        assert run(experiment, clip, tmp_path / "b", *flags, box=None) == 0
+        alone = [frame["box"] for frame in record(tmp_path / "b" / "clip.json")["frames"]]
+        together = [target["box"] for f in content["frames"] for target in f["targets"] if target["id"] == number]
+        assert sum(map(len, together)) == pytest.approx(4 * len(together))
+        for one, other in zip(alone[-len(together) :], together, strict=True):
+            assert one == pytest.approx(other, abs=1e-3)
+    content = record(tmp_path / "b" / "clip.json")  # one target that comes later
+    assert content["init_frame"] == 2 and [frame["box"] for frame in content["frames"][:2]] == [None, None]
+    texts = (tmp_path / "b" / "clip.txt").read_text().splitlines()
+    assert texts[:3] == ["NaN\tNaN\tNaN\tNaN"] * 2 + ["20.00\t20.00\t40.00\t30.00"]
+    assert run(experiment, clip, tmp_path / "c", "--init_file", str(tmp_path / "b" / "clip.txt"), box=None) == 0
+    assert record(tmp_path / "c" / "clip.json")["frames"] == content["frames"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("7,1,40,60,36,36,1\n", "no target begins before frame 6, but"),
+        ("1,1,40,60,36,36,1\n4,2,170,60,36,36,1\n", "target 2, frame 3: the initial box 170, 60, 36, 36 is outside"),
+        ("1,1,40,60,36,36,1\n4,2,10,60,0,36,1\n", "target 2, frame 3: the initial box must have a width"),
+    ],
+)
+def test_targets_that_cannot_begin(experiment, clip, tmp_path, capsys, rows, message):
+    assert run(experiment, clip, tmp_path / "out", *init_file(tmp_path, rows), box=None) == 2
+    assert message in refused(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_target_after_the_end_is_a_warning(experiment, clip, tmp_path, capsys):
+    flags = init_file(tmp_path, "1,1,40,60,36,36,1\n5,2,20,20,40,30,1\n")
+    assert run(experiment, clip, tmp_path / "out", *flags, "--max_frames", "3", box=None) == 0
+    (line,) = messages(capsys.readouterr().err)
+    assert "the targets 2 (frame 4): they were not tracked" in line
+    assert len((tmp_path / "out" / "clip.mot.txt").read_text().splitlines()) == 3
+
+
+def test_a_pipe_that_ends_before_the_first_target(tmp_path):
+    source = PipeSource(io.BytesIO(b"".join(image.tobytes() for image in fakes.frames(3))), (160, 120))
+    job = Job(source, {1: Start(fakes.BOX, 9)}, output_paths(tmp_path, source))
+    with pytest.raises(
+        InputError, match=r"after the 3 frames of standard input begin the targets 1 \(frame 9\): nothing"
+    ):
+        job.run(make_batch())
+
+
+def test_in_a_folder_a_box_is_in_pixels_of_its_own_frame(experiment, tmp_path, capsys):
+    folder = tmp_path / "frames"
+    sizes = [(160, 120), (160, 120), (320, 240)]
+    for index, size in enumerate(sizes):
+        write_image(folder / f"{index}.png", fakes.frames(1, *size)[0])
+    flags = init_file(tmp_path, "1,1,40,60,36,36,1\n3,2,200,150,60,50,1\n")
+    assert run(experiment, folder, tmp_path / "out", *flags, "--no_video", box=None) == 0
+    assert record(tmp_path / "out" / "frames.json")["frames"][2]["targets"][1]["box"] == [200, 150, 60, 50]
+    flags = init_file(tmp_path, "1,1,40,60,36,36,1\n2,2,200,150,60,50,1\n")
+    capsys.readouterr()
+    assert run(experiment, folder, tmp_path / "out", *flags, "--no_video", box=None) == 2
+    line = messages(capsys.readouterr().err)[-1]
+    assert "target 2, frame 1: the initial box 200, 150, 60, 50 is outside" in line and "of 1 frames are in" in line

@@ -72,25 +72,27 @@ def draw_targets(image: np.ndarray, targets: Mapping[int, Seen]) -> np.ndarray:
     for id, target in targets.items():
         color = TARGET_COLORS[id % len(TARGET_COLORS)]
         place = _draw_target(canvas, target, scale, color)
-        parts = [(f"#{id}", color)]
+        parts: list[tuple[str, Color, Color]] = [(f"#{id}", color, DARK)]
         if target.state in ("uncertain", "lost"):
-            parts.append((target.state, STATE_COLORS[target.state]))
+            parts.append((target.state, DARK, STATE_COLORS[target.state]))
         if target.confidence is not None:
-            parts.append((f"{target.confidence:.0f}" if target.score is None else f"{target.score:.2f}", color))
+            parts.append((f"{target.confidence:.0f}" if target.score is None else f"{target.score:.2f}", color, DARK))
         _draw_tag(canvas, parts, place, scale)
     return canvas
 
 
-def _draw_tag(canvas: np.ndarray, parts: Sequence[tuple[str, "Color"]], place: Sequence[float], scale: float) -> None:
-    """Write texts in their colors above a box, or in it at the edge of the image."""
+def _draw_tag(
+    canvas: np.ndarray, parts: Sequence[tuple[str, "Color", "Color"]], place: Sequence[float], scale: float
+) -> None:
+    """Write texts, each in a color on a ground, above a box, or in it at the edge of the image."""
     size, thickness = _text_size(scale)
-    widths = [cv2.getTextSize(f"{text} ", FONT, size, thickness)[0][0] for text, _ in parts]
-    height = cv2.getTextSize("#0", FONT, size, thickness)[0][1]
     pad = max(2, round(3 * scale))
-    left = int(np.clip(round(place[0]), 0, max(0, canvas.shape[1] - sum(widths) - pad)))
-    bottom = int(np.clip(round(place[1]), height + 2 * pad, canvas.shape[0]))
-    cv2.rectangle(canvas, (left, bottom - height - 2 * pad), (left + sum(widths) + pad, bottom), DARK, cv2.FILLED)
-    for (text, color), width in zip(parts, widths, strict=True):
+    widths = [cv2.getTextSize(text, FONT, size, thickness)[0][0] + 2 * pad for text, *_ in parts]
+    height = cv2.getTextSize("#0", FONT, size, thickness)[0][1] + 2 * pad
+    left = int(np.clip(round(place[0]), 0, max(0, canvas.shape[1] - sum(widths))))
+    bottom = int(np.clip(round(place[1]), height, canvas.shape[0]))
+    for (text, color, ground), width in zip(parts, widths, strict=True):
+        cv2.rectangle(canvas, (left, bottom - height), (left + width, bottom), ground, cv2.FILLED)
         cv2.putText(canvas, text, (left + pad, bottom - pad), FONT, size, color, thickness, cv2.LINE_AA)
         left += width
 
@@ -178,15 +180,13 @@ def _draw_label(canvas: np.ndarray, target: Seen | None, frame: int, scale: floa
     Without lost and found it is the confidence.
     """
     size, thickness = _text_size(scale)
-    text, widest, share = "", "00000   conf 00.0", 0.0
-    if target is None:
-        text = "no target"
-    elif target.score is not None:
+    text, widest, share = "no target", "00000   conf 00.0", 0.0
+    if target is not None and target.score is not None:
         text, widest, share = f"{target.state} {target.score:.2f}", "00000   uncertain 0.00", target.score
-    elif target.confidence is None:
-        text = "init"
-    else:
+    elif target is not None and target.confidence is not None:
         text, share = f"conf {target.confidence:4.1f}", target.confidence / MAX_CONFIDENCE
+    if target is not None and target.confidence is None:
+        text = "init"
     # The strip is as wide as the widest text of its kind: it does not twitch from frame to frame.
     (text_width, text_height), _ = cv2.getTextSize(widest, FONT, size, thickness)
     pad = max(3, round(7 * scale))

@@ -77,8 +77,6 @@ class Job:
     ) -> None:
         self.source, self.paths = source, paths
         self.several = starts is not None and len(starts) > 1
-        if self.several and "txt" in paths.files:
-            raise InputError("the format txt holds one target; with several use mot (a file that ends in .mot.txt)")
         self.total = min((n for n in (source.num_frames, max_frames) if n is not None), default=None)
         frames = source.frames()
         self.first = next(frames)
