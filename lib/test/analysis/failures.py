@@ -71,11 +71,12 @@ def _kind(last_good: int, failed: np.ndarray, valid: np.ndarray, predicted: np.n
         predicted: (F, 4) xywh.
         truth: (F, 4) xywh.
     """
-    centers = predicted[:, :2] + predicted[:, 2:] / 2
-    inside = (centers[failed] >= truth[failed, :2]) & (centers[failed] <= truth[failed, :2] + truth[failed, 2:])
-    if inside.all(axis=1).mean() > 0.5:
+    boxes, targets = predicted[failed], truth[failed]
+    offsets = boxes[:, :2] + boxes[:, 2:] / 2 - targets[:, :2]
+    if ((offsets >= 0) & (offsets <= targets[:, 2:])).all(axis=1).mean() > 0.5:
         return "scale"
     if not valid[last_good : failed[0]].all():
         return "absence"
-    steps = np.linalg.norm(np.diff(centers[last_good : failed[0] + 1], axis=0), axis=1)
+    boxes = predicted[last_good : failed[0] + 1]
+    steps = np.linalg.norm(np.diff(boxes[:, :2] + boxes[:, 2:] / 2, axis=0), axis=1)
     return "switch" if len(steps) and steps.max() > np.sqrt(truth[last_good, 2:].prod()) else "drift"

@@ -1,6 +1,7 @@
 """What the page shows of single frames: boxes, overlaps and scores, packed; names of the image files; thumbnails."""
 
 import base64
+import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -67,7 +68,7 @@ def describe_files(frames: list[str]) -> dict[str, str | int] | list[str]:
 
     Of absolute paths only the last three parts are kept: the page goes to others, and finds images by their ends.
     """
-    names = ["/".join(Path(name).parts[-3:]) if Path(name).is_absolute() else str(name) for name in frames]
+    names = ["/".join(name.split("/")[-3:]) for name in frames] if os.path.isabs(frames[0]) else frames
     if match := re.fullmatch(r"(.*?)(\d{1,15})(\D*)", names[0], re.DOTALL):
         prefix, digits, suffix = match.groups()
         width = len(digits) if digits[0] == "0" else 1
