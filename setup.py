@@ -44,7 +44,7 @@ setup(
     python_requires=">=3.10",
     cmdclass={"build_py": BuildLibrary},
     packages=find_packages(include=["lib", "lib.*", "seqtrack"]),
-    package_data={"lib": ["**/*.csv", "**/*.json"], "seqtrack": ["py.typed"]},
+    package_data={"lib": ["**/*.csv", "**/*.json", "**/*.html", "**/*.css", "**/*.js"], "seqtrack": ["py.typed"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

@@ -130,12 +130,17 @@ def mean_curves(scores: Sequence[SequenceScores]) -> dict[str, np.ndarray]:
     if not scores:
         raise InputError("no sequence to summarise")
     names = ("success", "precision", "norm_precision")
-    counts_frames = PROTOCOLS[scores[0].protocol].counts_frames
-    weights = np.array([score.valid.sum() if counts_frames else 1 for score in scores], dtype=np.float64)
-    if not counts_frames or weights.sum() == 0:
+    weights = sequence_weights(scores)
+    if weights.sum() == 0:
         weights = np.ones(len(scores))
     curves = {name: np.array([getattr(score, name) for score in scores], dtype=np.float64) for name in names}
     return {name: 100.0 * np.average(curve, axis=0, weights=weights) for name, curve in curves.items()}
+
+
+def sequence_weights(scores: Sequence[SequenceScores]) -> np.ndarray:
+    """How much each sequence counts in the overall scores, (S,) float64: as much as any other, or by its frames."""
+    counts_frames = PROTOCOLS[scores[0].protocol].counts_frames
+    return np.array([score.valid.sum() if counts_frames else 1 for score in scores], dtype=np.float64)
 
 
 def summarise(scores: Sequence[SequenceScores]) -> dict[str, float]:

@@ -44,6 +44,7 @@ class ScoredTracker:
         is_baseline: whether this is no tracker but something to compare with.
         weights: which checkpoint made the results, for captions; empty for a baseline.
         runs: scores by run and sequence, if there are several runs.
+        sources: where the boxes are, one for each run; none for a baseline.
     """
 
     label: str
@@ -52,6 +53,7 @@ class ScoredTracker:
     is_baseline: bool = False
     weights: str = ""
     runs: tuple[list[SequenceScores], ...] = field(default=(), repr=False)
+    sources: tuple[Source, ...] = field(default=(), repr=False)
 
     @property
     def summary(self) -> dict[str, float]:
@@ -210,9 +212,10 @@ def score_results(
     runs = [_score_run(source, sequences, scoring, cache) for source in sources]
     weights = ", ".join(dict.fromkeys(source.weights for source in sources))
     if len(runs) == 1:
-        return ScoredTracker(label, sequences.names, runs[0], weights=weights)
-    label = f"{label} ({len(runs)} runs)"
-    return ScoredTracker(label, sequences.names, merge_runs(runs), weights=weights, runs=tuple(runs))
+        return ScoredTracker(label, sequences.names, runs[0], weights=weights, sources=tuple(sources))
+    label, all_runs = f"{label} ({len(runs)} runs)", tuple(runs)
+    scores = merge_runs(runs)
+    return ScoredTracker(label, sequences.names, scores, weights=weights, runs=all_runs, sources=tuple(sources))
 
 
 def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache: ScoreCache) -> list[SequenceScores]:

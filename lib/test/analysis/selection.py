@@ -4,10 +4,11 @@ import argparse
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as ListOf
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from lib.config.paths import PROJECT_ROOT, Paths
 from lib.data.registry import BENCHMARKS, find_benchmark
@@ -58,12 +59,14 @@ class Source:
         file: gives the box file of a sequence by the sequence's name, whether it exists or not.
         how_to_make: what to do about a missing file.
         weights: which checkpoint made the results, as far as that is known.
+        manifest: what else is known of the run that made them (lib/test/evaluation/manifest.py).
     """
 
     name: str
     file: Callable[[str], Path]
     how_to_make: str
     weights: str = UNKNOWN_WEIGHTS
+    manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def read(self, sequence: str) -> bytes | None:
         """Contents of the box file of a sequence; None if there is none.
@@ -97,12 +100,12 @@ def own_results(folder: ResultFolder) -> Source:
     """Results that tracking/test.py wrote, or that were put where it writes."""
     flag = " --float" if folder.floats else ""
     command = f"track them with tracking/test.py {folder.tracker} {folder.config}{flag}"
-    return Source(f"{folder.tracker} {folder.config}", folder.read_path, command, _weights(folder))
-
-
-def _weights(folder: ResultFolder) -> str:
-    """File name and hash of the checkpoint, from the manifest beside the results."""
     manifest = read_manifest(folder)
+    return Source(f"{folder.tracker} {folder.config}", folder.read_path, command, _weights(manifest), manifest)
+
+
+def _weights(manifest: Mapping[str, Any]) -> str:
+    """File name and hash of the checkpoint, from the manifest beside the results."""
     checkpoint, digest = manifest.get("checkpoint"), manifest.get("sha256")
     if not isinstance(checkpoint, str) or not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
         return UNKNOWN_WEIGHTS

@@ -71,7 +71,7 @@ class Table:
 
 def score_table(trackers: Sequence[ScoredTracker], title: str, facts: Mapping[str, str]) -> Table:
     """Overall scores, one row per tracker, the best one first."""
-    ranked = _by_score(trackers)
+    ranked = by_score(trackers)
     rows = [(tracker.label, list(tracker.summary.values())) for tracker in ranked]
     spreads = {tracker.label: list(tracker.spread.values()) for tracker in trackers if tracker.spread}
     return Table(title, "tracker", list(ranked[0].summary), rows, facts, _weights(ranked), spreads)
@@ -79,7 +79,7 @@ def score_table(trackers: Sequence[ScoredTracker], title: str, facts: Mapping[st
 
 def sequence_table(trackers: Sequence[ScoredTracker], title: str, facts: Mapping[str, str]) -> Table:
     """Average overlap, one row per sequence and one column per tracker, the best one first."""
-    ranked = _by_score(trackers)
+    ranked = by_score(trackers)
     rows = [
         (name, [100.0 * tracker.scores[index].average_overlap for tracker in ranked])
         for index, name in enumerate(ranked[0].sequences)
@@ -100,7 +100,7 @@ def group_table(
         title: the dataset and the protocol.
         facts: as for ``Table``.
     """
-    ranked = _by_score(trackers)
+    ranked = by_score(trackers)
     score = next(iter(ranked[0].summary))
     rows = [
         (f"{name} ({len(indices)})", [tracker.summary_of(indices)[score] for tracker in ranked])
@@ -110,7 +110,8 @@ def group_table(
     return Table(f"{score} by {head}, {title}", head, labels, rows, facts, _weights(ranked))
 
 
-def _by_score(trackers: Sequence[ScoredTracker]) -> list[ScoredTracker]:
+def by_score(trackers: Sequence[ScoredTracker]) -> list[ScoredTracker]:
+    """Trackers by their headline score, the best one first."""
     return sorted(trackers, key=lambda tracker: -next(iter(tracker.summary.values())))
 
 
