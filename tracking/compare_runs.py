@@ -22,7 +22,6 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 from lib.train.trainers.checkpoints import config_differences
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError, printable
-from lib.utils.files import atomic_path
 from tracking.curves import Curves, Difference, compare, newest_manifest, read_curves
 
 MAX_PLOTS = 24
@@ -85,30 +84,28 @@ def start_differences(first: Path, second: Path) -> list[str]:
 
 def plot(runs: Mapping[str, Curves], path: Path) -> None:
     """Draw the curves that at least two runs have, each run in a color and a dash pattern of its own."""
-    import matplotlib
+    from matplotlib import rc_context
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from lib.test.analysis.style import PAPER, SCREEN, dash_pattern, line_styles, new_figure, save_figure
 
     counts = Counter(name for curves in runs.values() for name in curves)
     names = sorted(name for name, count in counts.items() if count > 1)[:MAX_PLOTS]
-    # Names from outside are no formulas.
-    with pyplot.rc_context({"text.parse_math": False}), atomic_path(path) as temporary:
-        size = (9, 0.6 + 0.2 * len(runs) + 2.2 * len(names))
-        figure, axes = pyplot.subplots(len(names), 1, figsize=size, squeeze=False, layout="constrained")
-        lines = {}
+    with rc_context(dict(SCREEN.rc)):
+        figure = new_figure(9, 0.6 + 0.2 * len(runs) + 2.2 * len(names), layout="constrained")
+        axes = figure.subplots(len(names), 1, squeeze=False)
+        lines, looks = {}, line_styles(runs, PAPER)  # curves that are equal are told apart by their dashes
         for axis, name in zip(axes[:, 0], names, strict=True):
-            for number, (label, curves) in enumerate(runs.items()):
+            for label, curves in runs.items():
                 points = sorted(curves.get(name, {}).items())
                 steps, values = [float(step) for step, _ in points], [drawable(value) for _, value in points]
-                style = {"color": pyplot.cm.tab10(number % 10), "linestyle": ("-", "--", "-.", ":")[number % 4]}
-                (lines[label],) = axis.plot(steps, values, linewidth=1, marker="." * (len(points) < 30), **style)
+                color, dashes = looks[label]
+                look = {"color": color, "linestyle": dash_pattern(dashes), "linewidth": 1}
+                (lines[label],) = axis.plot(steps, values, marker="." * (len(points) < 30), **look)
             axis.set_title(printable(name, 60), fontsize=9)
             axis.grid(alpha=0.3)
         axes[-1, 0].set_xlabel("step")
         figure.legend(lines.values(), [f" {label}" for label in lines], loc="outside upper left", fontsize=8)
-        figure.savefig(temporary, dpi=110)
-        pyplot.close(figure)
+    save_figure(figure, path, SCREEN, dpi=110)
 
 
 def drawable(value: float) -> float:
