@@ -61,6 +61,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", type=user_path, help="weights (default: those of the experiment below save_dir)"
     )
+    parser.add_argument(
+        "--epoch",
+        type=epoch_or_name,
+        help="epoch of these weights, best or last (default: TEST.EPOCH of the experiment)",
+    )
     parser.add_argument("--data_dir", type=user_path, help="folder of the datasets (default: ./data)")
     parser.add_argument("--save_dir", type=user_path, help="folder of checkpoints and results (default: .)")
     parser.add_argument("--runid", "--run_id", type=int, help="number of this run, for several runs of one experiment")
@@ -68,6 +73,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="track again what has a result already")
     parser.add_argument("--debug", type=int, default=0, help="1: one process, detailed log")
     return parser.parse_args(argv)
+
+
+def epoch_or_name(text: str) -> int | str:
+    """Value of --epoch."""
+    if text in ("best", "last"):
+        return text
+    if text.isdecimal() and 0 < int(text) < 10**9:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 1 on, best or last, got {text!r}")
 
 
 LIMITS = {"threads": (0, 1024), "batch_size": (1, 4096), "num_gpus": (0, 1024), "runid": (0, 999_999)}
@@ -106,7 +120,9 @@ def make_recipe(args: argparse.Namespace, benchmark: str, save_dir: Path, device
     Raises:
         ConfigError, CheckpointError, InputError: if the tracker cannot be made.
     """
-    flags = {"checkpoint": args.checkpoint, "dtype": args.dtype, "compile": args.compile or None}
+    if args.epoch is not None and args.checkpoint is not None:
+        raise InputError("--epoch and --checkpoint: give one of them")
+    flags = {"checkpoint": args.checkpoint, "epoch": args.epoch, "dtype": args.dtype, "compile": args.compile or None}
     recipe = tracker_recipe(args.tracker, args.config, benchmark, save_dir=save_dir, **flags)
     params = recipe.parameters(device)
     if checkpoint := getattr(params, "checkpoint", None):

@@ -69,6 +69,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument(
+        "--init",
+        help="a checkpoint of SeqTrack to start from at epoch 0, such as a published one (MODEL.INIT): for fine-tuning",
+    )
+    parser.add_argument(
         "--resume",
         default="auto",
         help="auto: go on after the newest checkpoint of the experiment; never: start afresh; or a checkpoint's path",
@@ -130,7 +134,11 @@ def read_run(args: argparse.Namespace) -> tuple[Callable[..., int], EasyDict, Pa
     overrides = parse_overrides(args.override)
     if args.seed is not None:
         overrides["TRAIN.SEED"] = args.seed
+    if args.init is not None:
+        overrides["MODEL.INIT"] = args.init
     cfg = load_config(args.config, overrides)
+    if cfg.MODEL.INIT and not Path(cfg.MODEL.INIT).is_file():
+        raise CheckpointError(f"MODEL.INIT: {cfg.MODEL.INIT}: no such checkpoint")
     missing = overrides_without_files(cfg)
     if missing:
         cfg = load_config(args.config, overrides | missing)

@@ -176,7 +176,7 @@ EPOCH_END = {"TRAIN__EPOCH": 2, "TRAIN__SMOOTH_TOKENS": 2.0, "TRAIN__LR_DROP_EPO
 
 def epoch_end_trainer(folder, seed=0):
     cfg = tiny_config(**EPOCH_END)
-    return make_trainer(cfg, folder, seed=seed, val_loader=make_loader(cfg), track=lambda: {"AUC": 50.0})
+    return make_trainer(cfg, folder, seed=seed, val_loader=make_loader(cfg), track=lambda network: {"AUC": 50.0})
 
 
 @pytest.fixture(scope="module")

@@ -165,7 +165,7 @@ def test_run_with_bad_loss_warns_and_names_the_samples(tmp_path, caplog):
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
-    def spoil():
+    def spoil(network):
         if trainer.epoch == 1:
             trainer.network.bottleneck.bias.data[0] = math.nan
         return {"AUC": 1.0}

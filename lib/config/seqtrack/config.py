@@ -64,6 +64,7 @@ SCHEMA: dict[str, Any] = {
             "DEC_LAYERS": integer(6, 1, 32),
             "PRE_NORM": boolean(False),
         },
+        "INIT": path_or_name(""),  # checkpoint of SeqTrack that a training starts from, at epoch 0; empty: none
     },
     "TRAIN": {
         "SEED": integer(42, 0, 2**32 - 1),
@@ -78,6 +79,11 @@ SCHEMA: dict[str, Any] = {
         "ENCODER_MULTIPLIER": number(0.1, 0, 1000),  # learning rate of the encoder over LR; 0 freezes it
         "FREEZE_ENCODER": boolean(False),
         "ENCODER_OPEN": list_of(text(""), []),  # parts of parameter names that stay trainable in a frozen encoder
+        "LAYER_DECAY": number(1.0, 0, 1, above=True),  # factor of the learning rate from a layer of the encoder down
+        "LORA_RANK": integer(0, 0, 1024),  # train products of this rank on top of the frozen encoder; 0: none
+        "EMA": number(0.0, 0, 1, below=True),  # decay of a moving average of the weights, which is tested; 0: none
+        "BEST_METRIC": choice("none", "val/IoU", "val/loss", "track/AUC"),  # chooses SEQTRACK_best.pth.tar
+        "PATIENCE": integer(0, 0, 1_000_000),  # checks in a row without a better BEST_METRIC that end it; 0: never
         "CE_WEIGHT": number(1.0, 0, 1e6),
         "GUIDE_WEIGHT": number(0.0, 0, 1e6),  # weight of a loss that tells the encoder where the target is; 0: none
         "LABEL_SIGMA": number(0.0, 0, 1000),  # width in tokens of the curve that targets are spread over; 0: one token
@@ -343,6 +349,12 @@ def _contradictions(cfg: EasyDict) -> Iterator[str]:
         yield f"TRAIN.BATCH_SIZE: the crops of {train.BATCH_SIZE} samples take {batch_gib:.0f} GiB"
     if not train.CE_WEIGHT and not train.GUIDE_WEIGHT:
         yield "TRAIN.CE_WEIGHT and TRAIN.GUIDE_WEIGHT: both losses have the weight 0"
+    if train.BEST_METRIC.startswith("val/") and not data.VAL.DATASETS_NAME:
+        yield f"TRAIN.BEST_METRIC: {train.BEST_METRIC} needs DATA.VAL.DATASETS_NAME"
+    if train.PATIENCE and train.BEST_METRIC == "none":
+        yield "TRAIN.PATIENCE: needs a TRAIN.BEST_METRIC to wait for"
+    if train.LORA_RANK and not train.ENCODER_MULTIPLIER:
+        yield "TRAIN.LORA_RANK: nothing of it is trained with TRAIN.ENCODER_MULTIPLIER 0"
     if train.SCHEDULER.TYPE == "Mstep" and not train.SCHEDULER.MILESTONES:
         yield "TRAIN.SCHEDULER.MILESTONES: the schedule Mstep needs at least one epoch"
     for name in ("UPDATE_INTERVALS", "UPDATE_THRESHOLD"):

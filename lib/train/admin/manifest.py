@@ -1,6 +1,7 @@
 """What a run was: written once at each start, so that a result can be traced to its code, options and versions."""
 
 import json
+import logging
 import platform
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import torch
 
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.files import write_text_atomic
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "opencv-python-headless", "lmdb", "pycocotools")
 """Packages whose versions can move a number."""
@@ -65,3 +68,12 @@ def write_manifest(
         "config": config,
     }
     write_text_atomic(path, json.dumps(manifest, indent=2) + "\n")
+
+
+def add_to_manifest(path: Path, **facts: Any) -> None:
+    """Add facts to a manifest, or replace them; a manifest that was removed or damaged meanwhile is left alone."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        write_text_atomic(path, json.dumps(manifest | facts, indent=2) + "\n")
+    except (OSError, ValueError, TypeError) as error:
+        logger.warning("%s: cannot be added to: %s", path, error)
