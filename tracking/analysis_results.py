@@ -210,7 +210,6 @@ def prepare(args: argparse.Namespace, html: Path | None) -> tuple[Paths, list[st
     args.protocol = list(dict.fromkeys(args.protocol))
     for name in args.protocol:
         lookup(PROTOCOLS, name, "protocol")
-<<<<<<< HEAD
     if args.results and not args.dataset:
         raise InputError("--results needs --dataset")
     check_ranges(args, {"thumbnails": (0, 10_000), "budget": (1, 1000)})
@@ -232,17 +231,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(level="WARNING")
     if args.playback and (args.html or not args.dataset):
         raise InputError("--playback needs --dataset, and writes no --html")
+    style_of(args)  # fails here if a color is none
     paths, names = prepare(args, args.html)
     errors: list[str] = []
     reports: list[Report] = []
     for name, folder in output_folders(names, paths, args.output_dir).items():
-=======
-    style_of(args)  # fails here if a color is none
-    if (args.playback or args.results) and not args.dataset:
-        raise InputError("--playback and --results need --dataset")
-    errors = []
-    for name, folder in output_folders(args.dataset or found_benchmarks(paths), paths, args.output_dir).items():
->>>>>>> look
         try:
             if args.playback:
                 play_back(name, folder, paths, args)
