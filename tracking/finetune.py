@@ -29,7 +29,8 @@ import yaml
 from easydict import EasyDict
 
 from lib.config.paths import BEST_NAME, checkpoint_dir, find_checkpoint, load_paths
-from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
+from lib.config.seqtrack.config import experiment_name, load_config
+from lib.config.yaml_text import parse_overrides
 from lib.data.annotations import has_area, read_ground_truth
 from lib.data.folder import find_videos, video_names
 from lib.models.seqtrack import build_seqtrack

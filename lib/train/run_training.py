@@ -31,8 +31,9 @@ from easydict import EasyDict
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from lib.config.paths import Paths, checkpoint_path, load_paths, manifest_path
-from lib.config.seqtrack.config import experiment_name, known_experiments, load_config, parse_overrides
+from lib.config.seqtrack.config import experiment_name, known_experiments, load_config
 from lib.config.seqtrack.fallback import overrides_without_files
+from lib.config.yaml_text import parse_overrides
 from lib.train.distributed import choose_device, first_rank_speaks, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
 from lib.utils.cli import ScriptParser, run_script, user_path

@@ -4,7 +4,7 @@ A configuration is a value: each call returns a fresh ``EasyDict`` and nothing i
 Sources: SeqTrack, section 4.1 (implementation details); update intervals and thresholds: the published files.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -280,32 +280,6 @@ def find_experiment(name_or_path: str | Path) -> Path:
     # What a run writes is filed under the name, so a path without its suffix is no name.
     hint = did_you_mean(text, known) or "; the path of a config ends in .yaml"
     raise ConfigError(f"unknown config {printable(repr(text))}; known in {EXPERIMENTS_DIR}: {', '.join(known)}{hint}")
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Split ``KEY=VALUE`` as written on a command line; the value is read as YAML; ``KEY=`` is the empty text.
-
-    Raises:
-        ConfigError: if there is no ``=`` or the value is not YAML.
-    """
-    dotted, equals, value = text.partition("=")
-    if not (equals and dotted.strip()):
-        raise ConfigError(f"override {printable(repr(text))}: expected KEY=VALUE, such as TRAIN.LR=2e-4")
-    return dotted.strip(), read_yaml(value, f"override {printable(repr(text))}") if value.strip() else ""
-
-
-def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
-    """Values by dotted key of everything given to ``--override``.
-
-    Raises:
-        ConfigError: as ``parse_override``, or if a key comes twice.
-    """
-    overrides: dict[str, Any] = {}
-    for key, value in map(parse_override, texts):
-        if key in overrides:
-            raise ConfigError(f"override {printable(key)}: given twice")
-        overrides[key] = value
-    return overrides
 
 
 def get_option(cfg: Mapping[str, Any], dotted: str) -> Any:

@@ -340,10 +340,8 @@ class LTRTrainer:
         self.epoch, self.steps_done, self.stats = state["epoch"], state["step"], state["stats"]
         self.log.stats.load_state_dict(state["epoch_stats"])
         self.best.load_state_dict(state.get("best"))
-        if state["revision"] != self.revision and is_main_process():
-            logger.warning(
-                "the code has changed since the checkpoint: it was %s, is %s", state["revision"], self.revision
-            )
+        if (before := state["revision"]) != self.revision and is_main_process():
+            logger.warning("the code has changed since the checkpoint: it was %s, is %s", before, self.revision)
         steps = f" and {self.steps_done} steps" if self.steps_done else ""
         logger.info("continuing after epoch %d of %d%s", self.epoch, self.cfg.TRAIN.EPOCH, steps)
 
