@@ -259,7 +259,7 @@ def _from_coco(content: Mapping[str, Any], path: Path) -> Starts:
 
 def _frame_numbers(images: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
     """Numbers of the frames, from 0, by the ids of COCO's images; without ``frame_id`` they are in the order of ids."""
-    ids = sorted(image["id"] for image in images)
-    numbers = {image["id"]: image.get("frame_id", ids.index(image["id"])) for image in images}
+    ranks = {id: rank for rank, id in enumerate(sorted(image["id"] for image in images))}
+    numbers = {image["id"]: image.get("frame_id", ranks[image["id"]]) for image in images}
     first = min(numbers.values(), default=0)  # files count from 0 or from 1
     return {id: number - first for id, number in numbers.items()}
