@@ -181,6 +181,8 @@ def test_a_run_begins_with_the_boxes_of_another(experiment, clip, tmp_path, form
         ("a.json", '{"1": [1, 2, 3, Infinity]}', "expected a box of four numbers, got [1, 2, 3, inf]"),
         ("a.json", "{", "no valid JSON"),
         ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.json", f"[1, 2, 3, {10**400}]", "a number with too many digits"),
+        ("a.json", f"[1, 2, 3, 1{'0' * 5000}]", "a number with too many digits"),
         ("a.json", "3", "expected boxes, got 3"),
         ("a.json", "[]", "holds no box of a target"),
         ("a.json", '{"frames": [3]}', "expected boxes"),

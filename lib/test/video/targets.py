@@ -126,8 +126,9 @@ def read_init_boxes(path: Path) -> Starts:
             starts = _from_json(content, path)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}: line {error.lineno}: no valid JSON: {error.msg}") from error
-        except RecursionError as error:
-            raise DataError(f"{path}: no valid JSON: nested too deeply") from error
+        except (RecursionError, ValueError, OverflowError) as error:
+            problem = "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
+            raise DataError(f"{path}: no valid JSON: {problem}") from error
     else:
         starts = _from_lines(text.rstrip().splitlines(), path)
     if not starts:
