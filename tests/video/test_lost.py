@@ -215,3 +215,31 @@ def test_the_video_shows_the_states(experiment, clip, tmp_path):
         label = image[:20, :100].astype(int)
         reddish.append(int(((label[..., 0] > 150) & (label[..., 1] < 120) & (label[..., 2] < 120)).sum()))
     assert min(reddish[2:4]) > 100 + max(reddish[:2] + reddish[4:])  # the clip is reddish too
+
+
+class BoxSegmenter:
+    """Says that the target fills its box, and remembers what it was asked."""
+
+    def __init__(self):
+        self.begun, self.asked = [], []
+
+    def initialize(self, image, box_xywh):
+        self.begun.append(box_xywh)
+
+    def segment(self, image, box_xywh):
+        self.asked.append(box_xywh)
+        mask = np.zeros(image.shape[:2], np.uint8)
+        x, y, w, h = map(round, box_xywh)
+        mask[y : y + h, x : x + w] = 1
+        return mask
+
+
+def test_a_lost_target_has_no_mask_and_masks_change_no_box(clip, tmp_path):
+    segmenter, source = BoxSegmenter(), VideoSource(clip)
+    job = Job(source, {1: Start(fakes.BOX, 1)}, output_paths(tmp_path, source))
+    job.run(make_batch(patience=1, confirm=1, search=True), segmenter=segmenter)
+    frames = record(tmp_path / "clip.json")["frames"]
+    assert segmenter.begun == [fakes.BOX]
+    tracked = [frame["box"] for frame in frames[2:] if frame["state"] == "tracking"]
+    assert [frame.get("state") for frame in frames] == [None, *STATES[:5]]
+    assert np.allclose(segmenter.asked, tracked, atol=1e-3) and len(tracked) == 2
