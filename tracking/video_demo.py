@@ -3,11 +3,15 @@
     python tracking/video_demo.py seqtrack seqtrack_demo clip.mp4 --init_box 295,12,300,227
 
 Writes <name>.mp4 (the video with the box drawn in), <name>.txt (one line per frame: x, y, w, h in pixels, separated by
-tabs) and <name>.json (the settings, and box, confidence and time of every frame); --formats chooses others. A run that
-ends early (Ctrl-C, an unreadable frame, a full disk) keeps the frames up to then. docs/video.md says more.
+tabs) and <name>.json (the settings, and box, confidence, state and time of every frame); --formats chooses others, and
+--output FILE.mp4 (.avi, .mkv, .txt, .json, .jsonl, .mot.txt, .coco.json) writes that file. A run that ends early
+(Ctrl-C, an unreadable frame, a full disk) keeps the frames up to then.
 
-The video is H.264, which browsers play, if the Python package `av` or a program `ffmpeg` is there, else MPEG-4 part 2.
-It shows the frames at a constant rate; where those of the source are unevenly spaced, the JSON has their times.
+The state of a target is tracking, uncertain or lost; one that is lost is searched for, and drawn in dashes where it was
+last seen. --no_lost tracks as benchmarks do. docs/video.md says more.
+
+Videos are H.264, which browsers play, if the Python package `av` or a program `ffmpeg` is there, else MPEG-4 part 2.
+They show the frames at a constant rate; where those of the source are unevenly spaced, the JSON has their times.
 """
 
 import argparse

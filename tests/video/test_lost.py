@@ -103,7 +103,7 @@ def test_weights_without_a_score_of_their_own_are_not_searched_with(experiment, 
         ("patience", "--lost: patience must be a number, got ''"),
         ("search=yes", "--lost: search must be auto, on or off, got 'yes'"),
         ("growth=nan", "--lost: growth must be from 1 to 100, got nan"),
-        ("lost_below=0.9", "--lost: lost_below and found_above must be from 0 to 1 and in this order"),
+        ("lost_below=0.99", "--lost: lost_below and found_above must be from 0 to 1 and in this order"),
         ("speed=3", "--lost: no option 'speed'; known: lost_below, found_above, patience"),
         ("", "--lost: no option ''"),
     ],
@@ -215,3 +215,31 @@ def test_the_video_shows_the_states(experiment, clip, tmp_path):
         label = image[:20, :100].astype(int)
         reddish.append(int(((label[..., 0] > 150) & (label[..., 1] < 120) & (label[..., 2] < 120)).sum()))
     assert min(reddish[2:4]) > 100 + max(reddish[:2] + reddish[4:])  # the clip is reddish too
+
+
+class BoxSegmenter:
+    """Says that the target fills its box, and remembers what it was asked."""
+
+    def __init__(self):
+        self.begun, self.asked = [], []
+
+    def initialize(self, image, box_xywh):
+        self.begun.append(box_xywh)
+
+    def segment(self, image, box_xywh):
+        self.asked.append(box_xywh)
+        mask = np.zeros(image.shape[:2], np.uint8)
+        x, y, w, h = map(round, box_xywh)
+        mask[y : y + h, x : x + w] = 1
+        return mask
+
+
+def test_a_lost_target_has_no_mask_and_masks_change_no_box(clip, tmp_path):
+    segmenter, source = BoxSegmenter(), VideoSource(clip)
+    job = Job(source, {1: Start(fakes.BOX, 1)}, output_paths(tmp_path, source))
+    job.run(make_batch(patience=1, confirm=1, search=True), segmenter=segmenter)
+    frames = record(tmp_path / "clip.json")["frames"]
+    assert segmenter.begun == [fakes.BOX]
+    tracked = [frame["box"] for frame in frames[2:] if frame["state"] == "tracking"]
+    assert [frame.get("state") for frame in frames] == [None, *STATES[:5]]
+    assert np.allclose(segmenter.asked, tracked, atol=1e-3) and len(tracked) == 2

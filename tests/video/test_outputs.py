@@ -170,6 +170,15 @@ def test_h264_where_it_is_installed(tmp_path, encoder):
     assert (source.fps, len(frames), frames[0].shape) == (12.5, 8, (122, 162, 3))
     assert all(abs(a[:121, :161].astype(int) - b).max() < 12 for a, b in zip(frames, images, strict=True))
     assert b"avc1" in (tmp_path / "clip.mp4").read_bytes()
+    for suffix in (".avi", ".mkv"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(VideoWriter, "ENCODERS", (make,))
+            writer = VideoWriter(tmp_path / f"clip{suffix}", 12.5, 161, 121)
+        for image in images:
+            writer.write(image)
+        writer.close()
+        again = list(VideoSource(tmp_path / f"clip{suffix}").frames())
+        assert all(abs(a[:121, :161].astype(int) - b).max() < 12 for a, b in zip(again, images, strict=True))
 
 
 def test_without_h264_one_line_says_so(tmp_path, caplog):
@@ -244,6 +253,7 @@ def test_a_file_that_is_not_ours_is_not_replaced(experiment, clip, tmp_path, cap
     ("name", "flags", "message"),
     [
         ("out.gif", [], "out.gif: no format has this ending, known: .avi .coco.json"),
+        (".mp4", [], "the file has no name before its ending"),
         ("out.csv", [], "for a folder end it with /"),
         ("out.mp4", ["--no_video"], "--no_video goes with a folder as --output, not with the file"),
         ("out.json", ["--formats", "mot"], "--formats goes with a folder as --output, not with the file"),

@@ -181,6 +181,8 @@ def test_a_run_begins_with_the_boxes_of_another(experiment, clip, tmp_path, form
         ("a.json", '{"1": [1, 2, 3, Infinity]}', "expected a box of four numbers, got [1, 2, 3, inf]"),
         ("a.json", "{", "no valid JSON"),
         ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.json", f"[1, 2, 3, {10**400}]", "a number with too many digits"),
+        ("a.json", f"[1, 2, 3, 1{'0' * 5000}]", "a number with too many digits"),
         ("a.json", "3", "expected boxes, got 3"),
         ("a.json", "[]", "holds no box of a target"),
         ("a.json", '{"frames": [3]}', "expected boxes"),
@@ -235,7 +237,7 @@ def test_a_target_begins_in_its_frame_and_keeps_its_number(experiment, clip, tmp
         assert run(experiment, clip, tmp_path / "b", *flags, box=None) == 0
         alone = [frame["box"] for frame in record(tmp_path / "b" / "clip.json")["frames"]]
         together = [target["box"] for f in content["frames"] for target in f["targets"] if target["id"] == number]
-        assert sum(map(len, together)) == pytest.approx(4 * len(together))
+        assert len(together) == {7: 6, 4: 4}[number]
         for one, other in zip(alone[-len(together) :], together, strict=True):
             assert one == pytest.approx(other, abs=1e-3)
     content = record(tmp_path / "b" / "clip.json")  # one target that comes later
@@ -249,9 +251,12 @@ def test_a_target_begins_in_its_frame_and_keeps_its_number(experiment, clip, tmp
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("7,1,40,60,36,36,1\n", "no target begins before frame 6, but"),
-        ("1,1,40,60,36,36,1\n4,2,170,60,36,36,1\n", "target 2, frame 3: the initial box 170, 60, 36, 36 is outside"),
-        ("1,1,40,60,36,36,1\n4,2,10,60,0,36,1\n", "target 2, frame 3: the initial box must have a width"),
+        ("7,1,40,60,36,36,1\n", "no target begins before frame 6 (from 0), but"),
+        (
+            "1,1,40,60,36,36,1\n4,2,170,60,36,36,1\n",
+            "target 2, frame 3 (from 0): the initial box 170, 60",
+        ),
+        ("1,1,40,60,36,36,1\n4,2,10,60,0,36,1\n", "target 2, frame 3 (from 0): the initial box must have a width"),
     ],
 )
 def test_targets_that_cannot_begin(experiment, clip, tmp_path, capsys, rows, message):
@@ -264,7 +269,7 @@ def test_a_target_after_the_end_is_a_warning(experiment, clip, tmp_path, capsys)
     flags = init_file(tmp_path, "1,1,40,60,36,36,1\n5,2,20,20,40,30,1\n")
     assert run(experiment, clip, tmp_path / "out", *flags, "--max_frames", "3", box=None) == 0
     (line,) = messages(capsys.readouterr().err)
-    assert "the targets 2 (frame 4): they were not tracked" in line
+    assert "the targets 2 (frame 4 from 0): they were not tracked" in line
     assert len((tmp_path / "out" / "clip.mot.txt").read_text().splitlines()) == 3
 
 
@@ -272,21 +277,21 @@ def test_a_pipe_that_ends_before_the_first_target(tmp_path):
     source = PipeSource(io.BytesIO(b"".join(image.tobytes() for image in fakes.frames(3))), (160, 120))
     job = Job(source, {1: Start(fakes.BOX, 9)}, output_paths(tmp_path, source))
     with pytest.raises(
-        InputError, match=r"after the 3 frames of standard input begin the targets 1 \(frame 9\): nothing"
+        InputError, match=r"after the 3 frames of standard input begin the targets 1 \(frame 9 from 0\): nothing"
     ):
         job.run(make_batch())
 
 
 def test_in_a_folder_a_box_is_in_pixels_of_its_own_frame(experiment, tmp_path, capsys):
-    folder = tmp_path / "frames"
+    folder = tmp_path / "mixed"
     sizes = [(160, 120), (160, 120), (320, 240)]
     for index, size in enumerate(sizes):
         write_image(folder / f"{index}.png", fakes.frames(1, *size)[0])
     flags = init_file(tmp_path, "1,1,40,60,36,36,1\n3,2,200,150,60,50,1\n")
     assert run(experiment, folder, tmp_path / "out", *flags, "--no_video", box=None) == 0
-    assert record(tmp_path / "out" / "frames.json")["frames"][2]["targets"][1]["box"] == [200, 150, 60, 50]
+    assert record(tmp_path / "out" / "mixed.json")["frames"][2]["targets"][1]["box"] == [200, 150, 60, 50]
     flags = init_file(tmp_path, "1,1,40,60,36,36,1\n2,2,200,150,60,50,1\n")
     capsys.readouterr()
     assert run(experiment, folder, tmp_path / "out", *flags, "--no_video", box=None) == 2
     line = messages(capsys.readouterr().err)[-1]
-    assert "target 2, frame 1: the initial box 200, 150, 60, 50 is outside" in line and "of 1 frames are in" in line
+    assert "target 2, frame 1 (from 0): the initial box 200, 150" in line and "of 1 frames are in" in line

@@ -38,7 +38,9 @@ def named_format(path: Path) -> str | None:
         return None
     name = path.name.lower()
     for ending, format in _ENDINGS:
-        if name.endswith(ending) and name != ending:
+        if name == ending:
+            raise InputError(f"--output {path}: the file has no name before its ending")
+        if name.endswith(ending):
             return format
     if re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", path.suffix.lower()):
         known = " ".join(sorted(ending for ending, _ in _ENDINGS))

@@ -88,7 +88,9 @@ class Job:
                 self._check(id, start, self.first)
         earliest = min(start.frame for start in self.starts.values())
         if self.total is not None and earliest >= self.total:
-            raise InputError(f"no target begins before frame {earliest}, but {source} ends after {self.total} frames")
+            raise InputError(
+                f"no target begins before frame {earliest} (from 0), but {source} ends after {self.total} frames"
+            )
         self._frames = islice(chain([self.first], frames), None if max_frames is None else min(max_frames, sys.maxsize))
         with self.paths.lock():
             pass
@@ -98,7 +100,7 @@ class Job:
         try:
             return Start(check_init_box(start.box_xywh, *frame.shape[:2]), start.frame)
         except InputError as error:
-            place = f"target {id}, frame {start.frame}: " if self.several or start.frame else ""
+            place = f"target {id}, frame {start.frame} (from 0): " if self.several or start.frame else ""
             raise InputError(f"{place}{error}") from error
 
     def run(
@@ -217,7 +219,7 @@ class Job:
 
     def _check_all_began(self, count: int) -> None:
         """Warn of targets that begin after the end. Raises InputError if all do."""
-        late = [f"{id} (frame {start.frame})" for id, start in self.starts.items() if start.frame >= count]
+        late = [f"{id} (frame {start.frame} from 0)" for id, start in self.starts.items() if start.frame >= count]
         if late:
             text = f"after the {count} frames of {self.source} begin the targets {printable(', '.join(late), 200)}"
             if len(late) == len(self.starts):

@@ -126,8 +126,9 @@ def read_init_boxes(path: Path) -> Starts:
             starts = _from_json(content, path)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}: line {error.lineno}: no valid JSON: {error.msg}") from error
-        except RecursionError as error:
-            raise DataError(f"{path}: no valid JSON: nested too deeply") from error
+        except (RecursionError, ValueError, OverflowError) as error:
+            problem = "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
+            raise DataError(f"{path}: no valid JSON: {problem}") from error
     else:
         starts = _from_lines(text.rstrip().splitlines(), path)
     if not starts:
@@ -259,7 +260,7 @@ def _from_coco(content: Mapping[str, Any], path: Path) -> Starts:
 
 def _frame_numbers(images: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
     """Numbers of the frames, from 0, by the ids of COCO's images; without ``frame_id`` they are in the order of ids."""
-    ids = sorted(image["id"] for image in images)
-    numbers = {image["id"]: image.get("frame_id", ids.index(image["id"])) for image in images}
+    ranks = {id: rank for rank, id in enumerate(sorted(image["id"] for image in images))}
+    numbers = {image["id"]: image.get("frame_id", ranks[image["id"]]) for image in images}
     first = min(numbers.values(), default=0)  # files count from 0 or from 1
     return {id: number - first for id, number in numbers.items()}
