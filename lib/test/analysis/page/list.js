@@ -28,8 +28,9 @@ function drawList() {
   rows.sort((one, two) => compare(value(sequences[one]), value(sequences[two])) * (state.listSort.down ? -1 : 1) || one - two);
   byId("list").style.setProperty("--columns", columns.map(({ width }) => width).join(" "));
   byId("list-head").replaceChildren(...columns.map(({ key, title, tracker, upFirst }) => sortHead(
-    tracker ? [swatch(tracker), make("span", { class: "head-name" }, title)] : title, key, state.listSort, drawList,
+    tracker ? [swatch(tracker), make("span", { class: "head-name" }, title.replace(/[_/-]/g, "$&\u200b"))] : title, key, state.listSort, drawList,
     { tag: "div", upFirst, title: tracker ? `Mean overlap of ${title}` : null, class: key === "name" ? "" : "number" })));
+  byId("list").style.setProperty("--rows", `${Math.max(rows.length, 2) * ROW + 2}px`);
   byId("count").textContent = rows.length === sequences.length ? `${sequences.length} sequences` : `${rows.length} of ${sequences.length} sequences`;
   byId("clear").hidden = !state.filter;
   if (state.filter) byId("clear").textContent = `${state.filter.text} ×`;

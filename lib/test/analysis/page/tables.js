@@ -11,7 +11,7 @@ function sortHead(title, column, sort, redraw, options = {}) {
     redraw();
   };
   const button = make("button", { type: "button", class: "sort", "data-sort": column, onclick: change, title: options.title },
-    title, make("span", { class: "arrow", "aria-hidden": "true" }, is ? (sort.down ? " ▾" : " ▴") : ""));
+    title, is && make("span", { class: "arrow", "aria-hidden": "true" }, sort.down ? " ▾" : " ▴"));
   return make(options.tag || "th", { scope: options.tag ? null : "col", class: options.class,
     "aria-sort": is ? (sort.down ? "descending" : "ascending") : null }, button);
 }
@@ -125,7 +125,14 @@ function failureBar(index) {
   }));
 }
 
+/** Which weights made the results, in which precision, on what: a line for each tracker. */
+function drawMade() {
+  byId("made").replaceChildren(...trackers().filter((tracker) => !tracker.baseline).map((tracker) => make("li", {}, swatch(tracker),
+    [tracker.label, [tracker.weights, tracker.facts.dtype, tracker.facts.device].filter(Boolean).join(", ")].join(": "))));
+}
+
 function drawFacts() {
+  drawMade();
   const names = [...new Set(trackers().flatMap((tracker) => Object.keys(tracker.facts)))];
   const text = (tracker, name) => {
     const value = tracker.facts[name];
