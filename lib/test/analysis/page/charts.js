@@ -71,6 +71,7 @@ function radar(groups) {
 }
 
 function drawCharts() {
+  byId("legend").replaceChildren(...trackers().map(trackerBox));
   byId("plots").replaceChildren(...state.benchmark.plots.map(curvePlot));
   const groups = state.benchmark.groups.attribute;
   byId("radar").replaceChildren(...[radar(groups)].filter(Boolean));

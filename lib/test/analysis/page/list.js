@@ -61,15 +61,18 @@ function listRow(index, place) {
     const delta = difference(sequence);
     row.append(make("div", { class: `number ${Math.abs(delta) < 0.005 ? "" : delta > 0 ? "above" : "below"}` }, signed(delta)));
   }
-  row.append(failureBadge(sequence.failures[state.a]));
+  row.append(failureBadge(index));
   row.style.transform = `translateY(${place * ROW}px)`;
   return row;
 }
 
-function failureBadge(failures) {
+/** The first failure of tracker A; a click goes there. */
+function failureBadge(index) {
+  const failures = state.benchmark.sequences[index].failures[state.a];
   if (!failures.length) return make("div", { class: "number zero" }, "–");
   const [kind, start, recovered] = failures[0];
-  return make("div", { class: "number", title: `${kind} at frame ${start}, ${recovered == null ? "never recovered" : `recovered at ${recovered}`}` },
+  const jump = (event) => { event.stopPropagation(); openSequence(index, start); };
+  return make("div", { class: "number jump", onclick: jump, title: `${kind} at frame ${start}, ${recovered == null ? "never recovered" : `recovered at ${recovered}`}` },
     make("i", { class: `key ${kind}` }), `${kind} ${start}${recovered == null ? " ✕" : ""}`);
 }
 
