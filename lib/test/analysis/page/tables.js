@@ -43,7 +43,7 @@ function scoreRow({ tracker, index }) {
 
 /** A difference with its interval and p value; [mean, low, high, p]. */
 function pairCell([mean, low, high, p]) {
-  const sure = low > 0 || high < 0;
+  const sure = p < 0.05;
   return [make("span", { class: sure ? "best" : "" }, signed(mean)),
     make("small", {}, `${signed(low, 1)} – ${signed(high, 1)}, p ${p < 0.001 ? "< 0.001" : p.toFixed(3)}`)];
 }
@@ -67,7 +67,7 @@ function drawScores() {
     head("Frames/s", "speed", { class: "number" }))), make("tbody", {}, rows.map(scoreRow))));
   byId("score-note").textContent = "Percent; bold: best, underlined: second. "
     + (state.benchmark.intervals ? "Below each score its 95 % interval over the sequences." : "No intervals: there is one sequence only.")
-    + (state.benchmark.sequences.length < 10 && differences ? " With so few sequences intervals are too narrow." : "");
+    + (state.benchmark.sequences.length < 10 && differences ? " With so few sequences the intervals are too narrow." : "");
 }
 
 const compare = (one, two) => (typeof one === "string" ? one.localeCompare(two, "en", { numeric: true }) : one - two);
