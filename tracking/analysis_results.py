@@ -36,13 +36,17 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8,
         metavar="N",
-        help="frames of how many sequences with the lowest scores are embedded in the report (default: 8)",
+        help="embed the frames of the N sequences in which the best tracker is worst (default: 8)",
     )
     parser.add_argument(
-        "--frames_of", nargs="+", default=[], metavar="SEQ", help="embed the frames of these sequences, too"
+        "--frames_of", nargs="+", default=[], metavar="SEQ", help="also embed the frames of these sequences"
     )
     parser.add_argument(
-        "--budget", type=int, default=15, metavar="MB", help="size of the report up to which frames are embedded"
+        "--budget",
+        type=int,
+        default=15,
+        metavar="MB",
+        help="size of the HTML file up to which frames are embedded (default: 15)",
     )
 
 

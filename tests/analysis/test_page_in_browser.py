@@ -25,8 +25,8 @@ def world(tmp_path_factory) -> tuple[Path, list[str]]:
     find_browser()
     root = tmp_path_factory.mktemp("browser")
     flags = write_world(root)
-    # Frames of two of the six sequences are embedded.
-    assert report.main([*flags, "--output", str(root / "report.html"), "--thumbnails", "2"]) == 0
+    choice = ["--thumbnails", "0", "--frames_of", "zebra"]
+    assert report.main([*flags, "--output", str(root / "report.html"), *choice]) == 0
     return root, flags
 
 
@@ -128,8 +128,32 @@ def test_deep_links(world, page: Page) -> None:
     assert page.evaluate("scrollY") > 100  # the sequence is in sight
     page.open("about:blank")
     page.open(f"{url}#nothing/x%ff/3", READY)  # no such place: the page opens as without
-    page.press("ArrowDown")
-    assert page.wait_for("location.hash.length > 1")
+    page.press("ArrowDown")  # scrolls, since no sequence is in sight
+    page.press("j")
+    assert page.wait_for("location.hash.endsWith('/0') && !location.hash.includes('nothing')")
+
+
+def test_a_click_on_a_failure_goes_there(world, page: Page) -> None:
+    labels = [tracker["label"] for tracker in content_of(world[0] / "report.html")["benchmarks"][0]["trackers"]]
+    page.evaluate(f"(s => {{ s.value = {labels.index('jumpy')}; s.onchange() }})(document.querySelector('#a'))")
+    page.click("[data-sequence='car-10'] .jump")
+    assert page.wait_for("location.hash === '#car-10/20'")
+    page.press("+")
+    page.press("+")
+    go(page, "car-10", 59)  # the timeline follows
+    assert "– 59" in texts(page, "#timeline-note")[0]
+
+
+def test_several_benchmarks(world, page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "several.html"
+    assert report.main([*world[1], "--protocol", "seqtrack", "got10k", "--output", str(path), "--thumbnails", "0"]) == 0
+    page.open(path, READY)
+    assert texts(page, "#benchmark option") == ["mine seqtrack", "mine got10k"]
+    page.evaluate("location.hash = '#mine%20got10k/zebra/9'")
+    page.wait_for("document.querySelector('#benchmark').value === '1'")
+    assert texts(page, "#sequence-name") == ["zebra"]
+    assert texts(page, "#score-table thead th")[1].startswith("AO")
+    assert len(texts(page, "#plots svg.plot")) == 1  # that protocol knows no precision
 
 
 def test_hostile_names_are_text(page: Page) -> None:
@@ -148,11 +172,13 @@ def test_images_are_embedded_or_from_a_folder(world, page: Page) -> None:
     assert page.evaluate("document.querySelector('#stage').dataset.image") == "none"
     page.choose_files("#folder", world[0] / "mine" / "car-1")
     page.wait_for("document.querySelector('#stage').dataset.image === 'frame'")
-    # The ground truth is drawn in white around the yellow target.
     go(page, "bird-1", 4)
     page.wait_for("document.querySelector('#stage').dataset.image === 'none'")  # another sequence's folder
     page.choose_files("#folder", world[0] / "mine")
     page.wait_for("document.querySelector('#stage').dataset.image === 'frame'")
+    page.choose_files("#folder", (world[0] / "mine" / "car-1" / "img").rename(world[0] / "any"))
+    page.wait_for("document.querySelector('#stage').dataset.image === 'frame'")
+    (world[0] / "any").rename(world[0] / "mine" / "car-1" / "img")
 
 
 def test_print_and_narrow_screens(world, page: Page, tmp_path: Path) -> None:

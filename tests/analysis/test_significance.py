@@ -58,5 +58,10 @@ def test_no_difference_is_not_significant() -> None:
     assert bootstrap([tracker("a", shifts), tracker("same", shifts)]).differences[0][1].p_value == 1
 
 
+def test_few_sequences_show_little() -> None:
+    difference = bootstrap([tracker("a", SHIFTS[:3]), tracker("b", SHIFTS[:3] + 3)]).differences[0][1]
+    assert difference.low > 0 and difference.p_value == 0.25
+
+
 def test_one_sequence_says_nothing_about_others() -> None:
     assert bootstrap([tracker("a", SHIFTS[:1])]) is None

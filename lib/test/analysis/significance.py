@@ -3,8 +3,8 @@
 The sequences of a benchmark are a sample of all videos. As many sequences as there are are drawn from them with
 replacement, ``DRAWS`` times and the same ones for all trackers, and the scores are computed for each draw. The limits
 that 2.5 % of the draws fall below and above make the interval of a score, or of the difference of two trackers. The
-p value of a difference is twice the share of the draws in which it is zero or has the other sign; it is not corrected
-for the number of pairs.
+p value of a difference is twice the share of the draws in which it is zero or has the other sign, and at least what a
+sign test of so few sequences could show, 2 to the power of 1 - S; it is not corrected for the number of pairs.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), percentile intervals.
 """
@@ -58,7 +58,9 @@ def bootstrap(trackers: Sequence[ScoredTracker]) -> Certainty | None:
     headline = draws[:, :, 0].T
     differences = [
         [
-            None if row == column else _difference(means[row] - means[column], headline[row] - headline[column])
+            None
+            if row == column
+            else _difference(means[row] - means[column], headline[row] - headline[column], len(counted))
             for column in range(len(trackers))
         ]
         for row in range(len(trackers))
@@ -82,7 +84,8 @@ def _draw(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.concatenate(chunks).reshape(DRAWS, trackers, columns)
 
 
-def _difference(mean: float, draws: np.ndarray) -> Difference:
+def _difference(mean: float, draws: np.ndarray, sequences: int) -> Difference:
     low, high = np.percentile(draws, PERCENTILES)
-    p_value = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
-    return Difference(mean, float(low), float(high), float(np.clip(p_value, 1 / DRAWS, 1)))
+    signs = np.sign(draws.round(9))  # of equal trackers the sums may differ in their last digits
+    p_value = 2 * min((signs <= 0).mean(), (signs >= 0).mean())
+    return Difference(mean, float(low), float(high), float(np.clip(p_value, max(1 / DRAWS, 2.0 ** (1 - sequences)), 1)))

@@ -51,7 +51,7 @@ function radar(groups) {
   const angle = (i) => (2 * Math.PI * i) / groups.length - Math.PI / 2;
   const at = (i, value) => [middle + Math.cos(angle(i)) * radius * value / highest, middle + Math.sin(angle(i)) * radius * value / highest];
   const ring = (values) => values.map((value, i) => at(i, value).map((number) => number.toFixed(1)).join(",")).join(" ");
-  const svg = make("svg", { viewBox: `0 0 ${size} ${size}`, class: "plot radar", role: "img", "aria-label": "Scores by attribute" });
+  const svg = make("svg", { viewBox: `-80 20 ${size + 160} ${size - 40}`, class: "plot radar", role: "img", "aria-label": "Scores by attribute" });
   for (let i = 1; i <= 4; i++) {
     const level = (highest * i) / 4;
     svg.append(make("polygon", { points: ring(groups.map(() => level)), class: "grid" }),
@@ -71,6 +71,7 @@ function radar(groups) {
 }
 
 function drawCharts() {
+  byId("legend").replaceChildren(...trackers().map(trackerBox));
   byId("plots").replaceChildren(...state.benchmark.plots.map(curvePlot));
   const groups = state.benchmark.groups.attribute;
   byId("radar").replaceChildren(...[radar(groups)].filter(Boolean));

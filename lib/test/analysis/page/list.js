@@ -28,8 +28,9 @@ function drawList() {
   rows.sort((one, two) => compare(value(sequences[one]), value(sequences[two])) * (state.listSort.down ? -1 : 1) || one - two);
   byId("list").style.setProperty("--columns", columns.map(({ width }) => width).join(" "));
   byId("list-head").replaceChildren(...columns.map(({ key, title, tracker, upFirst }) => sortHead(
-    tracker ? [swatch(tracker), make("span", { class: "head-name" }, title)] : title, key, state.listSort, drawList,
+    tracker ? [swatch(tracker), make("span", { class: "head-name" }, title.replace(/[_/-]/g, "$&\u200b"))] : title, key, state.listSort, drawList,
     { tag: "div", upFirst, title: tracker ? `Mean overlap of ${title}` : null, class: key === "name" ? "" : "number" })));
+  byId("list").style.setProperty("--rows", `${Math.max(rows.length, 2) * ROW + 2}px`);
   byId("count").textContent = rows.length === sequences.length ? `${sequences.length} sequences` : `${rows.length} of ${sequences.length} sequences`;
   byId("clear").hidden = !state.filter;
   if (state.filter) byId("clear").textContent = `${state.filter.text} ×`;
@@ -60,15 +61,18 @@ function listRow(index, place) {
     const delta = difference(sequence);
     row.append(make("div", { class: `number ${Math.abs(delta) < 0.005 ? "" : delta > 0 ? "above" : "below"}` }, signed(delta)));
   }
-  row.append(failureBadge(sequence.failures[state.a]));
+  row.append(failureBadge(index));
   row.style.transform = `translateY(${place * ROW}px)`;
   return row;
 }
 
-function failureBadge(failures) {
+/** The first failure of tracker A; a click goes there. */
+function failureBadge(index) {
+  const failures = state.benchmark.sequences[index].failures[state.a];
   if (!failures.length) return make("div", { class: "number zero" }, "–");
   const [kind, start, recovered] = failures[0];
-  return make("div", { class: "number", title: `${kind} at frame ${start}, ${recovered == null ? "never recovered" : `recovered at ${recovered}`}` },
+  const jump = (event) => { event.stopPropagation(); openSequence(index, start); };
+  return make("div", { class: "number jump", onclick: jump, title: `${kind} at frame ${start}, ${recovered == null ? "never recovered" : `recovered at ${recovered}`}` },
     make("i", { class: `key ${kind}` }), `${kind} ${start}${recovered == null ? " ✕" : ""}`);
 }
 

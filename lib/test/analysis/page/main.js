@@ -83,6 +83,9 @@ function setTheme(theme) {
   if (document.documentElement.dataset.ready) drawAll();
 }
 
+/** These scroll the page, unless a sequence is in sight. */
+const SCROLLING = ["ArrowUp", "ArrowDown", "Home", "End", " "];
+
 const KEYS = {
   ArrowLeft: (event) => seek(state.frame - (event.shiftKey ? 10 : 1)),
   ArrowRight: (event) => seek(state.frame + (event.shiftKey ? 10 : 1)),
@@ -91,6 +94,11 @@ const KEYS = {
   f: () => nextFailure(state.frame), g: () => nextFailure(-1), "+": () => zoom(0.5), "-": () => zoom(2),
   "/": () => byId("search").focus(), t: () => setTheme(isDark() ? "light" : "dark"), "?": () => byId("help").showModal(),
 };
+
+function isViewerInSight() {
+  const { top, bottom } = byId("sequences").getBoundingClientRect();
+  return top < innerHeight * 0.7 && bottom > innerHeight * 0.3;
+}
 
 function onKey(event) {
   const { target } = event;
@@ -104,14 +112,14 @@ function onKey(event) {
   if (tracker) {
     state.hidden[state.hidden.has(tracker.label) ? "delete" : "add"](tracker.label);
     drawAll();
-  } else if (KEYS[event.key] && view.frames) KEYS[event.key](event);
+  } else if (KEYS[event.key] && view.frames && !(SCROLLING.includes(event.key) && !isViewerInSight())) KEYS[event.key](event);
   else return;
   event.preventDefault();
 }
 
 function listen() {
   addEventListener("keydown", onKey);
-  addEventListener("hashchange", () => followHash());
+  addEventListener("hashchange", () => { if (followHash()) byId("sequences").scrollIntoView(); });
   let sizeTimer = 0;
   addEventListener("resize", () => { clearTimeout(sizeTimer); sizeTimer = setTimeout(drawAll, 100); });
   for (const button of document.querySelectorAll("[data-key]")) button.addEventListener("click", () => KEYS[button.dataset.key]({}));

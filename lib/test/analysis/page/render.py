@@ -18,6 +18,7 @@ from lib.test.analysis.page.frames import thumbnails
 from lib.test.analysis.plots import BASELINE_STYLE, line_styles
 from lib.test.analysis.report import Report
 from lib.test.analysis.scoring import ScoredTracker
+from lib.test.analysis.tables import by_score
 from lib.utils.errors import DataError, printable
 from lib.utils.files import write_text_atomic
 
@@ -35,7 +36,7 @@ class PageOptions:
     """What goes into a page.
 
     Attributes:
-        thumbnails: of how many sequences with the lowest scores frames are embedded, in each benchmark.
+        thumbnails: of how many sequences frames are embedded, the worst ones of the best tracker, in each benchmark.
         frames_of: names of further sequences of which frames are embedded.
         budget: size of the file up to which frames are embedded, in megabytes (10^6 bytes).
     """
@@ -71,16 +72,17 @@ def write_page(path: Path, reports: ListOf[Report], options: PageOptions, proble
 
 
 def worst_sequences(report: Report, options: PageOptions) -> dict[int, Sequence]:
-    """The sequences of which frames are embedded, by position: those asked for, then those with the lowest scores.
+    """The sequences of which frames are embedded, by position: those asked for, then the worst ones of
+    the best tracker.
 
     Raises:
         DataError: if there is no sequence of a name.
     """
-    trackers = [tracker for tracker in report.trackers if not tracker.is_baseline] or report.trackers
-    means = np.mean([[score.average_overlap for score in tracker.scores] for tracker in trackers], axis=0)
+    best = by_score([tracker for tracker in report.trackers if not tracker.is_baseline] or report.trackers)[0]
+    overlaps = [score.average_overlap for score in best.scores]
     names = report.sequences.names
     asked = [names.index(name) for name in choose_names(names, options.frames_of)]
-    worst = np.argsort(means, kind="stable")[: options.thumbnails].tolist()
+    worst = np.argsort(overlaps, kind="stable")[: options.thumbnails].tolist()
     return {index: report.sequences[index] for index in dict.fromkeys([*asked, *worst])}
 
 

@@ -11,7 +11,7 @@ function sortHead(title, column, sort, redraw, options = {}) {
     redraw();
   };
   const button = make("button", { type: "button", class: "sort", "data-sort": column, onclick: change, title: options.title },
-    title, make("span", { class: "arrow", "aria-hidden": "true" }, is ? (sort.down ? " ▾" : " ▴") : ""));
+    title, is && make("span", { class: "arrow", "aria-hidden": "true" }, sort.down ? " ▾" : " ▴"));
   return make(options.tag || "th", { scope: options.tag ? null : "col", class: options.class,
     "aria-sort": is ? (sort.down ? "descending" : "ascending") : null }, button);
 }
@@ -43,7 +43,7 @@ function scoreRow({ tracker, index }) {
 
 /** A difference with its interval and p value; [mean, low, high, p]. */
 function pairCell([mean, low, high, p]) {
-  const sure = low > 0 || high < 0;
+  const sure = p < 0.05;
   return [make("span", { class: sure ? "best" : "" }, signed(mean)),
     make("small", {}, `${signed(low, 1)} – ${signed(high, 1)}, p ${p < 0.001 ? "< 0.001" : p.toFixed(3)}`)];
 }
@@ -67,7 +67,7 @@ function drawScores() {
     head("Frames/s", "speed", { class: "number" }))), make("tbody", {}, rows.map(scoreRow))));
   byId("score-note").textContent = "Percent; bold: best, underlined: second. "
     + (state.benchmark.intervals ? "Below each score its 95 % interval over the sequences." : "No intervals: there is one sequence only.")
-    + (state.benchmark.sequences.length < 10 && differences ? " With so few sequences intervals are too narrow." : "");
+    + (state.benchmark.sequences.length < 10 && differences ? " With so few sequences the intervals are too narrow." : "");
 }
 
 const compare = (one, two) => (typeof one === "string" ? one.localeCompare(two, "en", { numeric: true }) : one - two);
@@ -125,7 +125,14 @@ function failureBar(index) {
   }));
 }
 
+/** Which weights made the results, in which precision, on what: a line for each tracker. */
+function drawMade() {
+  byId("made").replaceChildren(...trackers().filter((tracker) => !tracker.baseline).map((tracker) => make("li", {}, swatch(tracker),
+    [tracker.label, [tracker.weights, tracker.facts.dtype, tracker.facts.device].filter(Boolean).join(", ")].join(": "))));
+}
+
 function drawFacts() {
+  drawMade();
   const names = [...new Set(trackers().flatMap((tracker) => Object.keys(tracker.facts)))];
   const text = (tracker, name) => {
     const value = tracker.facts[name];

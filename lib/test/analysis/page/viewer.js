@@ -42,6 +42,7 @@ function drawSequence() {
 /** Show another frame: everything that depends on it. */
 function showFrame() {
   if (!view.frames) return;
+  if (state.frame < range.from || state.frame >= range.to) zoom(1);
   byId("scrub").value = state.frame;
   if (document.activeElement !== byId("frame")) byId("frame").value = state.frame;
   drawCursor();
@@ -78,14 +79,15 @@ function imageOf(frame) {
   return { url: `data:image/jpeg;base64,${embedded.images[nearest]}`, frame: embedded.frames[nearest] };
 }
 
-/** The chosen file of a frame. The path of one ends with that of the other: people choose any folder above the frames. */
+/** The chosen file of a frame: its path ends as that of the frame does, but for the name of the chosen folder itself. */
 function findFile(frame) {
-  const parts = view.frames.fileOf(frame).split("/").reverse();
+  const parts = view.frames.fileOf(frame).split("/").reverse(), isPicked = state.sequence === view.pickedFor;
   for (const { file, path } of view.files.get(parts[0]) || []) {
-    const common = Math.min(parts.length, path.length);
-    if (!parts.slice(0, common).every((part, i) => part === path[i])) continue;
+    let same = 0;
+    while (same < Math.min(parts.length, path.length) && parts[same] === path[same]) same++;
+    if (same < Math.min(parts.length, path.length) && same < path.length - 1) continue;
     // A folder such as `img` fits every sequence: it counts for the one that it was chosen for.
-    if (common > 2 || state.sequence === view.pickedFor || isOwnFolder(parts[1])) return file;
+    if (same > 2 || isPicked || (same === 2 && isOwnFolder(parts[1]))) return file;
   }
   return null;
 }
