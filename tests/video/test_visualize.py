@@ -7,7 +7,7 @@ import torch
 
 import tracking.visualize as script
 from lib.models.seqtrack import CoordinateVocabulary
-from lib.test.analysis.attention import overlay, select_maps
+from lib.test.analysis.attention import select_maps
 from lib.test.analysis.token_view import TokenView
 from lib.test.visualize import Observer, choose, parse_numbers
 from lib.utils.cli import run_script
@@ -156,11 +156,3 @@ def test_lines_of_the_tokens_end_in_the_box(order: str) -> None:
         ends = [places[tokens[step]] for places in view.places(tokens, step)]
         lines = view.edges(tokens[: step + 1])[view.names[step][0] in "yh"]
         assert all(np.isclose(lines, end).any() for end in ends)
-
-
-def test_the_brightest_place_of_a_map_is_the_brightest_of_the_image() -> None:
-    values = np.zeros((4, 4))
-    values[1, 2] = 0.01
-    image = overlay(np.zeros((64, 64, 3), np.uint8), values)
-    row, column = np.unravel_index(image.sum(axis=2).argmax(), (64, 64))
-    assert 16 <= row < 32 and 32 <= column < 48

@@ -6,18 +6,16 @@ All are made within the ``rc_context`` of a style; they are as wide as both colu
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from lib.models.seqtrack.maps import overlay
 from lib.test.analysis.style import COLORS, TWO_COLUMNS, new_figure
 from lib.test.analysis.token_view import TokenView
 
-HEAT = "inferno"  # told apart by color-blind readers and in gray
 BOX_COLOR, TRUTH_COLOR = "#3CE05A", "#FFFFFF"
 LABEL_WIDTH, TITLE_HEIGHT, GAP = 0.45, 0.17, 0.04
 """Inches, of rows of images."""
@@ -146,16 +144,6 @@ def _arrange(rows: Sequence[Sequence[Panel]], titled: Sequence[int]) -> Figure:
             _show(figure.add_axes(place), panel if number in titled else panel._replace(title=""))
         top += side + GAP
     return figure
-
-
-def overlay(crop: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A crop (S, S, 3) uint8 in gray, under a map (R, R) from 0 to its largest value: (S, S, 3) uint8."""
-    heat = cv2.resize(values.astype(np.float32), crop.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    heat = heat / max(float(heat.max()), 1e-12)
-    color = matplotlib.colormaps[HEAT](heat)[..., :3] * 255
-    share = 0.25 + 0.55 * heat[..., None]
-    gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None]
-    return (share * color + (1 - share) * gray).astype(np.uint8)
 
 
 def _show(axes: Axes, panel: Panel) -> None:
