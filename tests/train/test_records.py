@@ -66,6 +66,8 @@ def test_log_and_events_say_the_same(two_runs):
     assert sorted(log["train/Loss/total"]) == [2, 4, 6, 8] and sorted(log["val/IoU"]) == [4, 8]
     for name in ("train/Loss/total", "train/IoU", "val/Loss/total", "val/IoU", "train/LearningRate/encoder"):
         assert log[name] == pytest.approx(events[name], abs=1e-3), name
+    (file,) = (two_runs[0].parents[1] / "events").iterdir()
+    assert read_curves(file) == events and compare_runs.run_labels([file, two_runs[0]]) == ["events", "tiny"]
 
 
 @pytest.mark.parametrize("clock", [lambda start: 2e9 - 5000 * start, lambda start: 2e9, lambda start: 1e9 * start])
