@@ -2,9 +2,9 @@
 
     python tracking/compare_runs.py a/logs/seqtrack-seqtrack_b256.log b/logs/seqtrack-seqtrack_b256.log --plot out.png
 
-Each run is given by its log, or by the folder of its TensorBoard events (tensorboard/train/seqtrack/<config>), which
-holds more digits. All runs are compared with the first one. Exit code 1 means that a loss or an IoU differs by more
-than --tolerance.
+Each run is given by its log, or by its TensorBoard events, which hold more digits: their folder
+(tensorboard/train/seqtrack/<config>), or one file of it. All runs are compared with the first one. Exit code 1 means
+that a loss or an IoU differs by more than --tolerance.
 """
 
 import argparse
@@ -22,7 +22,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 from lib.train.trainers.checkpoints import config_differences
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError, printable
-from tracking.curves import Curves, Difference, compare, newest_manifest, read_curves
+from tracking.curves import Curves, Difference, compare, is_event_file, newest_manifest, read_curves
 
 MAX_PLOTS = 24
 """Curves in a plot; a run of ours has about a dozen."""
@@ -31,7 +31,7 @@ MAX_PLOTS = 24
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=user_path, nargs="+", metavar="run", help="log, or folder of TensorBoard events")
+    parser.add_argument("runs", type=user_path, nargs="+", metavar="run", help="log, or TensorBoard events")
     parser.add_argument("--plot", type=user_path, help="image to write (.png, .pdf, .svg): loss, IoU and other curves")
     parser.add_argument("--tolerance", type=float, help="exit with 1 if a loss or an IoU differs by more than this")
     return parser.parse_args(argv)
@@ -39,6 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_labels(paths: Sequence[Path]) -> list[str]:
     """A name for each run, each one once: of the experiment, then the folder that tells it apart, then a number."""
+    paths = [path.absolute().parent if is_event_file(path) else path for path in paths]
     names = [path.stem.removeprefix("seqtrack-") if path.suffix == ".log" else path.name for path in paths]
     parts = [path.absolute().parts for path in paths]
     labels: list[str] = []

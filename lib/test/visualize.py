@@ -17,7 +17,6 @@ from lib.test.analysis.attention import (
     Panel,
     Template,
     TemplateHistory,
-    TokenView,
     draw_attention,
     draw_likelihoods,
     draw_templates,
@@ -25,6 +24,7 @@ from lib.test.analysis.attention import (
     select_maps,
 )
 from lib.test.analysis.style import PAPER, save_figure
+from lib.test.analysis.token_view import TokenView
 from lib.test.tracker.engine import SeqTrackEngine, TrackResult
 from lib.test.video.encoders import VideoWriter
 from lib.utils.crop import sample_target, transform_image_to_crop
@@ -34,7 +34,6 @@ from lib.utils.files import atomic_path
 KINDS = ("attention", "likelihood", "tokens", "templates")
 FORMATS = ("png", "pdf", "svg", "mp4", "npz")
 DPI = 220
-MOST_FRAMES = 10**7
 
 
 def parse_numbers(text: str, flag: str) -> list[int]:
@@ -144,8 +143,8 @@ class Observer:
             if number in frames:
                 maps = NetworkMaps(*(values[0] for values in self._recorder.read()))
                 truth = None
-                if ground_truth is not None and np.isfinite(ground_truth[number]).all():
-                    boxes = (torch.tensor(np.float32(box)) for box in (ground_truth[number], around))
+                if ground_truth is not None and ground_truth[number, 2:].min() > 0:  # not so for NaN
+                    boxes = (torch.tensor(box, dtype=torch.float32) for box in (ground_truth[number], around))
                     box = transform_image_to_crop(*boxes, crops[1][0], params.search_size)
                     truth = engine.network.vocabulary.encode(box).numpy()
                 yield Observation(number, crops[0][0], result, maps, templates, truth)
@@ -208,7 +207,7 @@ class Gallery:
     def add(self, seen: Observation) -> None:
         """Draw and write a frame."""
         with rc_context(dict(PAPER.rc)):
-            for kind in self.kinds:
+            for kind in self.kinds if set(self.formats) - {"npz"} else ():
                 if kind != "templates":
                     self._write(self._draw(kind, seen), kind, f"{seen.frame:05d}_")
         if "npz" in self.formats:
@@ -233,7 +232,7 @@ class Gallery:
             encoder = select_maps(seen.maps.encoder.numpy(), *self._encoder)
             box = self._views.box(tokens)
             named = zip(self._views.names, tokens, likelihoods, strict=True)
-            labels = [f"{name} = {token} ({likelihood:.2f})" for name, token, likelihood in named]
+            labels = [f"{name} = {token} ({likelihood:.2g})" for name, token, likelihood in named]
             crop = Panel(seen.crop, f"frame {seen.frame}", box)
             return draw_attention(crop, labels, cross, seen.templates, self._factor, encoder)
         probabilities = seen.maps.probabilities.numpy()

@@ -1,10 +1,11 @@
 """Maps are those of the network's own queries and keys, and recording them changes nothing."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.seqtrack.maps import MapRecorder, central_tokens
+from lib.models.seqtrack.maps import MapRecorder, central_tokens, overlay
 from lib.models.seqtrack.precision import prepare_for_tracking
 from lib.utils.errors import InputError
 from tests.models.tiny import tiny_images, tiny_model
@@ -82,3 +83,11 @@ def test_central_tokens_are_those_of_the_target() -> None:
 def test_a_decoder_without_a_crop_has_no_maps() -> None:
     with pytest.raises(InputError, match="FEATURE_TYPE token"):
         MapRecorder(tiny_model(MODEL__FEATURE_TYPE="token"), template_factor=4.0)
+
+
+def test_the_brightest_place_of_a_map_is_the_brightest_of_the_image() -> None:
+    values = np.zeros((4, 4))
+    values[1, 2] = 0.01
+    image = overlay(np.zeros((64, 64, 3), np.uint8), values)
+    row, column = np.unravel_index(image.sum(axis=2).argmax(), (64, 64))
+    assert 16 <= row < 32 and 32 <= column < 48

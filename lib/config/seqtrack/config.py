@@ -90,6 +90,7 @@ SCHEMA: dict[str, Any] = {
         "SMOOTH_TOKENS": number(0.0, 0, 1000),  # tokens over which scores are averaged after each epoch; 0: none
         "PRINT_INTERVAL": integer(50, 1, _LARGEST_COUNT),  # steps
         "VAL_EPOCH_INTERVAL": integer(1, 1, 1_000_000),
+        "VAL_IMAGE_INTERVAL": integer(0, 0, 1_000_000),  # epochs between images of validations in TensorBoard; 0: none
         "SAVE_EVERY": integer(1, 1, 1_000_000),  # epochs
         "SAVE_EVERY_STEPS": integer(0, 0, _LARGEST_COUNT),  # steps between checkpoints inside an epoch; 0: none there
         "KEEP_CHECKPOINTS": integer(10, 0, 1_000_000),  # newest epochs kept; 0 keeps all

@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -130,3 +132,21 @@ def central_tokens(side: int, factor: float) -> Tensor:
     distance = (torch.arange(side) - (side - 1) / 2).abs()
     inside = distance <= max(side / factor / 2, float(distance.min()))
     return (inside[:, None] & inside).flatten()
+
+
+def overlay(crop: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Draw a map over a crop in gray, from 0 to its largest value.
+
+    Args:
+        crop: (S, S, 3) uint8 RGB.
+        values: (R, R), not negative.
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
+    heat = cv2.resize(values.astype(np.float32), crop.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+    heat /= max(float(heat.max()), 1e-12)
+    # Inferno is told apart by color-blind readers and in print without colors.
+    color = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = 0.25 + 0.55 * heat
+    return (share * color + (1 - share) * cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None]).astype(np.uint8)

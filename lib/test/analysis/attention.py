@@ -3,22 +3,19 @@
 All are made within the ``rc_context`` of a style; they are as wide as both columns of a paper.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
-import matplotlib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from lib.models.seqtrack import CoordinateVocabulary
+from lib.models.seqtrack.maps import overlay
 from lib.test.analysis.style import COLORS, TWO_COLUMNS, new_figure
+from lib.test.analysis.token_view import TokenView
 
-TOKEN_NAMES = {"xywh": ("x", "y", "w", "h"), "whxy": ("w", "h", "x", "y"), "corner": ("x1", "y1", "x2", "y2")}
-HEAT = "inferno"  # told apart by color-blind readers and in gray
 BOX_COLOR, TRUTH_COLOR = "#3CE05A", "#FFFFFF"
 LABEL_WIDTH, TITLE_HEIGHT, GAP = 0.45, 0.17, 0.04
 """Inches, of rows of images."""
@@ -65,48 +62,6 @@ class TemplateHistory:
         if new is not None:
             self.current = [self.current[0], *self.current[2:], new]
             self.all.append(new)
-
-
-class TokenView:
-    """What the four tokens mean on a crop.
-
-    Args:
-        vocabulary: of the network.
-    """
-
-    def __init__(self, vocabulary: CoordinateVocabulary) -> None:
-        self.vocabulary, self.bins = vocabulary, vocabulary.bins
-        self.names = TOKEN_NAMES[vocabulary.seq_format]
-
-    def box(self, tokens: np.ndarray) -> tuple[float, float, float, float]:
-        """x1, y1, x2, y2 of (4,) tokens, normalized to the crop."""
-        return tuple(self.vocabulary.decode_to_xyxy(torch.as_tensor(tokens)).tolist())
-
-    def weigh(self, probabilities: np.ndarray, window: np.ndarray) -> np.ndarray:
-        """(4, bins) probabilities as the tracker compares them: those of the center times the window."""
-        weighted = probabilities.astype(np.float64)
-        weighted[list(self.vocabulary.window_steps())] *= window
-        return weighted
-
-    def edges(self, tokens: Sequence[int]) -> tuple[list[float], list[float]]:
-        """Where upright and level lines of the box are on a crop of side 1, as far as the first tokens say it."""
-        known = {name: token / (self.bins - 1) for name, token in zip(self.names, tokens, strict=False)}
-        return _lines(known, "x", "w"), _lines(known, "y", "h")
-
-    def places(self, tokens: np.ndarray, step: int) -> list[np.ndarray]:
-        """Where each bin of a step would put lines of the box on a crop of side 1: one or two of (bins,)."""
-        bins, name = np.linspace(0, 1, self.bins), self.names[step]
-        if name not in "wh":
-            return [bins]
-        center = self.names.index("x" if name == "w" else "y")
-        middle = tokens[center] / (self.bins - 1) if center < step else 0.5
-        return [middle - bins / 2, middle + bins / 2]
-
-
-def _lines(known: Mapping[str, float], center: str, size: str) -> list[float]:
-    if center in known and size in known:
-        return [known[center] - known[size] / 2, known[center] + known[size] / 2]
-    return [known[name] for name in (center, f"{center}1", f"{center}2") if name in known]
 
 
 def select_maps(maps: np.ndarray, layers: list[int] | None, heads: list[int] | None) -> list[tuple[str, np.ndarray]]:
@@ -191,16 +146,6 @@ def _arrange(rows: Sequence[Sequence[Panel]], titled: Sequence[int]) -> Figure:
     return figure
 
 
-def overlay(crop: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A crop (S, S, 3) uint8 in gray, under a map (R, R) from 0 to its largest value: (S, S, 3) uint8."""
-    heat = cv2.resize(values.astype(np.float32), crop.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    heat = heat / max(float(heat.max()), 1e-12)
-    color = matplotlib.colormaps[HEAT](heat)[..., :3] * 255
-    share = 0.25 + 0.55 * heat[..., None]
-    gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None]
-    return (share * color + (1 - share) * gray).astype(np.uint8)
-
-
 def _show(axes: Axes, panel: Panel) -> None:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -261,7 +206,7 @@ def draw_likelihoods(
             )
         whole.axvspan(low, high, color="#999999", alpha=0.25, linewidth=0)
         whole.set_xlim(0, view.bins - 1)
-        whole.set_title(f"{name} = {token} ({weighted[step, token]:.2f})", fontsize=8)
+        whole.set_title(f"{name} = {token} ({weighted[step, token]:.2g})", fontsize=8)
         near.set(xlim=(low, high), xlabel=f"token of {name}")
     panels[0, 0].set_ylabel("likelihood, all bins")
     panels[1, 0].set_ylabel("close-up")
@@ -293,7 +238,7 @@ def draw_tokens(view: TokenView, title: str, crop: np.ndarray, tokens: np.ndarra
         weighted: (4, bins) likelihoods, after the window.
     """
     names = [
-        f"{name} = {token} ({share[token]:.2f})"
+        f"{name} = {token} ({share[token]:.2g})"
         for name, token, share in zip(view.names, tokens, weighted, strict=True)
     ]
     figure = _arrange([[Panel(crop, name) for name in names]], titled=(0,))
@@ -332,27 +277,33 @@ def draw_templates(history: TemplateHistory, names: Sequence[str]) -> Figure:
         if template is not None:
             axes.set_axis_on()
             _show(axes, Panel(template.crop, f"frame {template.frame}"))
-    updates = [template.frame for template in history.all[1:]]
-    top.suptitle(
-        f"{history.number} template{'s' * (history.number > 1)}; {len(updates)} updates, tried every "
-        f"{history.interval} frames"
-        if history.number > 1
-        else "one template, from the first frame to the last",
-        fontsize=8,
-    )
-    confidence, likelihood = bottom.subplots(2, 1, sharex=True)
+    title = "one template, from the first frame to the last"
+    if history.number > 1:
+        updates = f"updates: {len(history.all) - 1}, tried every {history.interval} frames"
+        title = f"{history.number} templates; {updates}"
+    top.suptitle(title, fontsize=8)
+    _draw_scores(bottom, history, rows, names)
+    return figure
+
+
+def _draw_scores(figure: SubFigure, history: TemplateHistory, rows: np.ndarray, names: Sequence[str]) -> None:
+    """``rows`` (F, 6): frame, confidence and likelihoods."""
+    confidence, likelihood = figure.subplots(2, 1, sharex=True)
     confidence.plot(rows[:, 0], rows[:, 1], color=COLORS[0], linewidth=0.9, label="confidence")
     if history.number > 1:
-        due = rows[rows[:, 0] % history.interval == 0]
-        refused = due[~np.isin(due[:, 0], updates)]
-        accepted = due[np.isin(due[:, 0], updates)]
         confidence.axhline(history.threshold, color="#666666", linestyle="--", linewidth=0.8, label="threshold")
-        confidence.plot(accepted[:, 0], accepted[:, 1], "^", color=COLORS[2], markersize=4, label="new template")
-        confidence.plot(refused[:, 0], refused[:, 1], "x", color=COLORS[1], markersize=4, label="refused")
-    confidence.set(ylim=(0, None), ylabel="confidence")
+        accepted = np.isin(rows[:, 0], [template.frame for template in history.all[1:]])
+        refused = (rows[:, 0] % history.interval == 0) & ~accepted
+        for chosen, mark, color, label in (
+            (accepted, "^", COLORS[2], "new template"),
+            (refused, "x", COLORS[1], "refused"),
+        ):
+            if chosen.any():
+                confidence.plot(rows[chosen, 0], rows[chosen, 1], mark, color=color, markersize=4, label=label)
     for index, name in enumerate(names):
         likelihood.plot(rows[:, 0], rows[:, 2 + index], linewidth=0.8, color=COLORS[index], label=name)
+    confidence.set(ylim=(0, None), ylabel="confidence")
     likelihood.set(ylim=(0, None), ylabel="likelihood", xlabel="frame")
+    likelihood.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (confidence, likelihood):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    return figure

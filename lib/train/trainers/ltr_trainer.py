@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from easydict import EasyDict
 from torch import nn
@@ -15,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lib.train.admin.manifest import add_to_manifest
 from lib.train.admin.run_log import RunLog
 from lib.train.admin.stats import EpochStats
-from lib.train.admin.tensorboard import TensorboardWriter, draw_batch
+from lib.train.admin.tensorboard import TensorboardWriter, draw_batch, draw_generated
 from lib.train.data.batch import TrainingBatch, upload_ahead
 from lib.train.data.loader import TrainingLoader
 from lib.train.distributed import check_ranks_agree, decide_on_main, gather
@@ -156,14 +157,20 @@ class LTRTrainer:
         """Train for one epoch from ``steps_done`` on, validate and track if it is time; the means by split."""
         results = {"train": self._train_epoch(epoch)}
         is_last = epoch == self.cfg.TRAIN.EPOCH
+        images: dict[str, np.ndarray] = {}
         if self.val_loader is not None and (epoch % self.cfg.TRAIN.VAL_EPOCH_INTERVAL == 0 or is_last):
-            results["val"] = self._validate(epoch)
+            results["val"], batch = self._validate(epoch)
+            every = self.cfg.TRAIN.VAL_IMAGE_INTERVAL
+            if every and (epoch % every == 0 or is_last) and is_main_process():
+                images = draw_generated(self.weights.network, *self.step.evaluation_actor.images(batch), batch)
         if self.track is not None and (epoch % self.track_every == 0 or is_last):
             results["track"] = self._track(epoch)
         # At the very end: what follows a stop or a crash in between is done, and written, again.
         for split in ("val", "track"):
             if results.get(split):
                 self.log.write(split, results[split], self.global_step)
+        for name, image in images.items():
+            self.log.write_image(f"val/{name}", image, self.global_step)
         return results
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
@@ -241,10 +248,12 @@ class LTRTrainer:
                 "; ".join(f"of rank {rank}: {names}" for rank, names in enumerate(samples)),
             )
 
-    def _validate(self, epoch: int) -> dict[str, float]:
+    def _validate(self, epoch: int) -> tuple[dict[str, float], TrainingBatch]:
+        """Means over the validation samples; and the first of their batches, the same in every epoch."""
         self.step.evaluation_actor.eval()
-        stats = EpochStats()
+        stats, first = EpochStats(), None
         for batch in upload_ahead(self.val_loader.epoch(VALIDATION_EPOCH), self.step.device):
+            first = first or batch
             report = self.step.evaluate(batch, stop=bool(self.stop))
             self.watch.alive(stepped=True)
             stats.add({"Loss/total": report.loss, "IoU": report.iou}, self.val_loader.keys.samples_per_step)
@@ -252,7 +261,7 @@ class LTRTrainer:
                 raise TrainingStopped
         means = stats.whole.as_dict()
         logger.info("[val: %d] loss %.4f, IoU %.4f", epoch, means["Loss/total"], means["IoU"])
-        return means
+        return means, first
 
     def _track(self, epoch: int) -> dict[str, float]:
         self.weights.network.eval()
