@@ -18,7 +18,6 @@ from lib.test.evaluation.loop import SequenceRunner
 from lib.test.evaluation.manifest import FolderClaim, read_manifest, run_facts
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
-from lib.test.evaluation.worker import available_cores
 from lib.utils.errors import InputError, SeqTrackError
 from tests.evaluation import fakes
 from tests.evaluation.test_disasters import children
@@ -335,7 +334,3 @@ def test_overwriting_with_broken_weights_touches_nothing(
         run_benchmark(sequences, fakes.make_broken, folder, devices=devices, overwrite=True, on_ready=claim.take)
     assert contents(folder) == before
     assert not folder.manifest_path.exists()
-
-
-def test_available_cores() -> None:
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)
