@@ -125,11 +125,23 @@ def make_recipe(args: argparse.Namespace, benchmark: str, save_dir: Path, device
     flags = {"checkpoint": args.checkpoint, "epoch": args.epoch, "dtype": args.dtype, "compile": args.compile or None}
     recipe = tracker_recipe(args.tracker, args.config, benchmark, save_dir=save_dir, **flags)
     params = recipe.parameters(device)
-    if checkpoint := getattr(params, "checkpoint", None):
-        recipe = replace(recipe, overrides={**recipe.overrides, "checkpoint": checkpoint})
+    recipe = recipe.fixed(params)
     if hasattr(params, "cuda_graphs"):  # none of the settings that results must agree in
         recipe = replace(recipe, overrides={**recipe.overrides, "cuda_graphs": args.cuda_graphs})
     return recipe, params
+
+
+def describe_run(args: argparse.Namespace, params: Any, devices: Sequence[str], ranks: Ranks) -> dict[str, Any]:
+    """What the manifest says of a run."""
+    return run_facts(
+        params,
+        getattr(params, "checkpoint", None),
+        config=args.config,
+        dtype=args.dtype,
+        cuda_graphs=args.cuda_graphs and resolve_device(devices[0]).type == "cuda",
+        batch_size=args.batch_size,
+        processes=len(devices) * ranks.world_size,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,19 +161,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe.kind.check(params)  # a wrong name, dtype or checkpoint shows before anything is read or written
     sequences = benchmark.load(paths, args.sequence)
     config = run_config(args.config, args.runid)
-    checkpoint = getattr(params, "checkpoint", None)
-    facts = {"config": args.config, "dtype": args.dtype}
-    facts |= {"cuda_graphs": args.cuda_graphs and resolve_device(devices[0]).type == "cuda"}
-    facts |= {"batch_size": args.batch_size, "processes": len(devices) * ranks.world_size}
-    facts = run_facts(params, checkpoint, **facts)
-    folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, args.floats, benchmark.split)
-    folder = replace(folder, claim=identity(facts))
-    names = [*sequences.names, *sequences.failures]
-    claim = (
-        FolderClaim(folder, names, facts, overwrite=args.overwrite, benchmark=sequences.listed) if is_first else None
+    facts = describe_run(args, params, devices, ranks)
+    folder = ResultFolder(
+        paths.save_dir, args.tracker, config, benchmark.tag, args.floats, benchmark.split, identity(facts)
     )
-    name, log_file = f"{args.tracker} {config} on {benchmark.name}", None
+    names = [*sequences.names, *sequences.failures]
+    name, log_file, claim = f"{args.tracker} {config} on {benchmark.name}", None, None
     if is_first:
+        claim = FolderClaim(folder, names, facts, overwrite=args.overwrite, benchmark=sequences.listed)
         log_file = run_log_path(paths.save_dir, args.tracker, config, benchmark.name)
     setup_logging(log_file, level)
     warn_of_shared_gpus(devices)
@@ -179,8 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if is_first:
         print("\n".join([name, *summary.lines()]))
-        if checkpoint:
-            print(f"checkpoint: {checkpoint} (SHA-256 {facts['sha256'][:12]})")
+        if facts["sha256"]:
+            print(f"checkpoint: {facts['checkpoint']} (SHA-256 {facts['sha256'][:12]})")
         print(f"results: {folder.path}\nlog: {log_file}")
     return 1 if summary.failed else 0
 

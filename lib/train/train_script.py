@@ -41,7 +41,7 @@ from lib.train.trainers.weights import TrackedWeights
 from lib.utils.device import resolve_dtype
 from lib.utils.errors import ConfigError
 from lib.utils.files import folder_lock, write_text_atomic
-from lib.utils.launch import get_rank, get_world_size, is_main_process
+from lib.utils.launch import available_cores, get_rank, get_world_size, is_main_process
 from lib.utils.log import logging_to
 from lib.utils.seed import seed_everything
 
@@ -216,8 +216,7 @@ def share_cores(num_workers: int, processes: int = 1) -> None:
 
     A thread count that the user chose (``OMP_NUM_THREADS``) is left as it is.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = max(1, cores // processes)
+    cores = max(1, available_cores() // processes)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, cores - num_workers, cores // 2))
 

@@ -1,14 +1,38 @@
-"""What a process knows about the run it belongs to: what its launcher set, and its rank once the group is initialized.
+"""What a process knows about its run (what its launcher set, its rank once the group is initialized) and its machine.
 
 ``torchrun``, ``torch.distributed.launch`` and any other launcher describe the run in the environment (``RANK``,
 ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``); a process without ``WORLD_SIZE`` is alone.
 """
 
+import contextlib
+import os
+import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 
 from lib.utils.errors import InputError, printable
+
+PACKAGES = (
+    *("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python", "opencv-python-headless"),
+    *("lmdb", "pycocotools"),
+)
+"""Packages whose versions can move a number."""
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of those ``PACKAGES`` that are installed."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def get_rank() -> int:

@@ -1,9 +1,11 @@
-"""Which processes were started together, as torchrun, srun and older launchers say it."""
+"""Which processes were started together, as torchrun, srun and older launchers say it; cores and versions."""
+
+import os
 
 import pytest
 
 from lib.utils.errors import InputError
-from lib.utils.launch import Launch, read_launch
+from lib.utils.launch import Launch, available_cores, package_versions, read_launch
 
 LAUNCHED = {
     "RANK": "5",
@@ -37,3 +39,8 @@ def test_what_launchers_say():
 def test_a_launcher_that_says_nonsense(changes, message):
     with pytest.raises(InputError, match=message):
         read_launch(LAUNCHED | changes)
+
+
+def test_cores_and_versions():
+    assert 1 <= available_cores() <= os.cpu_count()
+    assert {"python", "torch", "numpy"} <= package_versions().keys()

@@ -14,8 +14,9 @@ from lib.test.evaluation.pool import WorkerHost
 from lib.test.evaluation.protocol import Outcome, TrackerFactory
 from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.shared import Dispatcher, Progress, Ranks
-from lib.test.evaluation.worker import WorkerSettings, available_cores
+from lib.test.evaluation.worker import WorkerSettings
 from lib.utils.errors import DataError, InputError, SeqTrackError, printable
+from lib.utils.launch import available_cores
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from lib.test.evaluation.protocol import Assignment, Outcome, Report, Request
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.files import FolderInUseError, folder_lock
-from lib.utils.launch import read_launch
+from lib.utils.launch import available_cores, read_launch
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +105,7 @@ def join_ranks() -> Ranks:
 
 def _processes_here(world_size: int) -> int:
     """Processes that share the cores of this one; ``srun`` and ``mpirun`` do not say, but may give each its own."""
-    has_own_cores = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < (os.cpu_count() or 1)
-    return 1 if has_own_cores else world_size
+    return 1 if available_cores() < (os.cpu_count() or 1) else world_size
 
 
 class SharedQueue:
