@@ -1,8 +1,8 @@
 """What the ranks of a run share: the queue of sequences, and the progress of all.
 
 Both are kept in a key-value store that counts atomically: a dictionary if there is one rank, else the store of
-``torch.distributed``. A sequence is handed out once; if the worker that had it exits, it comes back once and is then
-tracked alone, so that it takes no other sequence with it.
+``torch.distributed``. A sequence is handed out once; if the worker that had it exits, or its batch fails as a whole, it
+comes back once and is then tracked alone, so that it takes no other sequence with it.
 """
 
 import contextlib
