@@ -190,7 +190,7 @@ def load(
         checkpoint: file with the weights. By default the folder's, or the bundled ones, which ``seqtrack_demo`` has;
             else those that training has written to ``checkpoints`` in the current folder.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``; ``auto`` takes the fastest one present.
-        dtype: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
+        dtype: ``float32``, ``tf32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
         color: order of the channels in the frames that will be given: ``rgb``, or ``bgr`` as OpenCV reads them.
         compile: compile the network, and capture it as a CUDA graph on CUDA; the first frame takes long.
         update_interval: every so many frames a new template may be taken, where the network has more than one;
