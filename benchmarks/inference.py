@@ -6,6 +6,7 @@ machine slows all of them; the ratio is the median over inputs. Weights are seed
     python benchmarks/inference.py                                        # B256 and the demo network, the table
     python benchmarks/inference.py --configs all --repeats 3              # all eight, minutes on a CPU
     python benchmarks/inference.py --versions float32 bfloat16 int8 float32+compile
+    python benchmarks/inference.py --versions bfloat16+sdpa bfloat16      # with PyTorch's attention, and with ours
     python benchmarks/inference.py --steps                                # what each step brought, one by one
     python benchmarks/inference.py --decoder --batch_sizes 1              # the decoder alone, too
     python benchmarks/inference.py --device cuda --batch_sizes 1 16 64 --versions float32 bfloat16 bfloat16+graphs
@@ -40,6 +41,7 @@ from lib.config.paths import PROJECT_ROOT
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.seqtrack.precision import PRECISIONS, prepare_for_tracking, set_precision
+from lib.models.seqtrack.vit import attend
 from lib.test.parameter.seqtrack import TrackerParams, parameters_from_config
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.test.tracker.reader import compile_step
@@ -134,7 +136,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--versions",
         nargs="+",
         default=["float32", "bfloat16", "int8"],
-        help="precision, perhaps with +compile or +graphs (default: float32 bfloat16 int8)",
+        help="precision, perhaps with +compile, +graphs or +sdpa (default: float32 bfloat16 int8)",
     )
     parser.add_argument("--repeats", type=int, default=7, help="inputs per measurement (default: 7)")
     parser.add_argument("--warm_up", type=int, default=2, help="inputs before those that count (default: 2)")
@@ -163,11 +165,14 @@ def make_versions(config: str, names: Sequence[str], device: str, steps: bool) -
         versions.append(Version("+ template embeddings kept", SeqTrackEngine(params, network)))
     for name in names:
         precision, *options = name.split("+")
-        if precision not in PRECISIONS or not set(options) <= {"compile", "graphs"}:
-            raise InputError(f"--versions: {name!r} is not one of {', '.join(PRECISIONS)} with +compile or +graphs")
+        if precision not in PRECISIONS or not set(options) <= {"compile", "graphs", "sdpa"}:
+            known = ", ".join(PRECISIONS)
+            raise InputError(f"--versions: {name!r} is not one of {known} with +compile, +graphs or +sdpa")
         choice = dataclasses.replace(params, compile="compile" in options, cuda_graphs="graphs" in options)
         where = resolve_device(device)
         own = prepare_for_tracking(copy.deepcopy(cpu_network), precision, where)
+        for block in own.vit.blocks if "sdpa" in options else ():
+            block.attn.attend = attend
         label = f"+ packed and halved products ({name})" if steps and name == "float32" else name
         versions.append(Version(label, SeqTrackEngine(choice, own)))
     return versions

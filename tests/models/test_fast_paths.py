@@ -6,10 +6,18 @@ import pytest
 import torch
 
 from benchmarks import plain
-from lib.models.seqtrack.cpu import Int8Linear, PackedLinear, SplitLinear, optimize_for_cpu, split_linear
+from lib.models.seqtrack import cpu
+from lib.models.seqtrack.cpu import (
+    Int8Linear,
+    PackedLinear,
+    SplitLinear,
+    attend_in_bfloat16,
+    optimize_for_cpu,
+    split_linear,
+)
 from lib.models.seqtrack.precision import prepare_for_tracking, set_precision
 from lib.models.seqtrack.seqtrack import FEATURE_TYPES
-from lib.models.seqtrack.vit import JointViT
+from lib.models.seqtrack.vit import JointViT, attend
 from lib.utils.errors import InputError
 from tests.models.tiny import tiny_config, tiny_images, tiny_model
 from tests.threads import one_thread  # noqa: F401 - a fixture
@@ -160,13 +168,65 @@ def test_weights_stay_as_they_are_where_they_cannot_be_packed(monkeypatch, caplo
         assert all(type(block.mlp.act) is torch.nn.GELU for block in network.encoder.body.blocks)
 
 
+def attention_inputs(dtype, batch=2, queries=150, keys=150):
+    """Views of one projection, as a block makes them; keys share a large part, as those of trained networks do."""
+    generator = torch.Generator().manual_seed(0)
+    projected = torch.randn(batch, keys, 3, 3, 16, generator=generator, dtype=torch.float64)
+    projected[:, :, 1] += 20 * torch.randn(16, generator=generator, dtype=torch.float64)
+    query, key, value = projected.to(dtype).permute(2, 0, 3, 1, 4).unbind(0)
+    return query[:, :, :queries], key, value
+
+
+@pytest.mark.parametrize("at_once", [10**9, 150 * 150 * 2, 150 * 40])  # all heads, two of them, some rows of one
+@pytest.mark.parametrize(("batch", "queries"), [(1, 150), (8, 64)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @torch.inference_mode()
-def test_int8_layers_are_close_to_the_layers_they_replace():
+def test_attention_in_bfloat16_is_attention_but_for_rounding(monkeypatch, dtype, batch, queries, at_once):
+    monkeypatch.setattr(cpu, "SCORES_AT_ONCE", at_once)
+    inputs = attention_inputs(dtype, batch, queries)
+    expected = attend(*(x.double() for x in inputs))
+    mixed = attend_in_bfloat16(*inputs)
+    assert mixed.dtype == dtype and mixed.shape == expected.shape
+    assert (mixed - expected).norm() / expected.norm() < 0.008  # 0.03 if the mean key stayed in the scores
+    assert torch.equal(torch.ops.seqtrack.attention(*inputs), mixed)
+
+
+@torch.inference_mode()
+def test_attention_to_few_keys_is_that_of_pytorch():
+    inputs = attention_inputs(torch.float32, queries=20, keys=cpu.FEWEST_KEYS - 1)
+    assert torch.equal(attend_in_bfloat16(*inputs), attend(*inputs))
+
+
+@pytest.mark.parametrize(
+    ("features", "precision", "chosen"),
+    [
+        ({"_is_avx512_bf16_supported"}, "bfloat16", attend_in_bfloat16),
+        ({"_is_avx512_bf16_supported"}, "int8", attend_in_bfloat16),
+        ({"_is_avx512_bf16_supported"}, "float32", attend),
+        ({"_is_avx512_bf16_supported"}, "float16", attend),
+        ({"_is_avx512_bf16_supported", "_is_amx_tile_supported"}, "bfloat16", attend),
+        (set(), "int8", attend),
+    ],
+)
+@torch.inference_mode()
+def test_attention_is_chosen_by_precision_and_processor(monkeypatch, features, precision, chosen):
+    monkeypatch.setattr(cpu, "cpu_has", lambda *names: bool(features & set(names)))
+    monkeypatch.setattr(cpu, "FEWEST_KEYS", 1)
+    network = prepare_for_tracking(tiny_model(spread=1.0), precision, CPU)
+    assert {block.attn.attend for block in network.vit.blocks} == {chosen}
+    template, search = (images.float() for images in tiny_images())
+    expected, features = tiny_model(spread=1.0).float().encode(template, search), network.encode(template, search)
+    assert (features - expected).norm() / expected.norm() < (1e-5 if precision == "float32" else 0.05)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("gelu", [False, True])
+def test_int8_layers_are_close_to_the_layers_they_replace(gelu):
     torch.manual_seed(0)
     layer = torch.nn.Linear(64, 48)
     tokens = torch.randn(2, 5, 64)
-    expected = layer(tokens)
-    error = (Int8Linear(layer)(tokens) - expected).norm() / expected.norm()
+    expected = torch.nn.functional.gelu(layer(tokens)) if gelu else layer(tokens)
+    error = (Int8Linear(layer, gelu)(tokens) - expected).norm() / expected.norm()
     assert 0 < error < 0.02
 
 

@@ -1,6 +1,6 @@
-"""Linear layers for inference on a CPU, faster than ``nn.Linear``; ``optimize_for_cpu`` and ``quantize`` swap them in.
+"""Linear layers and attention for inference on a CPU, faster than PyTorch's; ``optimize_for_cpu`` swaps them in.
 
-Every layer here computes what the ``nn.Linear`` it replaces computes, up to rounding (``Int8Linear``: up to its step).
+Everything here computes what it replaces, up to rounding (``Int8Linear``: up to its step).
 Eager code calls the kernels directly. ``torch.compile`` cannot look into packed weights, and takes a product with one
 token apart into something slower, so compiled code calls the same kernels as operators of this project. Networks that
 are exported or compiled for another backend are not given to ``optimize_for_cpu``.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -22,12 +23,19 @@ from torch import Tensor, nn
 
 from lib.models.seqtrack.decoder import Attention
 from lib.models.seqtrack.seqtrack import SeqTrack
+from lib.models.seqtrack.vit import attend
 from lib.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 BLOCK_LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 """Linear layers of a block of the encoder."""
+
+SCORES_AT_ONCE = 2**22
+"""Attention scores that ``attend_in_bfloat16`` holds at once: 8 MB."""
+
+FEWEST_KEYS = 128
+"""Keys from which on ``attend_in_bfloat16`` is faster than PyTorch's attention."""
 
 
 class PackedLinear(nn.Module):
@@ -135,6 +143,54 @@ class SplitLinear(nn.Linear):
         return split_linear(tokens, self.weight, self.bias)
 
 
+def attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention as oneDNN matmuls in bfloat16 with the softmax in between, a few heads at a time; inference only.
+
+    PyTorch's attention is no faster in bfloat16 than in float32 on processors without matrix units. Scores are rounded
+    to bfloat16 before the softmax here. So that they are small, the mean key is taken from all keys: it adds the same
+    number to all scores of a query, which a softmax does not see.
+
+    Args:
+        query: (B, heads, M, C / heads), of any type.
+        key: (B, heads, N, C / heads).
+        value: (B, heads, N, C / heads).
+
+    Returns:
+        (B, heads, M, C / heads), in the type of the query.
+    """
+    if key.shape[2] < FEWEST_KEYS:
+        return attend(query, key, value)
+    if torch.compiler.is_compiling():
+        return _attention(query, key, value)
+    return _attend_by_heads(query, key, value)
+
+
+def _attend_by_heads(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    inputs = (query * query.shape[-1] ** -0.5, key - key.mean(dim=2, keepdim=True), value)
+    queries, keys, values = (part.to(torch.bfloat16).contiguous().flatten(0, 1) for part in inputs)
+    heads, M, N = *queries.shape[:2], keys.shape[1]
+    groups = math.ceil(heads * M * N / SCORES_AT_ONCE)
+    parts = math.ceil(M * N / SCORES_AT_ONCE)  # of the rows of a head that is too large by itself
+    mixed, memory = torch.empty_like(queries), queries.new_empty(math.ceil(heads / groups) * math.ceil(M / parts) * N)
+    for q, k, v, out in zip(*(part.chunk(groups) for part in (queries, keys, values, mixed)), strict=True):
+        for rows, out_rows in zip(q.chunk(parts, dim=1), out.chunk(parts, dim=1), strict=True):
+            scores = memory[: rows.shape[0] * rows.shape[1] * N].view(*rows.shape[:2], N)
+            torch.bmm(rows, k.transpose(1, 2), out=scores)
+            torch.softmax(scores, dim=-1, out=scores)
+            torch.bmm(scores, v, out=out_rows)
+    return mixed.view_as(query).to(query.dtype)
+
+
+@torch.library.custom_op("seqtrack::attention", mutates_args=(), device_types="cpu")
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return _attend_by_heads(query, key, value)
+
+
+@_attention.register_fake
+def _(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return torch.empty(query.shape, dtype=query.dtype, device=query.device)
+
+
 class Int8Linear(nn.Module):
     """A linear layer whose weights are int8, one scale per output; inputs are quantized as they come.
 
@@ -142,13 +198,15 @@ class Int8Linear(nn.Module):
 
     Args:
         linear: the layer to replace.
+        gelu: whether the exact GELU follows.
 
     Raises:
         RuntimeError: if this PyTorch has no such kernel.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, gelu: bool = False) -> None:
         super().__init__()
+        self._gelu = gelu
         weight = linear.weight.detach().float()
         scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny).double() / 127
         zeros = torch.zeros(len(scales), dtype=torch.int64)
@@ -164,11 +222,12 @@ class Int8Linear(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., in_features) float32 -> (..., out_features) float32."""
-        return torch.ops.quantized.linear_dynamic(tokens, self._packed, self._narrow)
+        out = torch.ops.quantized.linear_dynamic(tokens, self._packed, self._narrow)
+        return torch.ops.aten.gelu_(out) if self._gelu else out  # in place: no second tensor goes through the caches
 
 
 def optimize_for_cpu(network: SeqTrack) -> SeqTrack:
-    """Swap in packed and split linear layers, in place; the encoder's parameters are gone afterwards.
+    """Swap in attention, packed and split linear layers, in place; the encoder's parameters are gone afterwards.
 
     Args:
         network: after ``set_precision`` and ``precompute``, in eval mode.
@@ -183,8 +242,13 @@ def optimize_for_cpu(network: SeqTrack) -> SeqTrack:
             elif isinstance(layer, Attention):
                 layer.linear = split_linear
     vit = network.vit
-    weight = vit.blocks[0].attn.qkv.weight if isinstance(vit.blocks[0].attn.qkv, nn.Linear) else None
-    if weight is None or weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16):
+    qkv = vit.blocks[0].attn.qkv
+    weight = qkv.weight if isinstance(qkv, nn.Linear) else None
+    packable = weight is not None and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
+    if isinstance(qkv, Int8Linear) or (packable and weight.dtype == torch.bfloat16):
+        for block in vit.blocks if _bfloat16_helps_attention() else ():
+            block.attn.attend = attend_in_bfloat16
+    if not packable:
         return network
     rows = vit.num_search_tokens + vit.num_template_tokens
     places = [(block, name) for block in vit.blocks for name in BLOCK_LINEARS]
@@ -215,10 +279,11 @@ def quantize(network: SeqTrack) -> SeqTrack:
     for block in network.vit.blocks:
         for name in BLOCK_LINEARS:
             try:
-                layer = Int8Linear(block.get_submodule(name))
+                layer = Int8Linear(block.get_submodule(name), gelu=name == "mlp.fc1")
             except RuntimeError as error:
                 raise InputError(f"this build of PyTorch cannot quantize: {error}") from error
             replace_submodule(block, name, layer)
+        block.mlp.act = nn.Identity()
     return network
 
 
@@ -238,6 +303,12 @@ def _best_quantized_engine() -> Iterator[None]:
         yield
     finally:
         torch.backends.quantized.engine = before
+
+
+def _bfloat16_helps_attention() -> bool:
+    """Whether products are fast in bfloat16 and PyTorch's attention is not; with matrix units (AMX) both are."""
+    fast = cpu_has("_is_avx512_bf16_supported") and torch.backends.mkldnn.is_available()
+    return fast and not cpu_has("_is_amx_tile_supported")
 
 
 def cpu_has(*names: str) -> bool:

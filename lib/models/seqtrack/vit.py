@@ -54,7 +54,7 @@ VARIANTS = {
 }
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Mix values (B, heads, N, C / heads) for queries (B, heads, M, C / heads)."""
     if not (query.requires_grad and query.dtype is torch.bfloat16 and query.device.type == "cpu"):
         return F.scaled_dot_product_attention(query, key, value)
@@ -75,6 +75,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.attend = attend  # a faster one may take its place for inference, see cpu.py
         self.qkv = nn.Linear(dim, dim * 3)
         self.proj = nn.Linear(dim, dim)
 
@@ -92,7 +93,7 @@ class Attention(nn.Module):
         qkv = self.qkv(tokens).view(B, N, 3, self.num_heads, C // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, C / heads)
         # Queries that nobody asked for are projected all the same: one large product beats two smaller ones.
-        mixed = _attend(query[:, :, :num_queries], key, value)
+        mixed = self.attend(query[:, :, :num_queries], key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
