@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lib.test.tracker.presence import PresenceScore
+from lib.test.tracker.presence import Look, PresenceScore
 from lib.utils.errors import InputError
 
 if TYPE_CHECKING:  # the engine imports PyTorch, which `import seqtrack` leaves out
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the engine imports PyTorch, which `import seqtrack` leaves 
 Status = Literal["tracking", "uncertain", "lost"]
 _STRIDE = 0.6  # of the crops of a search over their side; a target is a quarter of a side, so one crop holds it whole
 _EDGE = 2.0  # pixels: a box this near to the edge of the image may be cut by it
-_SAME_OVERLAP = 0.3  # of the boxes of two frames in a row that agree
+_SAME_OVERLAP = 0.5  # of the boxes of two frames in a row that agree
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class LostOptions:
         InputError: if a value is out of range.
     """
 
-    lost_below: float = 0.3
-    found_above: float = 0.85
+    lost_below: float = 0.5
+    found_above: float = 0.9
     patience: int = 3
     confirm: int = 2
     growth: float = 1.5
@@ -68,6 +68,7 @@ class Target:
 
     Attributes:
         state: of the plain tracker.
+        look: of the first box, which never changes.
         sure_box: xywh in pixels, the last one that was sure.
         whole_size: (w, h) in pixels of the last sure box that lay in the image; what leaves it is cut by its edge.
         status: see the head of this file.
@@ -77,6 +78,7 @@ class Target:
     """
 
     state: "TrackState"
+    look: Look
     sure_box: list[float]
     whole_size: tuple[float, float]
     status: Status = "tracking"
@@ -120,7 +122,8 @@ class LostAndFound:
     def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> Target:
         """Begin with a target; see ``SeqTrackEngine.start``."""
         state = self.engine.start(image, box_xywh)
-        return Target(state, list(state.box_xywh), (state.box_xywh[2], state.box_xywh[3]))
+        x, y, w, h = state.box_xywh
+        return Target(state, Look(image, state.box_xywh), [x, y, w, h], (w, h))
 
     def step(self, targets: Sequence[Target], images: Sequence[np.ndarray]) -> list[Sighting]:
         """Follow each target into its next frame, all in one batch; see ``SeqTrackEngine.step``."""
@@ -130,7 +133,8 @@ class LostAndFound:
         results = self.engine.step(flat, views)
         if not results:
             return []
-        scores = self.score(np.stack([result.likelihoods for result in results])).tolist()
+        looked_for = [target.look for target, states in zip(targets, probes, strict=True) for _ in states]
+        scores = self._scores(results, views, looked_for)
         sightings, begin = [], 0
         for target, states, image in zip(targets, probes, images, strict=True):
             rows = range(begin, begin + len(states))
@@ -138,6 +142,16 @@ class LostAndFound:
             sightings.append(self._judge(target, results[best], scores[best], image.shape[:2]))
             begin += len(states)
         return sightings
+
+    def _scores(
+        self, results: "Sequence[TrackResult]", images: Sequence[np.ndarray], looks: Sequence[Look]
+    ) -> list[float]:
+        likelihoods = np.stack([result.likelihoods for result in results])
+        if self.score.with_look is None:
+            return self.score(likelihoods).tolist()
+        rows = zip(results, images, looks, strict=True)
+        likeness = [Look(image, result.box_xywh).likeness(look) for result, image, look in rows]
+        return self.score.with_look(likelihoods, np.array(likeness)).tolist()
 
     def _probes(self, target: Target, size: tuple[int, int]) -> "list[TrackState]":
         """States to step for a target: its own, or while it is lost one for each place to look at."""
