@@ -3,9 +3,9 @@
     python tracking/calibrate_score.py seqtrack seqtrack_b256 --dataset got10k_val --plot reliability.png
 
 Tracks the videos, fits the probability that a box is on the target (overlap above 0.3) to the likelihoods of its
-tokens, by Platt scaling or isotonic regression, whichever predicts videos better that it was not fitted to, and writes
-it beside the weights, where the library finds it. Every third video is left out of the fit and reported on. Use videos
-that the weights were not trained on.
+tokens, alone and together with how like the first box it looks, by Platt scaling or isotonic regression, whichever
+predicts videos better that it was not fitted to, and writes both beside the weights, where the library finds them.
+Every third video is left out of the fit and reported on. Use videos that the weights were not trained on.
 """
 
 import argparse

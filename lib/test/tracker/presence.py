@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from lib.utils.errors import CheckpointError, DataError, printable
@@ -33,6 +32,7 @@ _SIDE = 16  # pixels of the picture that a box is reduced to
 _LEVELS = 5  # of each color channel in the histogram
 _BRIGHTNESS = 110.0  # gray level to which a box is brightened or dimmed before its colors are counted
 _NOISE = 10.0  # gray levels: patterns that are fainter count less
+_CORNERS = np.array(list(np.ndindex(2, 2, 2)))[:, None]  # (8, 1, 3): the levels below and above, of each channel
 _OVAL = np.hypot(*np.meshgrid(*[np.linspace(-1, 1, _SIDE)] * 2)) < 1  # the corners show the background
 
 
@@ -84,6 +84,8 @@ class Look:
     """
 
     def __init__(self, image: np.ndarray, box_xywh: Sequence[float]) -> None:
+        import cv2  # here: `import seqtrack` leaves it out
+
         spans = []
         for low, extent, length in zip(box_xywh[:2], box_xywh[2:], image.shape[1::-1], strict=True):
             begin = min(max(int(low), 0), max(length - 2, 0))
@@ -110,12 +112,10 @@ def _histogram(pixels: np.ndarray) -> np.ndarray:
     position = brightened * ((_LEVELS - 1) / 255)
     below = np.minimum(position.astype(np.int64), _LEVELS - 2)
     above_share = position - below
-    counts = np.zeros(_LEVELS**3)
     # Every pixel counts in part for the levels on both sides: a little more light does not move it as a whole.
-    for corner in np.ndindex(2, 2, 2):
-        weights = np.where(corner, above_share, 1 - above_share).prod(axis=1)
-        counts += np.bincount((below + corner) @ (_LEVELS**2, _LEVELS, 1), weights, minlength=_LEVELS**3)
-    return counts / len(pixels)
+    weights = np.where(_CORNERS, above_share, 1 - above_share).prod(axis=-1)  # (8, N)
+    colors = (below + _CORNERS) @ (_LEVELS**2, _LEVELS, 1)
+    return np.bincount(colors.ravel(), weights.ravel(), minlength=_LEVELS**3) / len(pixels)
 
 
 def default_score(update_threshold: float) -> PresenceScore:
