@@ -9,6 +9,7 @@ are one batch. Where a crop scores high the next frame looks there again; if it 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -30,8 +31,9 @@ class LostOptions:
     """When a target is lost and found.
 
     Attributes:
-        lost_below: score, 0 to 1, below which a frame is doubtful.
-        found_above: score from which on a frame is sure; in between nothing changes.
+        lost_below: score, 0 to 1, below which a frame is doubtful. None: 0.5, or 0.3 with a score that knows nothing of
+            the look of the target, which is often low while the box is right.
+        found_above: score from which on a frame is sure; in between nothing changes. None: 0.9, or 0.85.
         patience: doubtful frames in a row after which the target is lost.
         confirm: sure frames in a row, in one place, after which it is found.
         growth: factor by which the side of the search region grows with each frame while it is lost.
@@ -43,8 +45,8 @@ class LostOptions:
         InputError: if a value is out of range.
     """
 
-    lost_below: float = 0.5
-    found_above: float = 0.9
+    lost_below: float | None = None
+    found_above: float | None = None
     patience: int = 3
     confirm: int = 2
     growth: float = 1.5
@@ -52,7 +54,8 @@ class LostOptions:
     search: bool | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lost_below <= self.found_above <= 1:
+        limits = [value for value in (0, self.lost_below, self.found_above, 1) if value is not None]
+        if not all(low <= high for low, high in pairwise(limits)):
             given = f"{self.lost_below!r} and {self.found_above!r}"
             raise InputError(f"lost_below and found_above must be from 0 to 1 and in this order, got {given}")
         for name in ("patience", "confirm", "most_crops"):
@@ -116,7 +119,10 @@ class LostAndFound:
     def __init__(self, engine: "SeqTrackEngine", score: PresenceScore, options: LostOptions) -> None:
         self.engine = engine
         self.score = score
-        self.options = options
+        low, high = (0.3, 0.85) if score.with_look is None else (0.5, 0.9)
+        self.lost_below = low if options.lost_below is None else options.lost_below
+        self.found_above = high if options.found_above is None else options.found_above
+        self.options = replace(options, lost_below=self.lost_below, found_above=self.found_above)  # checks their order
         self.searches = score.fitted if options.search is None else options.search
 
     def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> Target:
@@ -179,12 +185,12 @@ class LostAndFound:
         options = self.options
         if target.status == "lost":
             self._judge_lost(target, result.box_xywh, score)
-        elif score < options.lost_below:
+        elif score < self.lost_below:
             target.streak += 1
             target.status = "lost" if target.streak >= options.patience else "uncertain"
             if target.status == "lost":
                 target.streak, target.lost_for, target.candidate = 0, 0, None
-        elif score >= options.found_above or target.status == "tracking":
+        elif score >= self.found_above or target.status == "tracking":
             target.status, target.streak, target.sure_box = "tracking", 0, list(result.box_xywh)
             x, y, w, h = result.box_xywh
             if min(x, y) > _EDGE and x + w < size[1] - _EDGE and y + h < size[0] - _EDGE:
@@ -197,7 +203,7 @@ class LostAndFound:
         """Move a lost target on: found, perhaps found, or still lost."""
         target.lost_for += 1
         target.state.frame += self.searches  # the engine has counted in the copies
-        if score < self.options.found_above:
+        if score < self.found_above:
             target.candidate, target.streak = None, 0
             return
         agrees = target.candidate is not None and _overlap(target.candidate, box) >= _SAME_OVERLAP
