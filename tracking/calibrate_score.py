@@ -3,15 +3,16 @@
     python tracking/calibrate_score.py seqtrack seqtrack_b256 --dataset got10k_val --plot reliability.png
 
 Tracks the videos, fits the probability that a box is on the target (overlap above 0.3) to the likelihoods of its
-tokens, by Platt scaling or isotonic regression, whichever predicts videos better that it was not fitted to, and writes
-it beside the weights, where the library finds it. Every third video is left out of the fit and reported on. Use videos
-that the weights were not trained on.
+tokens, alone and together with how like the first box it looks, by Platt scaling or isotonic regression, whichever
+predicts videos better that it was not fitted to, and writes both beside the weights, where the library finds them.
+Every third video is left out of the fit and reported on. Use videos that the weights were not trained on.
 """
 
 import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
@@ -35,6 +36,8 @@ from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.files import check_writable, file_hash, write_text_atomic
 from lib.utils.log import setup_logging
+
+LABELS = ("score of the likelihoods", "score with the look", "default score")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -77,13 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"dataset {args.dataset}: at least three videos are needed")
     engine = SeqTrackEngine(params)
     seen, unseen = (observe(engine, videos, args.batch_size) for videos in (sequences, tests))
-    best, score, losses = calibration.choose(seen)
-    for name, loss in losses.items():
-        print(f"log loss of videos left out, {name + ':':<28} {loss:.4f}{'  <- chosen' if name == best else ''}")
-    report("fitted", score(unseen.likelihoods), unseen)
-    report("default", default_score(params.update_threshold)(unseen.likelihoods), unseen)
+    chosen = []
+    for candidates in (calibration.CANDIDATES, calibration.LOOK_CANDIDATES):
+        best, score, losses = calibration.choose(seen, candidates)
+        chosen.append(score)
+        for name, loss in losses.items():
+            print(f"log loss of videos left out, {name + ':':<34} {loss:.4f}{'  <- chosen' if name == best else ''}")
+    score = replace(chosen[0], with_look=chosen[1])
+    for label, one in zip(LABELS, (score, chosen[1], default_score(params.update_threshold)), strict=True):
+        report(label, calibration.apply(one, unseen), unseen)
     facts = {
-        "candidate": best,
         "fitted_on": f"{args.dataset}: {len(sequences)} videos, {len(seen.overlap)} frames",
         "weights_sha256": file_hash(params.checkpoint),
     }
@@ -91,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"wrote {output}")
     if args.plot:
         title = f"{Path(args.tracker_param).stem}, {len(unseen.overlap)} frames left out"
-        calibration.write_reliability_plot(args.plot, score(unseen.likelihoods), unseen.positive, title)
+        calibration.write_reliability_plot(args.plot, calibration.apply(chosen[1], unseen), unseen.positive, title)
         print(f"wrote {args.plot}")
     return 0
 
@@ -112,7 +118,7 @@ def report(label: str, scores: np.ndarray, seen: Observations) -> None:
     """Print how good a score is on videos it was not fitted to."""
     raw = seen.likelihoods.sum(axis=1)
     print(
-        f"{label} score on {len(np.unique(seen.video))} videos left out ({len(scores)} frames, "
+        f"{label} on {len(np.unique(seen.video))} videos left out ({len(scores)} frames, "
         f"{100 * seen.positive.mean():.0f} % on the target, {100 * seen.absent.mean():.0f} % absent): "
         f"ROC AUC of IoU > {calibration.POSITIVE_OVERLAP:g} {calibration.roc_auc(scores, seen.positive):.3f} "
         f"(published confidence {calibration.roc_auc(raw, seen.positive):.3f}), "

@@ -34,9 +34,12 @@ def test_fits_reports_and_writes_beside_the_weights(tmp_path: Path, capsys: pyte
     flags = ["seqtrack", "seqtrack_demo", "--dataset", dataset, "--checkpoint", str(checkpoint), "--device", "cpu"]
     assert calibrate_score.main([*flags, "--plot", str(plot), "--batch_size", "3", "--threads", "1"]) == 0
     output = capsys.readouterr().out
-    assert output.count("log loss of videos left out") == 4
-    assert "fitted score on 2 videos left out (12 frames, 50 % on the target, 50 % absent)" in output
-    assert load_score(checkpoint, 0.6).fitted
+    assert output.count("log loss of videos left out") == 8
+    for label in ("score of the likelihoods", "score with the look", "default score"):
+        assert f"{label} on 2 videos left out (12 frames, 50 % on the target, 50 % absent)" in output
+    score = load_score(checkpoint, 0.6)
+    assert score.fitted
+    assert len(score.with_look.weights) == 8
     assert cv2.imread(str(plot)).shape[0] > 300
 
 

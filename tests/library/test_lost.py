@@ -1,7 +1,7 @@
 """Lost and found: the state machine on an engine that is told what to see, and the library's hooks."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 import seqtrack
 from lib.test.tracker.engine import TrackResult, TrackState
 from lib.test.tracker.lost import LostAndFound, place, search_places
-from lib.test.tracker.presence import PresenceScore
+from lib.test.tracker.presence import Look, PresenceScore
 from tests.library.conftest import Clip
 
 IDENTITY = PresenceScore((1.0, 0, 0, 0, 0), 0.0, points=tuple((math.log(p), p) for p in (1e-6, *np.linspace(0.01, 1))))
@@ -71,6 +71,14 @@ def test_a_few_doubtful_frames_are_uncertain_and_more_are_lost() -> None:
     assert step(follower, target).status == "lost"
 
 
+def test_thresholds_are_checked_with_the_defaults_of_the_score() -> None:
+    follower, _ = follow(Scene(START))
+    assert (follower.lost_below, follower.found_above) == (0.3, 0.85)
+    assert follow(Scene(START), lost_below=0.6)[0].lost_below == 0.6
+    with pytest.raises(seqtrack.InputError, match=r"got 0\.87 and 0\.85"):
+        follow(Scene(START), lost_below=0.87)
+
+
 def test_scores_between_the_thresholds_change_nothing() -> None:
     scene = Scene(START)
     follower, target = follow(scene, patience=2)
@@ -110,6 +118,26 @@ def test_found_by_two_frames_in_a_row_that_agree() -> None:
     assert step(follower, target).status == "tracking"
     assert scene.batches[batches:] == [1]  # it looks there again, and nowhere else
     assert target.state.box_xywh == target.sure_box == scene.where
+
+
+def test_what_does_not_look_like_the_first_box_is_lost_and_not_found() -> None:
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[80:110, 100:130] = (200, 30, 30)
+    by_color = PresenceScore((0.0,) * 6 + (10.0, 0.0), -5.0)  # the network is as sure of everything
+    scene = Scene(START)
+    follower = LostAndFound(scene, replace(IDENTITY, with_look=by_color), seqtrack.LostOptions(patience=2))
+    target = follower.start(image, START)
+
+    def status(shown: np.ndarray) -> str:
+        return follower.step([target], [shown])[0].status
+
+    covered = image.copy()
+    covered[80:110, 100:130] = (60, 60, 200)
+    assert [status(image), status(covered), status(covered)] == ["tracking", "uncertain", "lost"]
+    assert [status(covered) for _ in range(4)] == ["lost"] * 4  # the scene sees something there all the time
+    assert [status(image), status(image)] == ["lost", "tracking"]
+    assert (follower.lost_below, follower.found_above) == (0.5, 0.9)
+    assert target.look.likeness(Look(image, START)) == Look(image, START).likeness(Look(image, START))
 
 
 @pytest.mark.parametrize("second", [None, [20.0, 20.0, 30.0, 30.0]], ids=["gone", "elsewhere"])

@@ -4,7 +4,7 @@ A frame counts as positive if its box overlaps a visible target by more than ``P
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from lib.data.sequence import Sequence, SequenceList
 from lib.test.analysis.protocols import overlap_of_pairs
 from lib.test.analysis.style import COLORS, STYLE
 from lib.test.tracker.engine import SeqTrackEngine
-from lib.test.tracker.presence import PresenceScore, features
+from lib.test.tracker.presence import NUM_FEATURES, Look, PresenceScore, features
 from lib.utils.errors import DataError
 from lib.utils.files import atomic_path
 
@@ -33,12 +33,14 @@ class Observations:
 
     Attributes:
         likelihoods: (N, 4) of the tokens.
+        likeness: (N, 3) of the box to that of the first frame.
         overlap: (N,) intersection over union with the ground truth; 0 where the target is absent.
         absent: (N,) bool.
         video: (N,) number of the sequence.
     """
 
     likelihoods: np.ndarray
+    likeness: np.ndarray
     overlap: np.ndarray
     absent: np.ndarray
     video: np.ndarray
@@ -50,7 +52,7 @@ class Observations:
 
     def where(self, chosen: np.ndarray) -> "Observations":
         """Part of the frames; ``chosen`` is (N,) bool."""
-        return Observations(*(getattr(self, name)[chosen] for name in ("likelihoods", "overlap", "absent", "video")))
+        return Observations(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 def observe(engine: SeqTrackEngine, sequences: SequenceList, batch_size: int = 8) -> Iterator[Observations]:
@@ -58,15 +60,17 @@ def observe(engine: SeqTrackEngine, sequences: SequenceList, batch_size: int = 8
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index].frames))
     for begin in range(0, len(order), batch_size):
         group = order[begin : begin + batch_size]
-        states = {
-            index: engine.start(sequences[index].read_frame(0), sequences[index].init_box_xywh) for index in group
-        }
+        first_images = {index: sequences[index].read_frame(0) for index in group}
+        states = {index: engine.start(image, sequences[index].init_box_xywh) for index, image in first_images.items()}
+        first = {index: Look(image, states[index].box_xywh) for index, image in first_images.items()}
         rows: dict[int, list] = {index: [] for index in group}
         for frame in range(1, len(sequences[group[-1]].frames)):
             alive = [index for index in group if frame < len(sequences[index].frames)]
             images = [sequences[index].read_frame(frame) for index in alive]
-            for index, result in zip(alive, engine.step([states[index] for index in alive], images), strict=True):
-                rows[index].append((*result.likelihoods.tolist(), *result.box_xywh))
+            results = engine.step([states[index] for index in alive], images)
+            for index, image, result in zip(alive, images, results, strict=True):
+                likeness = Look(image, result.box_xywh).likeness(first[index])
+                rows[index].append((*result.likelihoods.tolist(), *likeness, *result.box_xywh))
         yield join([_observed(np.array(rows[index]), sequences[index], index) for index in group if rows[index]])
 
 
@@ -78,13 +82,13 @@ def _observed(rows: np.ndarray, sequence: Sequence, number: int) -> Observations
     for flags in (sequence.target_visible, sequence.target_present):
         if flags is not None:
             absent |= ~flags[1:]
-    overlap = np.where(absent, 0.0, np.nan_to_num(overlap_of_pairs(rows[:, 4:], ground_truth)))
-    return Observations(rows[:, :4], overlap, absent, np.full(len(rows), number))
+    overlap = np.where(absent, 0.0, np.nan_to_num(overlap_of_pairs(rows[:, 7:], ground_truth)))
+    return Observations(rows[:, :4], rows[:, 4:7], overlap, absent, np.full(len(rows), number))
 
 
 def join(parts: list[Observations]) -> Observations:
     """Put observations together."""
-    names = ("likelihoods", "overlap", "absent", "video")
+    names = [field.name for field in fields(Observations)]
     return Observations(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
@@ -96,17 +100,22 @@ def fit(seen: Observations, columns: tuple[int, ...], isotonic: bool) -> Presenc
 
     Args:
         seen: with frames of both kinds.
-        columns: positions of the features; the weights of the others are 0.
+        columns: positions of the features; the weights of the others are 0. With one of the look the score has eight.
         isotonic: put a monotonic curve behind the logistic regression.
     """
-    solution = _logistic(features(seen.likelihoods)[:, columns], seen.positive.astype(float))
-    weights = np.zeros(5)
+    inputs = features(seen.likelihoods, seen.likeness if max(columns) >= NUM_FEATURES else None)
+    solution = _logistic(inputs[:, columns], seen.positive.astype(float))
+    weights = np.zeros(inputs.shape[1])
     weights[list(columns)] = solution[:-1]
     score = PresenceScore(tuple(weights.tolist()), float(solution[-1]))
     if not isotonic:
         return score
-    values = features(seen.likelihoods) @ weights + score.bias
-    return PresenceScore(score.weights, score.bias, _isotonic(values, seen.positive.astype(float)))
+    return replace(score, points=_isotonic(inputs @ weights + score.bias, seen.positive.astype(float)))
+
+
+def apply(score: PresenceScore, seen: Observations) -> np.ndarray:
+    """Probabilities (N,) that a score gives, with the look if it takes that."""
+    return score(seen.likelihoods, seen.likeness if len(score.weights) > NUM_FEATURES else None)
 
 
 def _logistic(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -139,19 +148,25 @@ def _isotonic(values: np.ndarray, targets: np.ndarray) -> tuple[tuple[float, flo
     return tuple((total / count, height) for (_, count, total), height in zip(blocks, heights.tolist(), strict=True))
 
 
-CANDIDATES = {
+CANDIDATES = {  # the simplest first
     "platt, confidence": ((0,), False),
-    "isotonic, confidence": ((0,), True),
     "platt, four likelihoods": ((1, 2, 3, 4), False),
+    "isotonic, confidence": ((0,), True),
     "isotonic, four likelihoods": ((1, 2, 3, 4), True),
 }
+LOOK_CANDIDATES = {f"{name}, look": ((*columns, 5, 6, 7), curve) for name, (columns, curve) in CANDIDATES.items()}
 
 
-def choose(seen: Observations) -> tuple[str, PresenceScore, dict[str, float]]:
+def choose(
+    seen: Observations, candidates: dict[str, tuple[tuple[int, ...], bool]] = CANDIDATES
+) -> tuple[str, PresenceScore, dict[str, float]]:
     """Fit the candidate with the smallest log loss on videos that it was not fitted to (cross-validation).
 
+    Of those within 2 % of the smallest it takes the simplest: an isotonic curve has steps, which give many frames one
+    score.
+
     Returns:
-        Name and score of the best one, fitted to all, and the log loss of each.
+        Name and score of the one taken, fitted to all, and the log loss of each.
 
     Raises:
         DataError: if there are too few videos, or frames of one kind only.
@@ -164,13 +179,14 @@ def choose(seen: Observations) -> tuple[str, PresenceScore, dict[str, float]]:
         )
     folds = np.searchsorted(videos, seen.video) % min(FOLDS, len(videos))
     losses = {}
-    for name, (columns, isotonic) in CANDIDATES.items():
+    for name, (columns, isotonic) in candidates.items():
         guesses = np.zeros(len(folds))
         for fold in np.unique(folds):
-            guesses[folds == fold] = fit(seen.where(folds != fold), columns, isotonic)(seen.likelihoods[folds == fold])
+            score = fit(seen.where(folds != fold), columns, isotonic)
+            guesses[folds == fold] = apply(score, seen.where(folds == fold))
         losses[name] = log_loss(guesses, seen.positive)
-    best = min(losses, key=losses.__getitem__)
-    return best, fit(seen, *CANDIDATES[best]), losses
+    best = next(name for name, loss in losses.items() if loss <= 1.02 * min(losses.values()))
+    return best, fit(seen, *candidates[best]), losses
 
 
 # Measuring ------------------------------------------------------------------------------------------------------
@@ -213,13 +229,18 @@ def write_reliability_plot(path: Path, guesses: np.ndarray, positive: np.ndarray
         FigureCanvasAgg(figure)
         curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         curve.plot((0, 1), (0, 1), color="#888888", linestyle=(0, (2, 2)), label="perfect")
-        curve.plot(table[:, 0], table[:, 1], "o-", color=COLORS[0], label="measured")
+        curve.plot(table[:, 0], table[:, 1], "o-", color=COLORS[0], label="measured", clip_on=False)
         curve.set(ylabel=f"share of frames with IoU > {POSITIVE_OVERLAP:g}", xlim=(0, 1), ylim=(0, 1), title=title)
         curve.legend(loc="upper left", frameon=False)
         centers = (np.arange(BINS) + 0.5) / BINS
-        for values, color, label in ((guesses[~positive], COLORS[1], "off"), (guesses[positive], COLORS[0], "on")):
+        for values, color, label in (
+            (guesses[~positive], COLORS[1], "box off target"),
+            (guesses[positive], COLORS[0], "box on target"),
+        ):
             heights = np.histogram(values, BINS, (0, 1))[0]
-            counts.bar(centers + (0.02 if label == "on" else -0.02), heights, 0.04, color=color, label=label)
-        counts.set(xlabel="score", ylabel="frames")
-        counts.legend(frameon=False, title="box on target", ncols=2)
+            counts.bar(centers + (0.02 if color == COLORS[0] else -0.02), heights, 0.04, color=color, label=label)
+        # Most frames are in the last bin; on a linear axis nothing else could be seen.
+        counts.set(xlabel="score", ylabel="frames", yscale="log", ylim=(0.8, None))
+        counts.yaxis.set_major_formatter("{x:g}")
+        counts.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
         figure.savefig(temporary, format="png", dpi=120)

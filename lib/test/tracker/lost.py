@@ -9,11 +9,12 @@ are one batch. Where a crop scores high the next frame looks there again; if it 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lib.test.tracker.presence import PresenceScore
+from lib.test.tracker.presence import Look, PresenceScore
 from lib.utils.errors import InputError
 
 if TYPE_CHECKING:  # the engine imports PyTorch, which `import seqtrack` leaves out
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # the engine imports PyTorch, which `import seqtrack` leaves 
 Status = Literal["tracking", "uncertain", "lost"]
 _STRIDE = 0.6  # of the crops of a search over their side; a target is a quarter of a side, so one crop holds it whole
 _EDGE = 2.0  # pixels: a box this near to the edge of the image may be cut by it
-_SAME_OVERLAP = 0.3  # of the boxes of two frames in a row that agree
+_SAME_OVERLAP = 0.5  # of the boxes of two frames in a row that agree
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class LostOptions:
     """When a target is lost and found.
 
     Attributes:
-        lost_below: score, 0 to 1, below which a frame is doubtful.
-        found_above: score from which on a frame is sure; in between nothing changes.
+        lost_below: score, 0 to 1, below which a frame is doubtful. None: 0.5, or 0.3 with a score that knows nothing of
+            the look of the target, which is often low while the box is right.
+        found_above: score from which on a frame is sure; in between nothing changes. None: 0.9, or 0.85.
         patience: doubtful frames in a row after which the target is lost.
         confirm: sure frames in a row, in one place, after which it is found.
         growth: factor by which the side of the search region grows with each frame while it is lost.
@@ -43,8 +45,8 @@ class LostOptions:
         InputError: if a value is out of range.
     """
 
-    lost_below: float = 0.3
-    found_above: float = 0.85
+    lost_below: float | None = None
+    found_above: float | None = None
     patience: int = 3
     confirm: int = 2
     growth: float = 1.5
@@ -52,7 +54,8 @@ class LostOptions:
     search: bool | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lost_below <= self.found_above <= 1:
+        limits = [value for value in (0, self.lost_below, self.found_above, 1) if value is not None]
+        if not all(low <= high for low, high in pairwise(limits)):
             given = f"{self.lost_below!r} and {self.found_above!r}"
             raise InputError(f"lost_below and found_above must be from 0 to 1 and in this order, got {given}")
         for name in ("patience", "confirm", "most_crops"):
@@ -68,6 +71,7 @@ class Target:
 
     Attributes:
         state: of the plain tracker.
+        look: of the first box, which never changes.
         sure_box: xywh in pixels, the last one that was sure.
         whole_size: (w, h) in pixels of the last sure box that lay in the image; what leaves it is cut by its edge.
         status: see the head of this file.
@@ -77,6 +81,7 @@ class Target:
     """
 
     state: "TrackState"
+    look: Look
     sure_box: list[float]
     whole_size: tuple[float, float]
     status: Status = "tracking"
@@ -114,13 +119,17 @@ class LostAndFound:
     def __init__(self, engine: "SeqTrackEngine", score: PresenceScore, options: LostOptions) -> None:
         self.engine = engine
         self.score = score
-        self.options = options
+        low, high = (0.3, 0.85) if score.with_look is None else (0.5, 0.9)
+        self.lost_below = low if options.lost_below is None else options.lost_below
+        self.found_above = high if options.found_above is None else options.found_above
+        self.options = replace(options, lost_below=self.lost_below, found_above=self.found_above)  # checks their order
         self.searches = score.fitted if options.search is None else options.search
 
     def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> Target:
         """Begin with a target; see ``SeqTrackEngine.start``."""
         state = self.engine.start(image, box_xywh)
-        return Target(state, list(state.box_xywh), (state.box_xywh[2], state.box_xywh[3]))
+        x, y, w, h = state.box_xywh
+        return Target(state, Look(image, state.box_xywh), [x, y, w, h], (w, h))
 
     def step(self, targets: Sequence[Target], images: Sequence[np.ndarray]) -> list[Sighting]:
         """Follow each target into its next frame, all in one batch; see ``SeqTrackEngine.step``."""
@@ -130,7 +139,8 @@ class LostAndFound:
         results = self.engine.step(flat, views)
         if not results:
             return []
-        scores = self.score(np.stack([result.likelihoods for result in results])).tolist()
+        looked_for = [target.look for target, states in zip(targets, probes, strict=True) for _ in states]
+        scores = self._scores(results, views, looked_for)
         sightings, begin = [], 0
         for target, states, image in zip(targets, probes, images, strict=True):
             rows = range(begin, begin + len(states))
@@ -138,6 +148,16 @@ class LostAndFound:
             sightings.append(self._judge(target, results[best], scores[best], image.shape[:2]))
             begin += len(states)
         return sightings
+
+    def _scores(
+        self, results: "Sequence[TrackResult]", images: Sequence[np.ndarray], looks: Sequence[Look]
+    ) -> list[float]:
+        likelihoods = np.stack([result.likelihoods for result in results])
+        if self.score.with_look is None:
+            return self.score(likelihoods).tolist()
+        rows = zip(results, images, looks, strict=True)
+        likeness = [Look(image, result.box_xywh).likeness(look) for result, image, look in rows]
+        return self.score.with_look(likelihoods, np.array(likeness)).tolist()
 
     def _probes(self, target: Target, size: tuple[int, int]) -> "list[TrackState]":
         """States to step for a target: its own, or while it is lost one for each place to look at."""
@@ -165,12 +185,12 @@ class LostAndFound:
         options = self.options
         if target.status == "lost":
             self._judge_lost(target, result.box_xywh, score)
-        elif score < options.lost_below:
+        elif score < self.lost_below:
             target.streak += 1
             target.status = "lost" if target.streak >= options.patience else "uncertain"
             if target.status == "lost":
                 target.streak, target.lost_for, target.candidate = 0, 0, None
-        elif score >= options.found_above or target.status == "tracking":
+        elif score >= self.found_above or target.status == "tracking":
             target.status, target.streak, target.sure_box = "tracking", 0, list(result.box_xywh)
             x, y, w, h = result.box_xywh
             if min(x, y) > _EDGE and x + w < size[1] - _EDGE and y + h < size[0] - _EDGE:
@@ -183,7 +203,7 @@ class LostAndFound:
         """Move a lost target on: found, perhaps found, or still lost."""
         target.lost_for += 1
         target.state.frame += self.searches  # the engine has counted in the copies
-        if score < self.options.found_above:
+        if score < self.found_above:
             target.candidate, target.streak = None, 0
             return
         agrees = target.candidate is not None and _overlap(target.candidate, box) >= _SAME_OVERLAP
