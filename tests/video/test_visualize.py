@@ -102,6 +102,7 @@ WRONG = {
     ("--fps", "nan"): "--fps must be between",
     ("--update_interval", "0"): "update_interval must be above 0",
     ("--dataset", "nothing"): "unknown dataset",
+    ("--what", "templates"): "--what templates is one figure of the whole video",
 }
 
 
