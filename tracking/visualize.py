@@ -117,6 +117,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging()
     if not 0.01 <= args.fps <= 1000:
         raise InputError(f"--fps must be between 0.01 and 1000, got {args.fps:g}")
+    kinds, formats = tuple(dict.fromkeys(args.what)), tuple(dict.fromkeys(args.formats))
+    if kinds == ("templates",) and not {"png", "pdf", "svg"}.intersection(formats):
+        raise InputError("--what templates is one figure of the whole video: give --formats png, pdf or svg")
     frames = parse_numbers(args.frames, "frames")
     box = parse_box(args.init_box) if args.init_box else None
     paths = load_paths("test", data_dir=args.data_dir, save_dir=args.save_dir)
@@ -138,7 +141,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         box = select_box(first) if boxes is None else boxes[0].tolist()
     observer = Observer(engine)
     folder = args.output or paths.save_dir / "test" / "visualize" / experiment_name(args.tracker_param) / name
-    kinds, formats = tuple(dict.fromkeys(args.what)), tuple(dict.fromkeys(args.formats))
     with Gallery(observer, folder, kinds, formats, decoder=layers[0], encoder=layers[1], fps=args.fps) as gallery:
         truth = boxes if boxes is not None and len(boxes) > 1 else None
         for seen in observer.run(chain([first], images), box, frames, truth):

@@ -34,6 +34,7 @@ from lib.utils.files import atomic_path
 KINDS = ("attention", "likelihood", "tokens", "templates")
 FORMATS = ("png", "pdf", "svg", "mp4", "npz")
 DPI = 220
+MOST_ROWS = 48
 
 
 def parse_numbers(text: str, flag: str) -> list[int]:
@@ -44,7 +45,7 @@ def parse_numbers(text: str, flag: str) -> list[int]:
     """
     numbers: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,7})(?:-(\d{1,7})(?::(\d{1,7}))?)?\s*", part, re.ASCII)
+        match = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6})(?::(\d{1,6}))?)?\s*", part, re.ASCII)
         if match is None or match[3] == "0":
             raise InputError(f"--{flag}: expected numbers such as 1,50,100-200:10, got {printable(repr(text), 60)}")
         first, last = int(match[1]), int(match[2] or match[1])
@@ -125,7 +126,7 @@ class Observer:
         Raises:
             InputError: if the images end before the last of the frames.
         """
-        engine, params, last = self.engine, self.engine.params, 0
+        engine, chosen, last = self.engine, set(frames), 0
         for number, image in enumerate(images):
             last = number
             if number == 0:
@@ -135,22 +136,26 @@ class Observer:
             around, crops = state.box_xywh, engine.crop([state], [image])
             templates = list(self.history.current)
             with ExitStack() as recording:
-                if number in frames:
+                if number in chosen:
                     recording.enter_context(self._recorder)
                 result = engine.step([state], [image], crops)[0]
             new = self._template(number, image, result.box_xywh) if result.updated else None
             self.history.add(number, result.confidence, result.likelihoods, new)
-            if number in frames:
+            if number in chosen:
                 maps = NetworkMaps(*(values[0] for values in self._recorder.read()))
-                truth = None
-                if ground_truth is not None and ground_truth[number, 2:].min() > 0:  # not so for NaN
-                    boxes = (torch.tensor(box, dtype=torch.float32) for box in (ground_truth[number], around))
-                    box = transform_image_to_crop(*boxes, crops[1][0], params.search_size)
-                    truth = engine.network.vocabulary.encode(box).numpy()
+                truth = None if ground_truth is None else self._tokens_of(ground_truth[number], around, crops[1][0])
                 yield Observation(number, crops[0][0], result, maps, templates, truth)
             if number == frames[-1]:
                 return
         raise InputError(f"--frames: there is no frame {frames[-1]}: the last one is {last}")
+
+    def _tokens_of(self, box_xywh: np.ndarray, around_xywh: list[float], factor: float) -> np.ndarray | None:
+        """(4,) tokens of a box in image pixels on a search crop; None for NaN and empty ones."""
+        if not box_xywh[2:].min() > 0:
+            return None
+        boxes = (torch.tensor(box, dtype=torch.float32) for box in (box_xywh, around_xywh))
+        box = transform_image_to_crop(*boxes, factor, self.engine.params.search_size)
+        return self.engine.network.vocabulary.encode(box).numpy()
 
     def _template(self, frame: int, image: np.ndarray, box_xywh: Sequence[float]) -> Template:
         params = self.engine.params
@@ -162,6 +167,11 @@ class Layers(NamedTuple):
 
     layers: list[int] | None = None
     heads: list[int] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of maps that they make."""
+        return len(self.layers or [0]) * len(self.heads or [0])
 
 
 class Gallery:
@@ -175,6 +185,9 @@ class Gallery:
         decoder: layers and heads of the cross-attention.
         encoder: of the attention from templates to the search crop.
         fps: of the videos.
+
+    Raises:
+        InputError: if there are too many layers and heads for a figure.
     """
 
     def __init__(
@@ -188,6 +201,10 @@ class Gallery:
         encoder: Layers = Layers(),  # noqa: B008
         fps: float = 5.0,
     ) -> None:
+        if decoder.rows + encoder.rows > MOST_ROWS:
+            raise InputError(
+                f"{decoder.rows + encoder.rows} layers and heads in a figure: at most {MOST_ROWS}, choose fewer"
+            )
         self.observer, self.folder, self.kinds, self.formats = observer, folder, kinds, formats
         self._decoder, self._encoder, self._fps = decoder, encoder, fps
         window = observer.engine.window
@@ -235,13 +252,10 @@ class Gallery:
             labels = [f"{name} = {token} ({likelihood:.2g})" for name, token, likelihood in named]
             crop = Panel(seen.crop, f"frame {seen.frame}", box)
             return draw_attention(crop, labels, cross, seen.templates, self._factor, encoder)
-        probabilities = seen.maps.probabilities.numpy()
-        weighted = probabilities if self._window is None else self._views.weigh(probabilities, self._window)
+        title, probabilities = f"frame {seen.frame}", seen.maps.probabilities.numpy()
         if kind == "likelihood":
-            return draw_likelihoods(
-                self._views, probabilities, weighted, self._window, tokens, seen.ground_truth, f"frame {seen.frame}"
-            )
-        return draw_tokens(self._views, f"frame {seen.frame}", seen.crop, tokens, weighted)
+            return draw_likelihoods(self._views, probabilities, self._window, tokens, seen.ground_truth, title)
+        return draw_tokens(self._views, title, seen.crop, tokens, self._views.weigh(probabilities, self._window))
 
     def _write(self, figure: Figure, kind: str, prefix: str) -> None:
         for form in self.formats:

@@ -145,6 +145,7 @@ def test_surplus_rows_are_ignored(world: Path) -> None:
         (("--protocol", "otb"), "unknown protocol 'otb'; known: got10k, pytracking, seqtrack"),
         (("--no_plots", "--per_attribute"), "ships no attributes"),
         (("--no_plots", "--config", "good", "--float", *VAL), "--float"),
+        (("--colors", "good=bluish"), "--colors: expected NAME=COLOR"),
     ],
 )
 def test_mistakes_are_one_line(world: Path, refused, arguments, message: str) -> None:
@@ -198,6 +199,8 @@ def test_protocols_side_by_side(world: Path, capsys) -> None:
     folder = world / "test" / "result_plots" / "got10k_val"
     assert (folder / "success.png").is_file()
     assert not (folder / "precision.png").exists()  # got10k knows none
+    assert run(world, "--protocol", "got10k", "--style", "paper", "--colors", "good=#123456") == 0
+    assert "#123456" in (folder / "success.svg").read_text()
 
 
 def test_runs_of_one_tracker(world: Path, capsys) -> None:

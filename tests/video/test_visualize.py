@@ -1,5 +1,7 @@
 """What is drawn is what the tracker did, and looking changes nothing."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import tracking.visualize as script
 from lib.models.seqtrack import CoordinateVocabulary
 from lib.test.analysis.attention import select_maps
 from lib.test.analysis.token_view import TokenView
-from lib.test.visualize import Observer, choose, parse_numbers
+from lib.test.visualize import KINDS, Gallery, Layers, Observer, choose, parse_numbers
 from lib.utils.cli import run_script
 from lib.utils.errors import InputError
 from lib.utils.image_io import write_image
@@ -40,9 +42,8 @@ def test_looking_changes_nothing(case: str) -> None:
         assert np.array_equal(observation.result.tokens, expected.tokens)
         assert np.array_equal(observation.result.likelihoods, expected.likelihoods)
         assert observation.result.box_xywh == expected.box_xywh
-        weighted = observation.maps.probabilities.numpy()
-        if engine.window is not None:
-            weighted = TokenView(engine.network.vocabulary).weigh(weighted, engine.window.numpy())
+        window = None if engine.window is None else engine.window.numpy()
+        weighted = TokenView(engine.network.vocabulary).weigh(observation.maps.probabilities.numpy(), window)
         assert np.array_equal(weighted.argmax(axis=-1), expected.tokens)
         np.testing.assert_allclose(weighted.max(axis=-1), expected.likelihoods, rtol=1e-6)
         side = engine.params.search_size // 16
@@ -101,6 +102,7 @@ WRONG = {
     ("--fps", "nan"): "--fps must be between",
     ("--update_interval", "0"): "update_interval must be above 0",
     ("--dataset", "nothing"): "unknown dataset",
+    ("--what", "templates"): "--what templates is one figure of the whole video",
 }
 
 
@@ -128,9 +130,15 @@ def test_unknown_videos_sequences_and_trackers_are_one_line(experiment, tmp_path
     assert "did you mean seqtrack?" in refused(capsys)
 
 
+def test_a_figure_has_room_for_so_many_heads() -> None:
+    observer = Observer(fakes.make_engine())
+    with pytest.raises(InputError, match=r"^61 layers and heads in a figure: at most 48, choose fewer$"):
+        Gallery(observer, Path("none"), KINDS, ("png",), decoder=Layers(list(range(6)), list(range(10))))
+
+
 def test_numbers_and_maps_are_chosen() -> None:
     assert parse_numbers("3,1-2,10-20:5, 7", "frames") == [1, 2, 3, 7, 10, 15, 20]
-    for text in ("", "1,", "-1", "1-2-3", "1:2", "1-5:0", "12345678", "²"):
+    for text in ("", "1,", "-1", "1-2-3", "1:2", "1-5:0", "1234567", "²"):
         with pytest.raises(InputError, match=r"^--frames: "):
             parse_numbers(text, "frames")
     assert choose("mean", 3, "layer", "") is None and choose("all", 3, "layer", "") == [0, 1, 2]

@@ -165,7 +165,6 @@ def _outline(axes: Axes, box: Sequence[float]) -> None:
 def draw_likelihoods(
     view: TokenView,
     probabilities: np.ndarray,
-    weighted: np.ndarray,
     window: np.ndarray | None,
     tokens: np.ndarray,
     ground_truth: np.ndarray | None,
@@ -176,34 +175,24 @@ def draw_likelihoods(
     Args:
         view: names of the tokens.
         probabilities: (4, bins), before the window.
-        weighted: (4, bins), after it: what the tracker compares.
         window: (bins,) factors of the center's steps, or None.
         tokens: (4,), the chosen ones.
         ground_truth: (4,) tokens, or None.
         title: the frame.
     """
     figure = new_figure(TWO_COLUMNS, 3.0, layout="constrained")
-    panels = figure.subplots(2, 4)
-    bins = np.arange(view.bins)
-    steps = view.vocabulary.window_steps() if window is not None else ()
+    panels, weighted = figure.subplots(2, 4), view.weigh(probabilities, window)
     for step, (name, token) in enumerate(zip(view.names, tokens.tolist(), strict=True)):
         whole, near = panels[:, step]
         low, high = _near(weighted[step], token)
+        is_weighted = window is not None and step in view.vocabulary.window_steps()
         for axes in (whole, near):
-            if step in steps:
-                axes.plot(
-                    bins, probabilities[step], color=COLORS[4], linewidth=0.8, linestyle=":", label="before window"
-                )
-            axes.fill_between(bins, weighted[step], color=COLORS[0], alpha=0.25, linewidth=0)
-            axes.plot(bins, weighted[step], color=COLORS[0], linewidth=0.8, label="likelihood")
-            if ground_truth is not None:
-                axes.axvline(ground_truth[step], color=COLORS[2], linewidth=0.8, linestyle="--", label="ground truth")
-            axes.plot(token, weighted[step, token], "v", color=COLORS[1], markersize=4, label="chosen token")
+            if is_weighted:
+                axes.plot(probabilities[step], color=COLORS[4], linewidth=0.8, linestyle=":", label="before window")
+            _draw_likelihood(axes, weighted[step], token, None if ground_truth is None else ground_truth[step])
             axes.set_ylim(0, 1.15 * max(probabilities[step].max(), 1e-6))
-        if step in steps:
-            whole.plot(
-                bins, window * whole.get_ylim()[1] / 1.05, color="#666666", linewidth=0.7, label="window (scaled)"
-            )
+        if is_weighted:
+            whole.plot(window * whole.get_ylim()[1] / 1.05, color="#666666", linewidth=0.7, label="window (scaled)")
         whole.axvspan(low, high, color="#999999", alpha=0.25, linewidth=0)
         whole.set_xlim(0, view.bins - 1)
         whole.set_title(f"{name} = {token} ({weighted[step, token]:.2g})", fontsize=8)
@@ -216,6 +205,14 @@ def draw_likelihoods(
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.suptitle(title, fontsize=8)
     return figure
+
+
+def _draw_likelihood(axes: Axes, curve: np.ndarray, token: int, ground_truth: int | None) -> None:
+    axes.fill_between(np.arange(len(curve)), curve, color=COLORS[0], alpha=0.25, linewidth=0)
+    axes.plot(curve, color=COLORS[0], linewidth=0.8, label="likelihood")
+    if ground_truth is not None:
+        axes.axvline(ground_truth, color=COLORS[2], linewidth=0.8, linestyle="--", label="ground truth")
+    axes.plot(token, curve[token], "v", color=COLORS[1], markersize=4, label="chosen token")
 
 
 def _near(curve: np.ndarray, token: int) -> tuple[float, float]:

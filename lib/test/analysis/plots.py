@@ -167,11 +167,9 @@ def draw_radar(
     angles = np.linspace(0, 2 * np.pi, len(groups), endpoint=False)
     score = next(iter(trackers[0].summary))
     looks, labels = _looks(trackers, style), _legend_labels(trackers, score)
+    small, size, below = (6, (ONE_COLUMN, 3.0 + 0.13 * len(trackers)), -0.25) if style.for_print else (9, (7, 7), -0.1)
     with rc_context(dict(style.rc)):
-        if style.for_print:
-            figure = new_figure(ONE_COLUMN, 3.0 + 0.13 * len(trackers), layout="constrained")
-        else:
-            figure = new_figure(7.0, 7.0)
+        figure = new_figure(*size, layout="constrained" if style.for_print else None)
         axes = figure.add_subplot(projection="polar")
         axes.set_theta_offset(np.pi / 2)
         axes.set_theta_direction(-1)
@@ -182,16 +180,11 @@ def draw_radar(
             label = labels[tracker.label]
             axes.plot([*angles, angles[0]], [*values, values[0]], label=label, **looks[tracker.label])
         axes.set_ylim(0, min(100.0, 10.0 * np.ceil(max(highest, 1.0) / 10.0)))
-        small = 6 if style.for_print else 9
         _name_spokes(axes, angles, groups, small)
         axes.grid(color="#DDDDDD", linewidth=0.5 * style.width)
         if not style.for_print:
             _set_titles(axes, f"{score} by attribute", 76, subtitle, 1.15)
-        place = {
-            "loc": "upper center",
-            "bbox_to_anchor": (0.5, -0.25 if style.for_print else -0.1),
-            "ncols": 1 if len(trackers) <= 6 else 2,
-        }
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, below), "ncols": 1 if len(trackers) <= 6 else 2}
         axes.legend(title=f"{score} [%]", frameon=False, fontsize=small, **place)
     return figure
 

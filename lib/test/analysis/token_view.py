@@ -25,10 +25,11 @@ class TokenView:
         """x1, y1, x2, y2 of (4,) tokens, normalized to the crop."""
         return tuple(self.vocabulary.decode_to_xyxy(torch.as_tensor(tokens)).tolist())
 
-    def weigh(self, probabilities: np.ndarray, window: np.ndarray) -> np.ndarray:
-        """(4, bins) probabilities as the tracker compares them: those of the center times the window."""
+    def weigh(self, probabilities: np.ndarray, window: np.ndarray | None) -> np.ndarray:
+        """(4, bins) probabilities as the tracker compares them: those of the center times the window, if any."""
         weighted = probabilities.astype(np.float64)
-        weighted[list(self.vocabulary.window_steps())] *= window
+        if window is not None:
+            weighted[list(self.vocabulary.window_steps())] *= window
         return weighted
 
     def edges(self, tokens: Sequence[int]) -> tuple[list[float], list[float]]:

@@ -1,6 +1,7 @@
 """TensorBoard curves and images, all over the same axis: optimization steps since the start of training."""
 
 import io
+import math
 import os
 import re
 import socket
@@ -122,7 +123,8 @@ def draw_generated(network: SeqTrack, template: Tensor, search: Tensor, batch: T
     """
     count = min(len(batch), MAX_SAMPLES)
     has_maps = network.feature_type != "token"
-    with MapRecorder(network, 1.0) if has_maps else nullcontext() as recorder:
+    # Of the encoder's maps, which are not drawn, as little as can be: those of the templates' middle.
+    with MapRecorder(network, math.inf) if has_maps else nullcontext() as recorder:
         tokens, _ = network.generate(network.encode(template[:count], search[:count, :1]))
     boxes = box_xyxy_to_xywh(network.vocabulary.decode_to_xyxy(tokens))
     images = {"boxes": draw_batch(batch, boxes)}
