@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.page import frames
+from lib.test.analysis.page import frames, render
 from lib.test.analysis.page.render import script_json
 from lib.utils.cli import run_script
 from tests.analysis.pages import FRAMES, HOSTILE, LABEL, NAMES, content_of, frames_of, truth, write_world
@@ -131,6 +131,14 @@ def test_frames_are_embedded_within_the_budget(world, tmp_path: Path) -> None:
     finally:
         shutil.rmtree(path)
         (root / "away").rename(path)
+
+
+def test_data_beyond_the_budget_are_said(world, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(render, "MEGABYTE", 50_000)
+    path = tmp_path / "report.html"
+    assert report.main([*world[1], "--output", str(path), "--budget", "1"]) == 0
+    assert "without any frames, the budget is 1 MB" in capsys.readouterr().err
+    assert content_of(path)["benchmarks"][0]["thumbnails"] == {}
 
 
 def test_a_tight_budget_spreads_the_frames(tmp_path: Path) -> None:
