@@ -66,8 +66,10 @@ setup(
         "profile": ["thop>=0.1.1"],
         "demo": ["onnx>=1.16"],
         "video": ["av>=13"],
+        "formats": ["defusedxml>=0.7.1"],
         "hub": ["huggingface_hub>=0.30"],
         "dev": [
+            "defusedxml>=0.7.1",
             "huggingface_hub>=0.30",
             "mypy>=1.11",
             "onnx>=1.16",

@@ -90,3 +90,11 @@ assert not torch.cuda.is_initialized()
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_computes_without_a_network_does_not_import_torch() -> None:
+    """Workers of other trackers, the datasets, the renderer and the analysis start in a fraction of the time."""
+    modules = ["lib.test.evaluation.pool", "lib.data.packing", "lib.data.doctor", "lib.synthetic.layouts"]
+    modules += ["tracking.analysis_results", "tracking.pack_results", "tracking.make_synthetic"]
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, check=False).returncode == 0

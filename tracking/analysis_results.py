@@ -19,6 +19,7 @@ from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import Report, analyze
 from lib.test.analysis.scoring import ScoreCache, Scoring, read_boxes_of
 from lib.test.analysis.selection import Selection, choose_sources, found_benchmarks
+from lib.test.analysis.style import STYLES, PlotStyle, parse_colors
 from lib.test.analysis.tables import FORMATS, TEXT_WIDTH, format_text, write_table
 from lib.test.evaluation import BENCHMARKS, find_benchmark
 from lib.test.evaluation.results import plots_dir
@@ -102,6 +103,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--format", choices=tuple(FORMATS), default="text", help="of the printed tables (default: text)"
     )
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw the plots")
+    parser.add_argument(
+        "--style",
+        choices=tuple(STYLES),
+        default="screen",
+        help="of the plots: PNG and PDF for a screen (default), or PDF and SVG sized for the columns of a paper",
+    )
+    parser.add_argument(
+        "--colors", nargs="+", default=[], metavar="NAME=COLOR", help="colors of trackers, such as KCF=#0072B2"
+    )
     parser.add_argument("--no_plots", dest="plots", action="store_false", help=argparse.SUPPRESS)
     parser.add_argument("--output_dir", type=user_path, help="where to write (default: <save_dir>/test/result_plots)")
     parser.add_argument(
@@ -145,10 +155,15 @@ def analyze_benchmark(name: str, folder: Path, paths: Paths, args: argparse.Name
             written += write_table(table, folder, stem + suffix)
         if args.plots:
             groups = report.attributes() if args.per_attribute else None
-            written += write_plots(report.trackers, report.title, folder, groups, suffix)
+            written += write_plots(report.trackers, report.title, folder, groups, suffix, style_of(args))
         reports.append(report)
     print(f"written to {printable(folder, 1000)}: {', '.join(path.name for path in written)}")
     return reports
+
+
+def style_of(args: argparse.Namespace) -> PlotStyle:
+    """How plots look."""
+    return STYLES[args.style]._replace(colors=parse_colors(args.colors))
 
 
 def terminal_width() -> int:
@@ -164,7 +179,7 @@ def play_back(name: str, folder: Path, paths: Paths, args: argparse.Namespace) -
         path = folder / f"{sequence.name}.mp4"
         try:
             boxes = {label: read_boxes_of(runs[0], sequence) for label, runs in sources.items()}
-            write_playback(sequence, boxes, path)
+            write_playback(sequence, boxes, path, style_of(args))
             print(f"written: {printable(path, 1000)}")
         except DataError as error:
             errors.append(str(error))
@@ -220,6 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging(level="WARNING")
     if args.playback and (args.html or not args.dataset):
         raise InputError("--playback needs --dataset, and writes no --html")
+    style_of(args)  # fails here if a color is none
     paths, names = prepare(args, args.html)
     errors: list[str] = []
     reports: list[Report] = []

@@ -2,9 +2,9 @@
 
     python tracking/compare_runs.py a/logs/seqtrack-seqtrack_b256.log b/logs/seqtrack-seqtrack_b256.log --plot out.png
 
-Each run is given by its log, or by the folder of its TensorBoard events (tensorboard/train/seqtrack/<config>), which
-holds more digits. All runs are compared with the first one. Exit code 1 means that a loss or an IoU differs by more
-than --tolerance.
+Each run is given by its log, or by its TensorBoard events, which hold more digits: their folder
+(tensorboard/train/seqtrack/<config>), or one file of it. All runs are compared with the first one. Exit code 1 means
+that a loss or an IoU differs by more than --tolerance.
 """
 
 import argparse
@@ -22,8 +22,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 from lib.train.trainers.checkpoints import config_differences
 from lib.utils.cli import ScriptParser, run_script, user_path
 from lib.utils.errors import InputError, printable
-from lib.utils.files import atomic_path
-from tracking.curves import Curves, Difference, compare, newest_manifest, read_curves
+from tracking.curves import Curves, Difference, compare, is_event_file, newest_manifest, read_curves
 
 MAX_PLOTS = 24
 """Curves in a plot; a run of ours has about a dozen."""
@@ -32,7 +31,7 @@ MAX_PLOTS = 24
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=user_path, nargs="+", metavar="run", help="log, or folder of TensorBoard events")
+    parser.add_argument("runs", type=user_path, nargs="+", metavar="run", help="log, or TensorBoard events")
     parser.add_argument("--plot", type=user_path, help="image to write (.png, .pdf, .svg): loss, IoU and other curves")
     parser.add_argument("--tolerance", type=float, help="exit with 1 if a loss or an IoU differs by more than this")
     return parser.parse_args(argv)
@@ -40,6 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_labels(paths: Sequence[Path]) -> list[str]:
     """A name for each run, each one once: of the experiment, then the folder that tells it apart, then a number."""
+    paths = [path.absolute().parent if is_event_file(path) else path for path in paths]
     names = [path.stem.removeprefix("seqtrack-") if path.suffix == ".log" else path.name for path in paths]
     parts = [path.absolute().parts for path in paths]
     labels: list[str] = []
@@ -85,30 +85,28 @@ def start_differences(first: Path, second: Path) -> list[str]:
 
 def plot(runs: Mapping[str, Curves], path: Path) -> None:
     """Draw the curves that at least two runs have, each run in a color and a dash pattern of its own."""
-    import matplotlib
+    from matplotlib import rc_context
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from lib.test.analysis.style import PAPER, SCREEN, dash_pattern, line_styles, new_figure, save_figure
 
     counts = Counter(name for curves in runs.values() for name in curves)
     names = sorted(name for name, count in counts.items() if count > 1)[:MAX_PLOTS]
-    # Names from outside are no formulas.
-    with pyplot.rc_context({"text.parse_math": False}), atomic_path(path) as temporary:
-        size = (9, 0.6 + 0.2 * len(runs) + 2.2 * len(names))
-        figure, axes = pyplot.subplots(len(names), 1, figsize=size, squeeze=False, layout="constrained")
-        lines = {}
+    with rc_context(dict(SCREEN.rc)):
+        figure = new_figure(9, 0.6 + 0.2 * len(runs) + 2.2 * len(names), layout="constrained")
+        axes = figure.subplots(len(names), 1, squeeze=False)
+        lines, looks = {}, line_styles(runs, PAPER)  # curves that are equal are told apart by their dashes
         for axis, name in zip(axes[:, 0], names, strict=True):
-            for number, (label, curves) in enumerate(runs.items()):
+            for label, curves in runs.items():
                 points = sorted(curves.get(name, {}).items())
                 steps, values = [float(step) for step, _ in points], [drawable(value) for _, value in points]
-                style = {"color": pyplot.cm.tab10(number % 10), "linestyle": ("-", "--", "-.", ":")[number % 4]}
-                (lines[label],) = axis.plot(steps, values, linewidth=1, marker="." * (len(points) < 30), **style)
+                color, dashes = looks[label]
+                look = {"color": color, "linestyle": dash_pattern(dashes), "linewidth": 1}
+                (lines[label],) = axis.plot(steps, values, marker="." * (len(points) < 30), **look)
             axis.set_title(printable(name, 60), fontsize=9)
             axis.grid(alpha=0.3)
         axes[-1, 0].set_xlabel("step")
         figure.legend(lines.values(), [f" {label}" for label in lines], loc="outside upper left", fontsize=8)
-        figure.savefig(temporary, dpi=110)
-        pyplot.close(figure)
+    save_figure(figure, path, SCREEN, dpi=110)
 
 
 def drawable(value: float) -> float:

@@ -53,21 +53,26 @@ def read_curves(path: Path) -> Curves:
     """Read the curves of a run.
 
     Args:
-        path: a log (``logs/seqtrack-<config>.log``) or a folder of TensorBoard events. Where a resumed run went over a
-            step again, the later value counts.
+        path: a log (``logs/seqtrack-<config>.log``), or TensorBoard events: a file or a folder of them. Where a
+            resumed run went over a step again, the later value counts.
 
     Raises:
         InputError: if there is nothing of the kind.
     """
-    if path.is_dir():
+    if path.is_dir() or (is_event_file(path) and path.is_file()):
         curves = _read_events(path)
     elif path.is_file():
         curves = parse_log(path.read_text(encoding="utf-8-sig", errors="replace"))
     else:
-        raise InputError(f"{path}: no such log, or folder of TensorBoard events")
+        raise InputError(f"{path}: no such log, and no TensorBoard events")
     if not curves:
         raise InputError(f"{path}: holds no curves of a training (it may have ended before step TRAIN.PRINT_INTERVAL)")
     return curves
+
+
+def is_event_file(path: Path) -> bool:
+    """Whether a path is named as TensorBoard names files of events."""
+    return ".tfevents." in path.name
 
 
 def parse_log(text: str) -> Curves:
@@ -97,15 +102,15 @@ def _curve_name(tag: str) -> str:
     return f"{head}/{_GROUPS[group]}" if head.endswith("LearningRate") and group in _GROUPS else tag
 
 
-def _read_events(folder: Path) -> Curves:
+def _read_events(path: Path) -> Curves:
     from google.protobuf.message import DecodeError
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow to import
 
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0})
     try:
         events.Reload()
     except (DecodeError, ValueError) as error:
-        raise InputError(f"{folder}: damaged TensorBoard events: {error}") from error
+        raise InputError(f"{path}: damaged TensorBoard events: {error}") from error
     tags = events.Tags()["scalars"]
     return {_curve_name(tag): {point.step: point.value for point in events.Scalars(tag)} for tag in tags}
 

@@ -59,14 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     start = time.perf_counter()
     out = args.output
-    training, weights = out / "training", bundled_checkpoint(CONFIG)
+    images = [f"--{kind}={MEDIA / kind}" for kind in ("backgrounds", "cutouts") if (MEDIA / kind).is_dir()]
     sequences = args.sequences or (3 if args.quick else 12)
     frames = args.frames or (20 if args.quick else 80)
-    images = [f"--{kind}={MEDIA / kind}" for kind in ("backgrounds", "cutouts") if (MEDIA / kind).is_dir()]
     # A folder for each choice, so that a demo of other settings is not in the way, and nothing has to be removed.
     data = out / "data" / f"{sequences}x{frames}_{'photos' if images else 'painted'}"
     videos = out / "video" / data.name
-    places = ("--data_dir", data, "--save_dir", out)
     run_step(
         "1/5 render a held-out benchmark",
         "make_synthetic.py",
@@ -74,31 +72,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         *("--num_sequences", sequences, "--num_frames", frames, "--difficulty", "mixed", "--workers", args.threads),
         *images,
     )
-    # Without gathered media step 2 would choose these values by itself, with a warning for each.
-    plain = (
-        ()
-        if images
-        else (
-            "DATA.SYNTHETIC.BACKGROUNDS=",
-            "DATA.SYNTHETIC.CUTOUTS=",
-            "MODEL.ENCODER.PRETRAIN_TYPE=sincos",
-            "TRAIN.ENCODER_MULTIPLIER=1.0",
-        )
-    )
+    train(args, has_images=bool(images))
+    track_and_show(args, data, videos)
+    print(f"\nThe demo took {(time.perf_counter() - start) / 60:.1f} minutes. What it wrote:")
+    for what, where in (
+        ("benchmark", data / "got10k" / "val"),
+        ("short training", out / "training"),
+        ("raw boxes", out / "test" / "tracking_results" / "seqtrack" / CONFIG),
+        ("table and plots", out / "test" / "result_plots"),
+        ("annotated MP4", videos),
+    ):
+        print(f"  {what:<16} {where}")
+    return 0
+
+
+def train(args: argparse.Namespace, has_images: bool) -> None:
+    """Step 2: train for a few steps, on synthetic videos without photos if there are none."""
+    training = args.output / "training"
+    # Without gathered media training would choose these values by itself, with a warning for each.
+    plain = ["DATA.SYNTHETIC.BACKGROUNDS=", "DATA.SYNTHETIC.CUTOUTS="]
+    plain += ["MODEL.ENCODER.PRETRAIN_TYPE=sincos", "TRAIN.ENCODER_MULTIPLIER=1.0"]
     # The steps are repeated each time; an earlier demo's checkpoint may be of other options, too.
     shutil.rmtree(training / "checkpoints", ignore_errors=True)
     run_step(
         "2/5 a few steps of training (a tracker takes hours: the weights used below were trained before)",
         "train.py",
         *("--script", "seqtrack", "--config", CONFIG, "--save_dir", training, "--device", args.device),
-        *("--override", "TRAIN.EPOCH=1", "TRAIN.PRINT_INTERVAL=5", "DATA.SYNTHETIC.SEQUENCES=64", *plain),
+        *("--override", "TRAIN.EPOCH=1", "TRAIN.PRINT_INTERVAL=5", "DATA.SYNTHETIC.SEQUENCES=64"),
+        *([] if has_images else plain),
         f"DATA.TRAIN.SAMPLE_PER_EPOCH={64 if args.quick else 320}",
     )
+
+
+def track_and_show(args: argparse.Namespace, data: Path, videos: Path) -> None:
+    """Steps 3 to 5: track the benchmark in ``data``, score the results, and write an annotated video to ``videos``."""
+    places = ("--data_dir", data, "--save_dir", args.output)
+    weights = ("--checkpoint", bundled_checkpoint(CONFIG))
+    device = ("--device", args.device)
     run_step(
         "3/5 track the benchmark with the bundled weights",
         "test.py",
-        *("seqtrack", CONFIG, "--dataset", "got10k_val", "--threads", args.threads, "--device", args.device, *places),
-        *("--checkpoint", weights, "--overwrite"),
+        *("seqtrack", CONFIG, "--dataset", "got10k_val", "--threads", args.threads, *device, *places),
+        *(*weights, "--overwrite"),
     )
     run_step(
         "4/5 table and plots, beside a box that never moves",
@@ -110,18 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "5/5 an annotated video",
         "video_demo.py",
         *("seqtrack", CONFIG, sequence.parent, "--init_box", sequence.read_text().splitlines()[0]),
-        *("--checkpoint", weights, "--save_dir", out, "--output", videos, "--device", args.device),
+        *(*weights, "--save_dir", args.output, "--output", videos, *device),
     )
-    print(f"\nThe demo took {(time.perf_counter() - start) / 60:.1f} minutes. What it wrote:")
-    for what, where in (
-        ("benchmark", data / "got10k" / "val"),
-        ("short training", training),
-        ("raw boxes", out / "test" / "tracking_results" / "seqtrack" / CONFIG),
-        ("table and plots", out / "test" / "result_plots"),
-        ("annotated MP4", videos),
-    ):
-        print(f"  {what:<16} {where}")
-    return 0
 
 
 if __name__ == "__main__":

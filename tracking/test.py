@@ -61,6 +61,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", type=user_path, help="weights (default: those of the experiment below save_dir)"
     )
+    parser.add_argument(
+        "--epoch",
+        type=epoch_or_name,
+        help="epoch of these weights, best or last (default: TEST.EPOCH of the experiment)",
+    )
     parser.add_argument("--data_dir", type=user_path, help="folder of the datasets (default: ./data)")
     parser.add_argument("--save_dir", type=user_path, help="folder of checkpoints and results (default: .)")
     parser.add_argument("--runid", "--run_id", type=int, help="number of this run, for several runs of one experiment")
@@ -68,6 +73,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="track again what has a result already")
     parser.add_argument("--debug", type=int, default=0, help="1: one process, detailed log")
     return parser.parse_args(argv)
+
+
+def epoch_or_name(text: str) -> int | str:
+    """Value of --epoch."""
+    if text in ("best", "last"):
+        return text
+    if text.isdecimal() and 0 < int(text) < 10**9:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 1 on, best or last, got {text!r}")
 
 
 LIMITS = {"threads": (0, 1024), "batch_size": (1, 4096), "num_gpus": (0, 1024), "runid": (0, 999_999)}
@@ -106,14 +120,28 @@ def make_recipe(args: argparse.Namespace, benchmark: str, save_dir: Path, device
     Raises:
         ConfigError, CheckpointError, InputError: if the tracker cannot be made.
     """
-    flags = {"checkpoint": args.checkpoint, "dtype": args.dtype, "compile": args.compile or None}
+    if args.epoch is not None and args.checkpoint is not None:
+        raise InputError("--epoch and --checkpoint: give one of them")
+    flags = {"checkpoint": args.checkpoint, "epoch": args.epoch, "dtype": args.dtype, "compile": args.compile or None}
     recipe = tracker_recipe(args.tracker, args.config, benchmark, save_dir=save_dir, **flags)
     params = recipe.parameters(device)
-    if checkpoint := getattr(params, "checkpoint", None):
-        recipe = replace(recipe, overrides={**recipe.overrides, "checkpoint": checkpoint})
+    recipe = recipe.fixed(params)
     if hasattr(params, "cuda_graphs"):  # none of the settings that results must agree in
         recipe = replace(recipe, overrides={**recipe.overrides, "cuda_graphs": args.cuda_graphs})
     return recipe, params
+
+
+def describe_run(args: argparse.Namespace, params: Any, devices: Sequence[str], ranks: Ranks) -> dict[str, Any]:
+    """What the manifest says of a run."""
+    return run_facts(
+        params,
+        getattr(params, "checkpoint", None),
+        config=args.config,
+        dtype=args.dtype,
+        cuda_graphs=args.cuda_graphs and resolve_device(devices[0]).type == "cuda",
+        batch_size=args.batch_size,
+        processes=len(devices) * ranks.world_size,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,19 +161,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe.kind.check(params)  # a wrong name, dtype or checkpoint shows before anything is read or written
     sequences = benchmark.load(paths, args.sequence)
     config = run_config(args.config, args.runid)
-    checkpoint = getattr(params, "checkpoint", None)
-    facts = {"config": args.config, "dtype": args.dtype}
-    facts |= {"cuda_graphs": args.cuda_graphs and resolve_device(devices[0]).type == "cuda"}
-    facts |= {"batch_size": args.batch_size, "processes": len(devices) * ranks.world_size}
-    facts = run_facts(params, checkpoint, **facts)
-    folder = ResultFolder(paths.save_dir, args.tracker, config, benchmark.tag, args.floats, benchmark.split)
-    folder = replace(folder, claim=identity(facts))
-    names = [*sequences.names, *sequences.failures]
-    claim = (
-        FolderClaim(folder, names, facts, overwrite=args.overwrite, benchmark=sequences.listed) if is_first else None
+    facts = describe_run(args, params, devices, ranks)
+    folder = ResultFolder(
+        paths.save_dir, args.tracker, config, benchmark.tag, args.floats, benchmark.split, identity(facts)
     )
-    name, log_file = f"{args.tracker} {config} on {benchmark.name}", None
+    names = [*sequences.names, *sequences.failures]
+    name, log_file, claim = f"{args.tracker} {config} on {benchmark.name}", None, None
     if is_first:
+        claim = FolderClaim(folder, names, facts, overwrite=args.overwrite, benchmark=sequences.listed)
         log_file = run_log_path(paths.save_dir, args.tracker, config, benchmark.name)
     setup_logging(log_file, level)
     warn_of_shared_gpus(devices)
@@ -163,8 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if is_first:
         print("\n".join([name, *summary.lines()]))
-        if checkpoint:
-            print(f"checkpoint: {checkpoint} (SHA-256 {facts['sha256'][:12]})")
+        if facts["sha256"]:
+            print(f"checkpoint: {facts['checkpoint']} (SHA-256 {facts['sha256'][:12]})")
         print(f"results: {folder.path}\nlog: {log_file}")
     return 1 if summary.failed else 0
 

@@ -122,7 +122,7 @@ def check_port(port: int) -> None:
 
 def run_arguments(args: argparse.Namespace) -> list[str]:
     """The flags that every process gets."""
-    names = ("script", "config", "name", "save_dir", "data_dir", "seed", "device", "resume")
+    names = ("script", "config", "name", "save_dir", "data_dir", "seed", "device", "init", "resume")
     values = {name: getattr(args, name) for name in names}
     flags = [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
     return [*flags, *(["--override", *args.override] if args.override else [])]

@@ -18,7 +18,8 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
 from lib.config.paths import PROJECT_ROOT, checkpoint_path
-from lib.config.seqtrack.config import experiment_name, load_config, parse_overrides
+from lib.config.seqtrack.config import experiment_name, load_config
+from lib.config.yaml_text import parse_overrides
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.child import run_child
 from lib.utils.cli import ScriptParser, run_script, user_path

@@ -3,18 +3,22 @@
     python tracking/video_demo.py seqtrack seqtrack_demo clip.mp4 --init_box 295,12,300,227
 
 Writes <name>.mp4 (the video with the box drawn in), <name>.txt (one line per frame: x, y, w, h in pixels, separated by
-tabs) and <name>.json (the settings, and box, confidence and time of every frame); --formats chooses others. A run that
-ends early (Ctrl-C, an unreadable frame, a full disk) keeps the frames up to then. docs/video.md says more.
+tabs) and <name>.json (the settings, and box, confidence, state and time of every frame); --formats chooses others, and
+--output FILE.mp4 (.avi, .mkv, .txt, .json, .jsonl, .mot.txt, .coco.json) writes that file. A run that ends early
+(Ctrl-C, an unreadable frame, a full disk) keeps the frames up to then.
 
-The video is H.264, which browsers play, if the Python package `av` or a program `ffmpeg` is there, else MPEG-4 part 2.
-It shows the frames at a constant rate; where those of the source are unevenly spaced, the JSON has their times.
+The state of a target is tracking, uncertain or lost; one that is lost is searched for, and drawn in dashes where it was
+last seen. --no_lost tracks as benchmarks do. docs/video.md says more.
+
+Videos are H.264, which browsers play, if the Python package `av` or a program `ffmpeg` is there, else MPEG-4 part 2.
+They show the frames at a constant rate; where those of the source are unevenly spaced, the JSON has their times.
 """
 
 import argparse
-import re
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
@@ -26,13 +30,16 @@ from lib.config.paths import load_paths
 from lib.config.seqtrack.config import experiment_name
 from lib.models.seqtrack.precision import PRECISIONS
 from lib.test.evaluation.trackers import TrackerRecipe, tracker_recipe
+from lib.test.tracker.lost import LostOptions
+from lib.test.tracker.presence import load_score
 from lib.test.video.display import has_display
+from lib.test.video.flags import BOX_FLAGS, frame_size, join_box, output_place, parse_box, parse_lost, video_name
 from lib.test.video.live import LiveSource
-from lib.test.video.outputs import SUFFIXES
-from lib.test.video.run import Job, MaskedTracker, VideoRun, default_formats
+from lib.test.video.paths import DEFAULT_FORMATS, SUFFIXES, OutputPaths, named_format, output_file, output_paths
+from lib.test.video.run import Job, VideoRun
 from lib.test.video.sources import FrameSource
-from lib.test.video.streams import STDIN, TIMEOUT_SECONDS, is_address, open_video
-from lib.test.video.targets import read_init_boxes
+from lib.test.video.streams import STDIN, TIMEOUT_SECONDS, open_video
+from lib.test.video.targets import Start, Starts, TargetBatch, read_init_boxes
 from lib.utils.cli import ScriptParser, add_cuda_graphs, run_script, user_path
 from lib.utils.device import resolve_device
 from lib.utils.errors import CheckpointError, InputError, printable
@@ -40,7 +47,6 @@ from lib.utils.log import setup_logging
 
 HANGUP = getattr(signal, "SIGHUP", None)
 NO_BENCHMARK = "default"  # template updates as for a benchmark without settings of its own
-BOX_FLAGS = ("--init_box", "--optional_box")
 DESCRIPTIONS = {
     "video": "annotated video",
     "txt": "boxes",
@@ -49,7 +55,6 @@ DESCRIPTIONS = {
     "mot": "boxes as MOT",
     "coco": "boxes as COCO-video",
 }
-_PART_OF_BOX = re.compile(r"[\s,;()\[\]]*[-+]?[\d.][\w.+-]*([\s,;()\[\]]+[-+]?[\w.+-]*)*")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -65,7 +70,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     _add_targets(parser)
     parser.add_argument(
-        "--output", type=user_path, help="folder to write to; default: <save_dir>/test/videos/<experiment>"
+        "--output",
+        type=output_place,
+        help="folder to write to (default: <save_dir>/test/videos/<experiment>), or the one file to write, by its "
+        "ending: .mp4, .avi, .mkv, .txt, .json, .jsonl, .mot.txt, .coco.json",
     )
     parser.add_argument(
         "--formats",
@@ -77,6 +85,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", type=user_path, help="file with the weights; default: that of the experiment below save_dir"
     )
+    _add_lost(parser)
     parser.add_argument("--masks", action="store_true", help="draw the target's mask too, made by Alpha-Refine")
     parser.add_argument(
         "--ar_checkpoint", type=user_path, help="weights of Alpha-Refine; default: where external/AR/README.md says"
@@ -100,8 +109,22 @@ def _add_targets(parser: argparse.ArgumentParser) -> None:
         "target; default: draw it",
     )
     parser.add_argument(
-        "--init_file", type=user_path, help="file with the boxes of the first frame: x,y,w,h, MOT, COCO-video or JSON"
+        "--init_file",
+        type=user_path,
+        help="file with the boxes of the targets, each of which begins with its first one: x,y,w,h, MOT, COCO-video or "
+        "JSON",
     )
+
+
+def _add_lost(parser: argparse.ArgumentParser) -> None:
+    defaults = ",".join(f"{option.name}={option.default}" for option in fields(LostOptions)).replace("None", "auto")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--lost",
+        metavar="NAME=VALUE,...",
+        help=f"when a target is lost and found (default: {defaults}; search is auto, on or off)",
+    )
+    group.add_argument("--no_lost", "--no-lost", action="store_true", help="track as in benchmarks, without states")
 
 
 def _add_live(parser: argparse.ArgumentParser) -> None:
@@ -118,19 +141,6 @@ def _add_live(parser: argparse.ArgumentParser) -> None:
         "--reconnect", type=float, default=60.0, help="with --live, seconds without a frame until it gives up (60)"
     )
     parser.add_argument("--raw_size", type=frame_size, help="WIDTHxHEIGHT of raw RGB frames on standard input")
-
-
-def video_name(text: str) -> str:
-    """``type=`` of the video: a path, in which ``~`` is expanded; or an address or ``-``, as they are."""
-    return text if text == STDIN or is_address(text) else str(user_path(text))
-
-
-def frame_size(text: str) -> tuple[int, int]:
-    """``type=`` of ``--raw_size``: ``640x480`` as (width, height)."""
-    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected a size such as 640x480, got {printable(repr(text))}")
-    return int(match[1]), int(match[2])
 
 
 def open_input(args: argparse.Namespace) -> FrameSource:
@@ -150,57 +160,51 @@ def open_input(args: argparse.Namespace) -> FrameSource:
     return LiveSource(source, reopen, timeout=args.timeout, patience=args.reconnect)
 
 
-def join_box(argv: Sequence[str]) -> list[str]:
-    """Make one argument of a box that is written as several (``--init_box 10 20 30 40``), or begins with a minus sign.
-
-    ``argparse`` could take several, but then also the arguments after a box that is written as one.
-    """
-    joined: list[str] = []
-    rest = list(argv)
-    while rest:
-        argument = rest.pop(0)
-        if argument in BOX_FLAGS:
-            parts: list[str] = []
-            while rest and len(_numbers(" ".join(parts))) < 4 and _PART_OF_BOX.fullmatch(rest[0]):
-                parts.append(rest.pop(0))
-            argument = f"{argument}={' '.join(parts)}" if parts else argument
-        joined.append(argument)
-    return joined
-
-
-def _numbers(text: str) -> list[str]:
-    return re.sub(r"[\s,;()\[\]]+", " ", text).split()
-
-
-def parse_box(text: str) -> list[float]:
-    """Read a box as written on a command line: four numbers between commas or blanks, brackets around them or not.
-
-    Raises:
-        InputError: if it is not four numbers.
-    """
-    try:
-        box = [float(part) for part in _numbers(text)]
-    except ValueError:
-        box = []
-    if len(box) != 4:
-        raise InputError(f"--init_box: expected four numbers x,y,w,h, got {printable(repr(text))}")
-    return box
-
-
-def read_targets(args: argparse.Namespace) -> dict[int, list[float]] | None:
-    """Boxes of the targets by their numbers, from 1 on where no file says otherwise; None lets the user draw one.
+def read_targets(args: argparse.Namespace) -> Starts | None:
+    """Where the targets begin by their numbers, from 1 on where no file says otherwise; None lets the user draw one.
 
     Raises:
         SeqTrackError: if a box or the file cannot be read, or flags do not go together.
     """
     if args.init_box and args.init_file:
         raise InputError("--init_box and --init_file do not go together")
-    boxes = read_init_boxes(args.init_file) if args.init_file else None
+    starts = read_init_boxes(args.init_file) if args.init_file else None
     if args.init_box:
-        boxes = {number: parse_box(text) for number, text in enumerate(args.init_box, 1)}
-    if args.masks and boxes and len(boxes) > 1:
-        raise InputError(f"--masks goes with one target, got {len(boxes)}")
-    return boxes
+        starts = {number: Start(parse_box(text)) for number, text in enumerate(args.init_box, 1)}
+    if args.masks and starts and len(starts) > 1:
+        raise InputError(f"--masks goes with one target, got {len(starts)}")
+    return starts
+
+
+def choose_formats(args: argparse.Namespace, starts: Starts | None) -> tuple[str, ...]:
+    """Formats of the files of a run; one if the user has named a file.
+
+    Raises:
+        InputError: if no format has the ending of the file, or flags do not go together.
+    """
+    place, is_folder = args.output or (None, True)
+    named = None if is_folder else named_format(place)
+    several = starts is not None and len(starts) > 1
+    if several and "txt" in (named, *(args.formats or ())):
+        raise InputError("the format txt holds one target; with several use mot (a file that ends in .mot.txt)")
+    if named:
+        if args.formats or (args.no_video and named == "video"):
+            flag = "--formats" if args.formats else "--no_video"
+            raise InputError(f"{flag} goes with a folder as --output, not with the file {place}")
+        return (named,)
+    usual = ("video", "jsonl") if args.live else ("video", "mot", "json") if several else DEFAULT_FORMATS
+    return tuple(format for format in dict.fromkeys(args.formats or usual) if format != "video" or not args.no_video)
+
+
+def choose_paths(args: argparse.Namespace, source: FrameSource, formats: Sequence[str]) -> OutputPaths:
+    """Files to write. Raises InputError if one is in the way."""
+    place, is_folder = args.output or (None, True)
+    if place is None:
+        experiment = experiment_name(args.tracker_param)
+        place = load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
+    if is_folder or named_format(place) is None:
+        return output_paths(place, source, formats)
+    return output_file(place, formats[0], source)
 
 
 def make_recipe(args: argparse.Namespace) -> TrackerRecipe:
@@ -236,47 +240,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     setup_logging()
     _check_flags(args)
-    init_boxes = read_targets(args)
-    formats = args.formats or (("video", "jsonl") if args.live else default_formats(init_boxes))
-    formats = [format for format in dict.fromkeys(formats) if format != "video" or not args.no_video]
+    lost = None if args.no_lost else LostOptions() if args.lost is None else parse_lost(args.lost)
+    starts = read_targets(args)
+    formats = choose_formats(args, starts)
     device = str(resolve_device(args.device))
     recipe = make_recipe(args)
     params = recipe.parameters(device)  # fails here, before the video is opened, if there is no checkpoint
     recipe = recipe.fixed(params)
     if not params.checkpoint.is_file():
         raise CheckpointError(f"{params.checkpoint}: no such checkpoint")
+    score = load_score(params.checkpoint, params.update_threshold)
     masks = {"mask_checkpoint": str(find_checkpoint(args.ar_checkpoint))} if args.masks else {}  # as above
-    experiment = experiment_name(args.tracker_param)
-    folder = args.output or load_paths("test", save_dir=args.save_dir).save_dir / "test" / "videos" / experiment
     source = open_input(args)
-    tracker = recipe(device) if args.live else None  # before the first frame: the second one is not to be far from it
-    job = Job(source, init_boxes, folder, args.max_frames, formats)
+    paths = choose_paths(args, source, formats)
+    # Of a live source before the first frame: the second one is not to be far from it.
+    tracker = recipe(device) if args.live else None
+    job = Job(source, starts, paths, args.max_frames)
+    tracker = tracker or recipe(device)
+    batch = TargetBatch(tracker.engine, score, lost)
     header = {
         "tracker": args.tracker_name,
-        "config": experiment,
+        "config": experiment_name(args.tracker_param),
         "checkpoint": str(params.checkpoint),
         "device": device,
         "dtype": args.dtype,
+        **({} if lost is None else {"lost": {**asdict(lost), "search": batch.searches}}),
         **masks,
     }
-    tracker = tracker or recipe(device)
-    if args.masks:
-        tracker = MaskedTracker(tracker, AlphaRefine(header["mask_checkpoint"], device))
-    run = job.run(tracker, header, show=args.show)
-    report(run)
+    segmenter = AlphaRefine(header["mask_checkpoint"], device) if args.masks else None
+    run = job.run(batch, header, segmenter=segmenter, show=args.show)
+    report(run, batch)
     return 128 + run.signum if run.signum in (signal.SIGTERM, HANGUP) else 0
 
 
-def report(run: VideoRun) -> None:
+def report(run: VideoRun, batch: TargetBatch) -> None:
     """Say what came out."""
     ended = ", ended early" if run.interrupted else ""
     print(
         f"{run.num_frames} frames{ended}: {run.tracker_fps:.1f} frames/s in the tracker, "
         f"{run.total_fps:.1f} with reading, drawing and writing"
     )
-    for format in run.paths.formats:
+    for id, times in batch.times_lost.items():
+        name = f"target {id}" if len(batch.times_lost) > 1 else "target"
+        then = f"found again: {times['found']}" if batch.searches else "not searched for"
+        print(f"  {name + ':':<22} times lost: {times['lost']}, {then}")
+    for format, path in run.paths.files.items():
         if format != "video" or run.has_video:
-            print(f"  {DESCRIPTIONS[format] + ':':<22} {printable(run.paths.file(format), 4000)}")
+            print(f"  {DESCRIPTIONS[format] + ':':<22} {printable(path, 4000)}")
 
 
 if __name__ == "__main__":

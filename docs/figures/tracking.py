@@ -36,7 +36,7 @@ def draw(frame: np.ndarray, result: seqtrack.Result) -> np.ndarray:
 
 
 def render(seed: int = SEED, frames: Sequence[int] = FRAMES) -> list[np.ndarray]:
-    """The frames of the picture, (240, 320, 3) uint8 RGB."""
+    """The frames of the figure, (240, 320, 3) uint8 RGB."""
     video = SyntheticSequence(seed, num_frames=100, size=(320, 240), difficulty="medium", split="picture")
     tracker = seqtrack.load(device="cpu", lost=seqtrack.LostOptions(search=True))
     tracker.init(video.frame(0), video.boxes_xywh[0])
@@ -53,8 +53,8 @@ def render(seed: int = SEED, frames: Sequence[int] = FRAMES) -> list[np.ndarray]
 def save(shown: Sequence[np.ndarray], path: Path) -> None:
     """Write an animation that repeats, 12 frames a second."""
     palette = Image.fromarray(np.concatenate(shown[:: max(1, len(shown) // 8)])).quantize(96)
-    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in shown]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=80, loop=0, optimize=True)
+    frames = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in shown]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=80, loop=0, optimize=True)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from external.AR.network import INPUT_SIZE
 from lib.utils.errors import InputError
 
+INPUT_SIZE = 384  # side of the patches in pixels
 SEARCH_FACTOR = 2.0
 MAX_AREA = 2**28  # of a region in pixels, twice that of a target that fills an 8K frame
 

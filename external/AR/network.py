@@ -11,7 +11,6 @@ from external.AR.neck import CorrelationNeck
 from external.AR.pr_pool import precise_roi_pool
 from external.AR.refiner import MaskRefiner
 
-INPUT_SIZE = 384  # side of the patches in pixels
 POOL_SIZE = 12  # side of the reference kernel
 
 # The published names count the stages of ResNet from the stem: "layer2" is torchvision's layer1. Deepest first.

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from external.AR.geometry import box_in_patch, crop_patch, crop_window, paste_mask
-from external.AR.network import AlphaRefineNetwork
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.device import resolve_device, upload
 from lib.utils.errors import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    from external.AR.network import AlphaRefineNetwork
 
 # Where the code of the authors looks for the weights, and the threshold of all four published SeqTrack+AR trackers.
 CHECKPOINT_FOLDER = Path(__file__).parent / "ltr/checkpoints/ltr/ARcm_seg/ARcm_coco_seg_only_mask_384"
@@ -42,7 +45,7 @@ def find_checkpoint(path: Path | str | None = None) -> Path:
     return files[-1]
 
 
-def load_network(path: Path | str | None = None) -> AlphaRefineNetwork:
+def load_network(path: Path | str | None = None) -> "AlphaRefineNetwork":
     """Build the network with published weights, on the CPU and in evaluation mode.
 
     Args:
@@ -51,6 +54,8 @@ def load_network(path: Path | str | None = None) -> AlphaRefineNetwork:
     Raises:
         CheckpointError: if there is no file, it is damaged, or it belongs to another network (names the keys).
     """
+    from external.AR.network import AlphaRefineNetwork  # brings torchvision, which trackers without masks do not need
+
     file = find_checkpoint(path)
     state = load_checkpoint(file)
     network = AlphaRefineNetwork()
@@ -77,7 +82,7 @@ class AlphaRefine:
         checkpoint: Path | str | None = None,
         device: str | torch.device = "auto",
         *,
-        network: AlphaRefineNetwork | None = None,
+        network: "AlphaRefineNetwork | None" = None,
     ) -> None:
         self.device = resolve_device(str(device))
         self.network = (load_network(checkpoint) if network is None else network).to(self.device).eval()

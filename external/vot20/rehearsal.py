@@ -67,7 +67,7 @@ def write_stand_in_tracker(folder: Path) -> tuple[Path, Path]:
 
 def write_stand_in_masks(folder: Path) -> Path:
     """Write a checkpoint of Alpha-Refine that fills the whole region that it looks at; return its path (120 MB)."""
-    from external.AR import AlphaRefineNetwork
+    from external.AR.network import AlphaRefineNetwork
 
     torch.manual_seed(0)
     network = AlphaRefineNetwork()

@@ -222,13 +222,19 @@ def checkpoint_path(save_dir: Path, config: str, epoch: int) -> Path:
     return checkpoint_dir(save_dir, config) / f"SEQTRACK_ep{epoch:04d}.pth.tar"
 
 
+BEST_NAME = "SEQTRACK_best.pth.tar"
+"""File of the best checkpoint of an experiment, beside those of its epochs."""
+
+
 def bundled_checkpoint(config: str) -> Path:
     """File of the weights that come with this project, whether there are such weights or not."""
     return BUNDLED_DIR / f"{config}.pth.tar"
 
 
-def find_checkpoint(save_dir: Path, config: str, epoch: int) -> Path:
+def find_checkpoint(save_dir: Path, config: str, epoch: int | str) -> Path:
     """Checkpoint to test: that of ``epoch``, or ``SEQTRACK.pth.tar`` as the model zoo names its files.
+
+    ``epoch`` may also be ``best`` (by TRAIN.BEST_METRIC of the training) or ``last`` (the newest whole epoch).
 
     Where the folder of the experiment holds no checkpoint at all, those weights that come with this project (there are
     some for ``seqtrack_demo``), with a warning.
@@ -236,16 +242,24 @@ def find_checkpoint(save_dir: Path, config: str, epoch: int) -> Path:
     Raises:
         CheckpointError: if there is none; the message names the places, and what is there instead.
     """
-    wanted, zoo = checkpoint_path(save_dir, config, epoch), checkpoint_dir(save_dir, config) / "SEQTRACK.pth.tar"
+    folder = checkpoint_dir(save_dir, config)
+    zoo = folder / "SEQTRACK.pth.tar"
     try:
-        for path in (wanted, zoo):
+        if epoch == "best":
+            wanted = folder / BEST_NAME
+        elif epoch == "last":
+            wanted = next(reversed(_whole_epochs(folder).values()), checkpoint_path(save_dir, config, 1))
+        else:
+            wanted = checkpoint_path(save_dir, config, int(epoch))
+        for path in (wanted, zoo) if isinstance(epoch, int) else (wanted,):
             if path.is_file():
                 return path
         others = sorted(path for path in wanted.parent.rglob("*") if _is_checkpoint_name(path.name))
         if others:
-            raise CheckpointError(f"no checkpoint of epoch {epoch} of {config}: {_what_else(wanted.parent, others)}")
+            what = f"of epoch {epoch}" if isinstance(epoch, int) else f"called {epoch}"
+            raise CheckpointError(f"no checkpoint {what} of {config}: {_what_else(folder, others)}")
     except OSError as error:
-        raise CheckpointError(f"{wanted.parent}: cannot be searched for checkpoints: {error.strerror}") from error
+        raise CheckpointError(f"{folder}: cannot be searched for checkpoints: {error.strerror}") from error
     bundled = bundled_checkpoint(config)
     if bundled.is_file():
         if is_main_process():
@@ -257,17 +271,21 @@ def find_checkpoint(save_dir: Path, config: str, epoch: int) -> Path:
     )
 
 
+def _whole_epochs(folder: Path) -> dict[int, Path]:
+    """Checkpoints of whole epochs, oldest first."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    matches = {path: re.fullmatch(r"SEQTRACK_ep(\d+)\.pth\.tar", path.name) for path in files}
+    return dict(sorted((int(match[1]), path) for path, match in matches.items() if match))
+
+
 def _is_checkpoint_name(name: str) -> bool:
     return name.endswith((".tar", ".pth", ".pt", ".safetensors")) and not name.startswith(".")
 
 
 def _what_else(folder: Path, files: list[Path]) -> str:
     """Say which checkpoints there are, and how to take the last one."""
-    pattern = re.compile(r"SEQTRACK_ep(\d+)\.pth\.tar")
-    epochs = {
-        int(match[1]): path for path in files if path.parent == folder and (match := pattern.fullmatch(path.name))
-    }
-    numbers = sorted(epochs)
+    epochs = _whole_epochs(folder)
+    numbers = list(epochs)
     if len(numbers) > 20:
         found = f"{len(numbers)} epochs from {numbers[0]} to {numbers[-1]}"
     elif numbers:

@@ -1,7 +1,7 @@
 """Reading YAML as it is written: nothing is guessed, nothing is run, and the work is bounded by the text's length."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -17,7 +17,7 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,40})")
 
 
 def read_yaml(text: str, source: str) -> Any:
-    """Value of a YAML text: None, numbers, truth values, texts, lists and dictionaries.
+    """Value of a YAML text: None, numbers, booleans, texts, lists and dictionaries.
 
     Keys are the texts that are written there. Anchors may stand for single values only, and no key may come twice.
 
@@ -111,3 +111,29 @@ class _Reader:
 
     def refuse(self, event: yaml.Event, reason: str) -> None:
         raise ConfigError(f"{self.source}: line {event.start_mark.line + 1}: {printable(reason)}")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split ``KEY=VALUE`` as written on a command line; the value is read as YAML; ``KEY=`` is the empty text.
+
+    Raises:
+        ConfigError: if there is no ``=`` or the value is not YAML.
+    """
+    dotted, equals, value = text.partition("=")
+    if not (equals and dotted.strip()):
+        raise ConfigError(f"override {printable(repr(text))}: expected KEY=VALUE, such as TRAIN.LR=2e-4")
+    return dotted.strip(), read_yaml(value, f"override {printable(repr(text))}") if value.strip() else ""
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """Values by dotted key of everything given to ``--override``.
+
+    Raises:
+        ConfigError: as ``parse_override``, or if a key comes twice.
+    """
+    overrides: dict[str, Any] = {}
+    for key, value in map(parse_override, texts):
+        if key in overrides:
+            raise ConfigError(f"override {printable(key)}: given twice")
+        overrides[key] = value
+    return overrides

@@ -4,7 +4,7 @@ Every folder with a ``groundtruth.txt`` is a sequence: one box ``x, y, w, h`` pe
 folder of a usual name (``IMAGE_FOLDERS``, in any case), beside it, or in its only folder that holds images, in the
 order of the numbers in their names. An optional ``absence.label`` holds one 0 or 1 per frame (1: hidden).
 
-For evaluation a YAML file may point to it::
+A YAML file may point to it, for evaluation by its path and for training as ``FOLDER:<path>``::
 
     root: videos            # folder of the sequences, relative to the file; the only line that is needed
     name: my_videos         # how results are filed (default: name of the YAML file)
@@ -23,7 +23,9 @@ from typing import Any
 
 import numpy as np
 import yaml
+from easydict import EasyDict
 
+from lib.config.paths import Paths
 from lib.data.annotations import corners_to_xywh, has_area, read_ground_truth, read_labels
 from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
@@ -135,19 +137,26 @@ class FolderDataset(DiskDataset):
 
     Args:
         storage: a folder of sequences (nested as you like), or a single sequence.
+        spec: which of its sequences are taken, and how their boxes are written; by default all of them, xywh.
 
     Raises:
-        DataError: if there is no sequence, or one is malformed.
+        DataError: if there is no sequence, one is malformed, or one that ``spec`` names is not there.
     """
 
-    def __init__(self, storage: Storage, *, cache_dir: Path | None = None, name: str = "FOLDER") -> None:
+    def __init__(
+        self, storage: Storage, *, spec: "FolderSpec | None" = None, cache_dir: Path | None = None, name: str = "FOLDER"
+    ) -> None:
         videos = _find(storage)
+        if spec is not None and spec.sequences is not None:
+            named = video_names(storage, videos)
+            videos = [_lookup(storage, named, wanted) for wanted in spec.sequences]
+        corners = spec is not None and spec.boxes == "xyxy"
         super().__init__(
             storage,
             name=name,
-            options="Folder",
+            options="Folder of corners" if corners else "Folder",
             sources=[source for video in videos for source in (video.ground_truth, video.absence, video.images)],
-            parse=lambda: (_parse(storage, video) for video in videos),
+            parse=lambda: (_parse(storage, video, corners) for video in videos),
             cache_dir=cache_dir,
         )
 
@@ -169,9 +178,10 @@ def _absent(storage: Storage, video: VideoFolder, *counts: int) -> np.ndarray:
     return read_labels(storage, video.absence, *counts)[: counts[0]] != 0
 
 
-def _parse(storage: Storage, video: VideoFolder) -> SequenceRecord:
+def _parse(storage: Storage, video: VideoFolder, corners: bool) -> SequenceRecord:
     frames = video.frames(storage)
     boxes = read_ground_truth(storage, video.ground_truth, len(frames), allow_nan=True)
+    boxes = corners_to_xywh(boxes) if corners else boxes
     valid = has_area(boxes)
     visible = valid & ~_absent(storage, video, len(boxes))
     return SequenceRecord(video.name(storage), boxes, valid, visible, frame_names=frames)
@@ -238,11 +248,15 @@ def folder_entries(storage: Storage, spec: FolderSpec) -> list[Entry]:
     names = list(videos) if spec.sequences is None else spec.sequences
 
     def load(name: str) -> Sequence:
-        if name not in videos:
-            raise DataError(f"{storage.root}: no sequence {name!r}{did_you_mean(name, videos)}")
-        return _load(storage, spec, name, videos[name])
+        return _load(storage, spec, name, _lookup(storage, videos, name))
 
     return [Entry(name, partial(load, name)) for name in names]
+
+
+def _lookup(storage: Storage, videos: dict[str, VideoFolder], name: str) -> VideoFolder:
+    if name not in videos:
+        raise DataError(f"{storage.root}: no sequence {name!r}{did_you_mean(name, videos)}")
+    return videos[name]
 
 
 def _load(storage: Storage, spec: FolderSpec, name: str, video: VideoFolder) -> Sequence:
@@ -270,8 +284,30 @@ def _first_shown(storage: Storage, video: VideoFolder, boxes: np.ndarray, presen
     return int(shown[0])
 
 
+@dataclass(frozen=True)
+class FolderOpener(DiskOpener):
+    """Opens a folder, or what a YAML file describes."""
+
+    def __call__(self, name: str, cfg: EasyDict, paths: Paths) -> DiskDataset:
+        """As of the base class; ConfigError also if the file is no such description, or describes no training data."""
+        base, _, given = name.partition(":")
+        if not given.lower().endswith((".yaml", ".yml")):
+            return super().__call__(name, cfg, paths)
+        spec = read_folder_spec(paths.data_dir / expand_home(given))
+        if spec.first_box_only:
+            raise ConfigError(f"{name}: first_box_only: training needs the box of each frame")
+
+        def open_as(storage: Storage, _: str, **common: Any) -> FolderDataset:
+            return FolderDataset(storage, spec=spec, **common | {"name": name})
+
+        return DiskOpener("", open_as, self.argument, True)(f"{base}:{spec.root.resolve()}", cfg, paths)
+
+
 TRAINING = {
-    "FOLDER": DiskOpener(
-        "", lambda storage, _, **common: FolderDataset(storage, **common), "a folder of your sequences", is_path=True
+    "FOLDER": FolderOpener(
+        "",
+        lambda storage, _, **common: FolderDataset(storage, **common),
+        "a folder of your sequences, or a YAML file that describes one,",
+        is_path=True,
     )
 }

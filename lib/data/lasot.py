@@ -85,14 +85,9 @@ def published_names(table: str) -> list[str]:
     return [f"{row['class']}-{n}" for row in read_table(table) for n in row["numbers"].split()]
 
 
-def train_sequences() -> list[str]:
-    """Names of the 1120 training sequences of the published split."""
-    return published_names("lasot_train")
-
-
 def _split_names(storage: Storage, split: str | Path) -> list[str]:
     if split == "train":
-        return train_sequences()
+        return published_names("lasot_train")
     if split == "all":
         return [
             sequence

@@ -248,7 +248,7 @@ def _benchmark(name: str, part: str = "") -> Packable:
     benchmark = BENCHMARKS[name]
 
     def read(storage: Storage) -> SequenceList:
-        return SequenceList.from_entries(benchmark.entries(storage))
+        return SequenceList.load(benchmark.entries(storage)).require_all()
 
     def databases(storage: Storage) -> Iterator[Database]:
         recorder = _Recorder(storage)

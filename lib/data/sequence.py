@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -148,15 +148,6 @@ class SequenceList(list[Sequence]):
                 sequences.failures[name] = str(error)
         return sequences
 
-    @classmethod
-    def from_entries(cls, entries: list[Entry]) -> "SequenceList":
-        """Read all sequences of a dataset.
-
-        Raises:
-            DataError: if one cannot be read, or two have one name; the message counts them and explains the first.
-        """
-        return cls.load(entries).require_all()
-
     def require_all(self) -> "SequenceList":
         """Return the list itself. Raises DataError if a sequence could not be read, explaining the first."""
         total = len(self) + len(self.failures)
@@ -194,13 +185,7 @@ LONGEST = 200
 TIME = "_time"
 
 
-class Named(Protocol):
-    """Something that has the name of a sequence."""
-
-    name: str
-
-
-T = TypeVar("T", bound=Named)
+T = TypeVar("T", Sequence, Entry)
 
 
 def check_distinct(items: Iterable[T]) -> dict[str, T]:

@@ -31,8 +31,9 @@ from easydict import EasyDict
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from lib.config.paths import Paths, checkpoint_path, load_paths, manifest_path
-from lib.config.seqtrack.config import experiment_name, known_experiments, load_config, parse_overrides
+from lib.config.seqtrack.config import experiment_name, known_experiments, load_config
 from lib.config.seqtrack.fallback import overrides_without_files
+from lib.config.yaml_text import parse_overrides
 from lib.train.distributed import choose_device, first_rank_speaks, process_group
 from lib.train.train_script import RunSettings, TrackHook, run
 from lib.utils.cli import ScriptParser, run_script, user_path
@@ -69,6 +70,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument(
+        "--init",
+        help="a checkpoint of SeqTrack to start from at epoch 0, such as a published one (MODEL.INIT): for fine-tuning",
+    )
+    parser.add_argument(
         "--resume",
         default="auto",
         help="auto: go on after the newest checkpoint of the experiment; never: start afresh; or a checkpoint's path",
@@ -99,7 +104,7 @@ def train(
         Exit code: 0, or 128 + the number of the signal that ended the run early.
 
     Raises:
-        SeqTrackError: for anything that the user can mend.
+        SeqTrackError: for anything that the user can fix.
     """
     launch = read_launch(os.environ, local_rank)
     with first_rank_speaks(launch):
@@ -124,13 +129,17 @@ def read_run(args: argparse.Namespace) -> tuple[Callable[..., int], EasyDict, Pa
         What is trained, the configuration, the paths, and the options that files which are not there have changed.
 
     Raises:
-        SeqTrackError: for anything that the user can mend.
+        SeqTrackError: for anything that the user can fix.
     """
     script = lookup(SCRIPTS, args.script, "training script")
     overrides = parse_overrides(args.override)
     if args.seed is not None:
         overrides["TRAIN.SEED"] = args.seed
+    if args.init is not None:
+        overrides["MODEL.INIT"] = args.init
     cfg = load_config(args.config, overrides)
+    if cfg.MODEL.INIT and not Path(cfg.MODEL.INIT).is_file():
+        raise CheckpointError(f"MODEL.INIT: {cfg.MODEL.INIT}: no such checkpoint")
     missing = overrides_without_files(cfg)
     if missing:
         cfg = load_config(args.config, overrides | missing)

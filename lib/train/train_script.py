@@ -20,6 +20,7 @@ from torch import nn
 from lib.config.paths import Paths, checkpoint_dir, log_path, manifest_path, tensorboard_dir
 from lib.data.registry import build_dataset
 from lib.models.seqtrack import build_seqtrack
+from lib.models.seqtrack.initial import load_initial_weights
 from lib.models.seqtrack.precision import supported_dtype
 from lib.models.seqtrack.seqtrack import SeqTrack
 from lib.models.seqtrack.vocabulary import CoordinateVocabulary
@@ -36,9 +37,11 @@ from lib.train.optimization import build_optimizer, build_scheduler
 from lib.train.trainers.checkpoints import CheckpointStore, find_resume_point
 from lib.train.trainers.ltr_trainer import LTRTrainer
 from lib.train.trainers.step import OptimizationStep
+from lib.train.trainers.weights import TrackedWeights
 from lib.utils.device import resolve_dtype
+from lib.utils.errors import ConfigError
 from lib.utils.files import folder_lock, write_text_atomic
-from lib.utils.launch import get_rank, get_world_size, is_main_process
+from lib.utils.launch import available_cores, get_rank, get_world_size, is_main_process
 from lib.utils.log import logging_to
 from lib.utils.seed import seed_everything
 
@@ -81,13 +84,15 @@ def run(cfg: EasyDict, settings: RunSettings) -> int:
         Exit code: 0, or 128 + the number of the signal.
 
     Raises:
-        SeqTrackError: for anything that the user can mend.
+        SeqTrackError: for anything that the user can fix.
     """
     device = settings.device
     seed_everything(cfg.TRAIN.SEED)
     torch.backends.cuda.matmul.allow_tf32 = cfg.TRAIN.TF32  # the CPU knows no such thing
     if device.type == "cpu":
         share_cores(cfg.TRAIN.NUM_WORKER, settings.local_world_size or 1)
+    if cfg.TRAIN.BEST_METRIC.startswith("track/") and settings.track is None:
+        raise ConfigError(f"TRAIN.BEST_METRIC: {cfg.TRAIN.BEST_METRIC} needs a benchmark to track on (--track_dataset)")
     with ExitStack() as at_end:
         # A mistake in a first start leaves no folders behind; where there are some, another training is met first.
         is_known = checkpoint_dir(settings.paths.save_dir, settings.config_name).is_dir()
@@ -133,7 +138,11 @@ def prepare(
     resume_from = decide_on_main(find_resume_point(store, settings.resume) if is_main_process() else None)
     logger.info("building the network")
     # Only rank 0 may download weights; the others take them over from it.
-    network = build_seqtrack(cfg, pretrained=resume_from is None and is_main_process()).to(device)
+    is_fresh = resume_from is None and is_main_process()
+    network = build_seqtrack(cfg, pretrained=is_fresh and not cfg.MODEL.INIT)
+    if is_fresh and cfg.MODEL.INIT:
+        load_initial_weights(network, cfg.MODEL.INIT)
+    network.to(device)
     trainer = build_trainer(
         cfg,
         network,
@@ -142,7 +151,7 @@ def prepare(
         store,
         settings.config_name,
         device,
-        track=None if settings.track is None else partial(settings.track, cfg, network),
+        track=None if settings.track is None else partial(settings.track, cfg),
         track_every=settings.track_every,
         start_records=partial(start_records, settings, resume_from),
     )
@@ -189,7 +198,7 @@ def start_records(
         config = copy.deepcopy(trainer.config)
         config["TEST"]["EPOCH"] = min(config["TEST"]["EPOCH"], config["TRAIN"]["EPOCH"])  # the last one that will exist
         write_text_atomic(trainer.store.folder / f"{name}.yaml", yaml.safe_dump(config, sort_keys=False))
-    path = manifest_path(save_dir, name, datetime.now(timezone.utc))
+    path = trainer.manifest = manifest_path(save_dir, name, datetime.now(timezone.utc))
     write_manifest(
         path,
         config=trainer.config,
@@ -207,8 +216,7 @@ def share_cores(num_workers: int, processes: int = 1) -> None:
 
     A thread count that the user chose (``OMP_NUM_THREADS``) is left as it is.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = max(1, cores // processes)
+    cores = max(1, available_cores() // processes)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, cores - num_workers, cores // 2))
 
@@ -230,6 +238,8 @@ def build_trainer(
     """
     train = cfg.TRAIN
     optimizer = build_optimizer(network, cfg)
+    weights = TrackedWeights(network, train.EMA)
+    evaluation_actor = build_actor(cfg, weights.network, network.vocabulary).to(device) if train.EMA else None
     if train.COMPILE:
         network.compile()
     amp_dtype = supported_dtype(resolve_dtype(train.AMP_DTYPE), device) if train.AMP else torch.float32
@@ -240,6 +250,7 @@ def build_trainer(
         clip_norm=train.GRAD_CLIP_NORM,
         amp_dtype=None if amp_dtype == torch.float32 else amp_dtype,
         accumulate=train_loader.keys.accumulate,
+        evaluation_actor=evaluation_actor,
     )
     return LTRTrainer(
         cfg=cfg,
@@ -250,6 +261,7 @@ def build_trainer(
         store=store,
         train_loader=train_loader,
         val_loader=val_loader,
+        weights=weights,
         revision=git_revision() if is_main_process() else "",
         **hooks,
     )

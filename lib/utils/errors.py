@@ -1,4 +1,4 @@
-"""Errors that a user can cause and mend: one line that names the file, key or value, fit for a terminal and a log."""
+"""Errors that a user can cause and fix: one line that names the file, key or value, fit for a terminal and a log."""
 
 import difflib
 import re

@@ -1,25 +1,54 @@
-"""What a process knows about the run it belongs to: what its launcher set, and its rank once the group is initialized.
+"""What a process knows about its run (what its launcher set, its rank once the group is initialized) and its machine.
 
 ``torchrun``, ``torch.distributed.launch`` and any other launcher describe the run in the environment (``RANK``,
 ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``); a process without ``WORLD_SIZE`` is alone.
 """
 
+import contextlib
+import os
+import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch.distributed as dist
+from importlib import metadata
 
 from lib.utils.errors import InputError, printable
+
+PACKAGES = (
+    *("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python", "opencv-python-headless"),
+    *("lmdb", "pycocotools"),
+)
+"""Packages whose versions can move a number."""
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of those ``PACKAGES`` that are installed."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def get_rank() -> int:
     """Rank of this process, 0 outside a distributed run."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return sys.modules["torch.distributed"].get_rank() if _is_distributed() else 0
 
 
 def get_world_size() -> int:
     """Number of processes of the run, 1 outside a distributed run."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return sys.modules["torch.distributed"].get_world_size() if _is_distributed() else 1
+
+
+def _is_distributed() -> bool:
+    """Whether there is a process group; a process that has none need not import torch to know it."""
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and dist.is_available() and dist.is_initialized()
 
 
 def is_main_process() -> bool:

@@ -27,7 +27,6 @@ class _Formatter(logging.Formatter):
     has_details = False
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record."""
         text = super().format(record)
         details = getattr(record, "details", "")
         return f"{text}\n{details.rstrip()}" if self.has_details and details else text
@@ -42,7 +41,6 @@ class _ConsoleHandler(logging.Handler):
     """Writes records to standard error above any progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
         tqdm.write(self.format(record), file=sys.stderr)
 
 

@@ -1,5 +1,7 @@
+import re
 import time
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -9,15 +11,14 @@ from matplotlib import rc_context
 
 from lib.data.sequence import Sequence
 from lib.test.analysis.plots import (
-    COLORS,
     PLOTS,
     draw_frame,
     draw_plot,
     draw_radar,
-    line_styles,
     write_playback,
     write_plots,
 )
+from lib.test.analysis.style import ONE_COLUMN, PAPER, SCREEN, TWO_COLUMNS, line_styles, parse_colors
 from lib.utils.errors import DataError, InputError
 from tests.analysis.fakes import TITLE, TRACKERS, tracker
 
@@ -41,6 +42,51 @@ def test_colors_stay_with_their_trackers_whatever_the_score() -> None:
         axes = draw_plot(PLOTS[0], [tracker("a", shifts[0]), tracker("b", shifts[1])], TITLE).axes[0]
         colors.append({line.get_label().split()[1]: line.get_color() for line in axes.lines})
     assert colors[0] == colors[1] == {label: color for label, (color, _) in line_styles(["a", "b"]).items()}
+
+
+def test_colors_depend_on_names_alone() -> None:
+    names = [f"tracker_{index}" for index in range(28)]
+    for style in (SCREEN, PAPER):
+        styles = line_styles(names, style)
+        assert list(styles) == names and len(set(styles.values())) == 28
+        assert styles == line_styles(names[::-1], style)
+        few = line_styles(names[:7], style).values()
+        assert len({color for color, _ in few}) == 7
+        assert len({dashes for _, dashes in few}) == (4 if style.for_print else 1)
+    alone = {name: line_styles([name])[name] for name in names}
+    for one, other in pairwise(names):  # the other one in a plot matters only if it likes the same
+        if alone[one] != alone[other]:
+            assert line_styles([one, other]) == {one: alone[one], other: alone[other]}
+
+
+def test_colors_can_be_chosen() -> None:
+    colors = parse_colors(["a=b=#0072b2", "c=black"])
+    assert colors == {"a=b": "#0072B2", "c": "#000000"}
+    style = SCREEN._replace(colors={"a": "#0072B2"})
+    for others in ("bcdefg", "uvwxyz", ""):
+        styles = line_styles(["a", *others], style)
+        assert styles["a"] == ("#0072B2", ()) and len(set(styles.values())) == len(styles)
+    for wrong in ("", "a", "=red", "a=", "a=#12", "a=\x1b"):
+        with pytest.raises(InputError, match=r"^--colors: expected NAME=COLOR.*got '[ -~]*'$"):
+            parse_colors([wrong])
+
+
+def test_plots_of_a_paper_fit_its_columns_and_hold_their_fonts(tmp_path: Path) -> None:
+    trackers = [*TRACKERS, *(tracker(f"tracker_{index}", index + 2) for index in range(5))]
+    groups = {"Fast Motion": [0], "Occlusion": [1], "Scale": [0, 1]}
+    written = write_plots(trackers, TITLE, tmp_path, groups, style=PAPER)
+    names = ("success", "precision", "norm_precision", "curves", "attributes")
+    assert [path.name for path in written] == [f"{name}.{form}" for name in names for form in ("pdf", "svg")]
+    for path in written:
+        text = path.read_bytes().decode("latin-1")
+        assert TITLE not in text
+        if path.suffix == ".pdf":
+            (width,) = re.findall(r"/MediaBox \[ 0 0 ([\d.]+) ", text)
+            assert "/FontFile2" in text and "/Type3" not in text  # TrueType, embedded
+        else:
+            (width,) = re.findall(r'<svg [^>]*?width="([\d.]+)pt"', text)
+            assert "<text" not in text and "<image" not in text
+        assert float(width) == pytest.approx(72 * (TWO_COLUMNS if path.stem == "curves" else ONE_COLUMN), abs=0.1)
 
 
 @pytest.mark.parametrize("kind", PLOTS, ids=lambda kind: kind.curve)
@@ -81,7 +127,7 @@ def test_the_target_is_seen_below_twelve_trackers_and_their_legend(tmp_path: Pat
     drawn = draw_frame(sequence.read_frame(0), sequence, boxes, 0)
     assert (drawn[45:65, 65:95] == 90).all()  # nothing but the boxes
     exact = draw_frame(sequence.read_frame(0), sequence, {"tracker 0": ground_truth[0]}, 0)
-    color = tuple(int(COLORS[0][start : start + 2], 16) for start in (1, 3, 5))
+    color = tuple(bytes.fromhex(line_styles(["tracker 0"])["tracker 0"][0][1:]))
     assert tuple(exact[40, 80]) == color  # the tracker above the ground truth ...
     assert (exact[38:43, 80] == 255).all(axis=1).any()  # ... which is still seen around it
     for color, _ in line_styles(boxes).values():  # nothing dark on black, pale on white

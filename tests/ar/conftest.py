@@ -2,7 +2,7 @@
 
 import pytest
 
-from external.AR import AlphaRefineNetwork
+from external.AR.network import AlphaRefineNetwork
 from tests.golden.ar.recipe import make_weights
 
 

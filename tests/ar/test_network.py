@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from external.AR import AlphaRefineNetwork
 from external.AR.neck import pixelwise_correlation
+from external.AR.network import AlphaRefineNetwork
 from tests.ar.numbers import check_stage, golden
 from tests.golden import load_json
 from tests.golden.ar.recipe import make_patch, make_weights

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from external.AR import AlphaRefine, AlphaRefineNetwork, find_checkpoint, load_network
+from external.AR import AlphaRefine, find_checkpoint, load_network
+from external.AR.network import AlphaRefineNetwork
 from lib.utils.errors import CheckpointError, InputError
 from tests.ar.numbers import golden
 from tests.ar.test_geometry import count_and_bounds, frame_and_box

@@ -12,8 +12,7 @@ from lib.config import paths
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.files import FolderInUseError, folder_lock
-from tests.cli.processes import run_python
-from tracking import create_default_local_file
+from tracking import check_install, create_default_local_file
 
 
 @pytest.fixture()
@@ -102,16 +101,17 @@ def test_packages_are_built_without_the_path_files(tmp_path: Path) -> None:
         assert not [name for name in files if name.endswith("local.py")]
 
 
-def test_check_install_reports_versions() -> None:
-    done = run_python("tracking/check_install.py")
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+def test_check_install_reports_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_install.main([]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         *("python", "torch", "torchvision", "timm", "cv2", "numpy", "device")
     ]
 
 
-def test_check_install_names_a_package_that_does_not_fit(tmp_path: Path) -> None:
+def test_check_install_names_a_package_that_does_not_fit(tmp_path: Path, monkeypatch, capsys) -> None:
     (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    done = run_python("tracking/check_install.py", env={"PYTHONPATH": str(tmp_path)})
-    assert done.returncode == 1
-    assert "RuntimeError: operator torchvision::nms does not exist" in done.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "timm", None)  # put back at the end
+    monkeypatch.delitem(sys.modules, "timm")
+    assert check_install.main([]) == 1
+    assert "RuntimeError: operator torchvision::nms does not exist" in capsys.readouterr().err

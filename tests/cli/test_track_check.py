@@ -43,7 +43,7 @@ def test_training_does_not_notice(paths, tmp_path):
     plain.train()
     points = []
     check = TrackCheck(NAME, paths=paths)
-    hooks = {"track": lambda: check(cfg, trainer.network), "start_records": record_points(points)}
+    hooks = {"track": lambda network: check(cfg, network), "start_records": record_points(points)}
     trainer = make_trainer(cfg, tmp_path / "tracked", **hooks)
     trainer.train()
     tracked = [(step, set(scores)) for prefix, step, scores in points if prefix == "track"]
@@ -111,7 +111,7 @@ def test_what_cannot_be_scored_is_refused_before_the_training(paths, tmp_path, m
 def test_a_damaged_frame_costs_the_scores_and_not_the_epoch(paths, tmp_path, caplog):
     cfg = tiny_config(TRAIN__EPOCH=1)
     check = TrackCheck(NAME, paths=paths)
-    trainer = make_trainer(cfg, tmp_path / "run", track=lambda: check(cfg, trainer.network))
+    trainer = make_trainer(cfg, tmp_path / "run", track=lambda network: check(cfg, network))
     (tmp_path / "data" / "squares" / "s1" / "0003.png").write_bytes(b"no image")
     assert trainer.train() == 0
     assert "[track: 1] no scores: " in caplog.text and "0003.png" in caplog.text

@@ -1,5 +1,6 @@
 """tracking/train.py and lib/train/run_training.py on a tiny experiment."""
 
+import logging
 import re
 import signal
 import subprocess
@@ -22,19 +23,14 @@ def command(script, *arguments):
     return [sys.executable, str(script), "--script", "seqtrack", *map(str, arguments), "--device", "cpu"]
 
 
-def launch(script, *arguments, **options):
-    done = subprocess.run(
-        command(script, *arguments), capture_output=True, text=True, check=False, timeout=240, **options
-    )
-    return done.returncode, done.stderr
-
-
-def test_trains_and_goes_on(experiment, tmp_path):
-    """One run of two epochs; a second call with three epochs takes up after the second. Started elsewhere."""
+def test_trains_and_goes_on(experiment, tmp_path, monkeypatch, caplog):
+    """One run of two epochs, started elsewhere; a second call with three epochs takes up after the second."""
     folder = tmp_path / "out"
     flags = ["--save_dir", folder, "--seed", 3]
-    code, log = launch(TRACKING, "--config", experiment(), *flags, "--mode", "single", cwd=tmp_path)
-    assert code == 0, log
+    start = command(TRACKING, "--config", experiment(), *flags, "--mode", "single")
+    done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=240, cwd=tmp_path)
+    log = done.stderr
+    assert done.returncode == 0, log
     assert "starting afresh" in log and "seed 3" in log and re.search(r"\[train: 2, 2/2\] loss \d", log)
     checkpoints = folder / "checkpoints" / "train" / "seqtrack" / "tiny"
     assert sorted(path.name for path in checkpoints.iterdir()) == ["SEQTRACK_ep0001.pth.tar", "SEQTRACK_ep0002.pth.tar"]
@@ -42,9 +38,9 @@ def test_trains_and_goes_on(experiment, tmp_path):
     assert list((folder / "tensorboard" / "train" / "seqtrack" / "tiny").glob("events.*"))
     assert load_checkpoint(checkpoints / "SEQTRACK_ep0002.pth.tar")["config"]["TRAIN"]["SEED"] == 3
 
-    path = experiment(TRAIN__EPOCH=3)
-    code, log = launch(RUN_TRAINING, "--config", path, *flags, "--local-rank", 0, cwd=tmp_path)
-    assert code == 0, log
+    caplog.set_level(logging.INFO)
+    main(monkeypatch, "--config", experiment(TRAIN__EPOCH=3), *flags, "--local-rank", 0)
+    log = caplog.text
     assert "SEQTRACK_ep0002.pth.tar (--resume auto)" in log and "[train: 1," not in log and "[train: 3," in log
 
 

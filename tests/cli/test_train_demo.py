@@ -1,6 +1,7 @@
 """``tracking/train_demo.py``, its weights, and the bundled ones."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,31 +9,37 @@ import pytest
 import torch
 
 from benchmarks import against_opencv
-from lib.config.paths import bundled_checkpoint, find_checkpoint
+from lib.config.paths import PROJECT_ROOT, bundled_checkpoint, find_checkpoint
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.synthetic import SyntheticSequence
 from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
+from lib.train import run_training, train_script
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.errors import InputError
-from tests.cli.processes import run_python
+from tracking import train, train_demo
 
 MAX_MIB = 40
 
 
-@pytest.mark.slow
-def test_trains_exports_and_the_export_tracks(tmp_path: Path, experiment) -> None:
+def train_here(command: list[str]) -> int:
+    assert command[:2] == [sys.executable, str(PROJECT_ROOT / "tracking" / "train.py")]
+    return train.main(command[2:])
+
+
+def test_trains_exports_and_the_export_tracks(tmp_path: Path, experiment, monkeypatch, capsys, caplog) -> None:
     """Images that are missing are done without, and said."""
+    monkeypatch.setattr(train_demo, "run_child", train_here)
+    monkeypatch.setattr(run_training, "setup_logging", lambda *_: None)
+    monkeypatch.setattr(train_script, "share_cores", lambda *_: None)
     missing = ["TRAIN.ALLOW_MISSING_FILES=true", f"DATA.SYNTHETIC.CUTOUTS={tmp_path / 'nowhere'}", "TRAIN.EPOCH=1"]
     config = experiment()
     flags = ["--config", config, "--save_dir", tmp_path, "--device", "cpu", "--override", *missing]
-    done = run_python("tracking/train_demo.py", *flags)
-    assert done.returncode == 0, done.stderr
-    message = "optional files are missing, continuing as with --override DATA.SYNTHETIC.CUTOUTS="
-    assert message in done.stderr + done.stdout
+    assert train_demo.main(list(map(str, flags))) == 0
+    assert "optional files are missing, continuing as with --override DATA.SYNTHETIC.CUTOUTS=" in caplog.text
     target = tmp_path / "tiny.pth.tar"
-    assert f"weights in half precision: {target}" in done.stdout
+    assert f"weights in half precision: {target}" in capsys.readouterr().out
     state = load_checkpoint(target)
     assert {value.dtype for value in state["net"].values() if value.is_floating_point()} == {torch.float16}
     assert "optimizer" not in state

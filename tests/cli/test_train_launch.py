@@ -24,7 +24,7 @@ def start(command):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-@pytest.mark.slow  # torch is imported by seven processes
+@pytest.mark.endurance  # torch is imported by seven processes
 def test_both_launchers_train_like_one_process_with_twice_the_batch(experiment, tmp_path, monkeypatch):
     with socket.socket() as probe:
         probe.bind(("", 0))

@@ -14,9 +14,8 @@ from lib.config.seqtrack.config import (
     get_option,
     known_experiments,
     load_config,
-    parse_override,
-    parse_overrides,
 )
+from lib.config.yaml_text import parse_override, parse_overrides
 from lib.train import run_training
 from lib.utils.errors import ConfigError
 from tests.golden import load_json

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from lib.config.paths import load_paths
+from lib.config.seqtrack.config import default_config
 from lib.data.folder import FolderDataset, find_videos, video_names
 from lib.data.layout import natural_key
+from lib.data.registry import build_dataset
 from lib.data.synthetic import FRAMES, SIZE
 from lib.test.evaluation import find_benchmark
 from lib.test.video.sources import FolderSource
@@ -294,3 +296,20 @@ def test_roots_that_are_no_folder(tmp_path: Path, path: str, message: str) -> No
     os.symlink("loop", tmp_path / "loop")
     with pytest.raises(DataError, match=message):
         find_storage(tmp_path / path)
+
+
+def test_training_takes_what_a_yaml_file_describes(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("root: videos\nboxes: xyxy\nsequences: [park-dog]\n")
+    (videos / "park/dog/groundtruth.txt").write_text("10 20 30 45\n" * 11)
+    paths, cfg = load_paths("train", data_dir=tmp_path, save_dir=tmp_path), default_config()
+    dataset = build_dataset("FOLDER:mine.yaml", cfg, paths)
+    assert len(dataset) == 1 and dataset.sequence_name(0) == "FOLDER:mine.yaml/park/dog"
+    np.testing.assert_array_equal(dataset.sequence_info(0).boxes_xywh[0], [10, 20, 20, 25])
+    for line, error, message in (
+        ("sequences: [cat]", DataError, "no sequence 'cat'"),
+        ("first_box_only: true", ConfigError, "training needs the box of each frame"),
+    ):
+        path.write_text(f"root: videos\n{line}\n")
+        with pytest.raises(error, match=message):
+            build_dataset("FOLDER:mine.yaml", cfg, paths)

@@ -46,7 +46,7 @@ def test_names(tmp_path: Path) -> None:
         ("LASSOT", "unknown training dataset 'LASSOT'; known: COCO17, FOLDER, .*did you mean LASOT"),
         ("LASOTS_lmdb", "unknown training dataset 'LASOTS_lmdb'"),
         ("COCO17:x", "COCO17 takes nothing after a colon"),
-        ("FOLDER", "expected a folder of your sequences after the colon, FOLDER:"),
+        ("FOLDER", "expected a folder of your sequences, or a YAML file that describes one, after the colon, FOLDER:"),
         ("TRACKINGNET:", "expected numbers of parts such as 0-3,7 after the colon"),
         ("TRACKINGNET:0-12", "expected numbers from 0 to 11, got '0-12'"),
         ("TRACKINGNET:a", "expected numbers such as 0-3,7, got 'a'"),

@@ -171,7 +171,7 @@ def test_reading_a_data_set_checks_its_names() -> None:
         return Entry(name, lambda: Sequence(name, ["1.jpg"], "own", [[1, 2, 3, 4]]))
 
     with pytest.raises(DataError, match="'lap' and 'lap_time'"):
-        SequenceList.from_entries([entry("lap"), entry("lap_time")])
+        SequenceList.load([entry("lap"), entry("lap_time")])
 
 
 @pytest.mark.parametrize(

@@ -91,13 +91,11 @@ def _in_thread(run):
     return run_with_modes
 
 
-@contextlib.contextmanager
-def simulated_cuda(capability=(9, 0)):
-    """Within it CUDA is there, as one device."""
-    device = Device()
+def _stubs(device, capability):
+    """What stands for the functions of ``torch.cuda``, by name."""
     about = SimpleNamespace(name="Simulated", major=capability[0], minor=capability[1], total_memory=80 << 30)
     nothing = contextlib.nullcontext
-    stubs = {
+    return {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
         "_lazy_init": lambda: None,
@@ -131,15 +129,23 @@ def simulated_cuda(capability=(9, 0)):
         "is_current_stream_capturing": lambda: device.recording is not None,
         "amp.common.amp_definitely_not_available": lambda: False,
     }
-    fits = torch._has_compatible_shallow_copy_type
 
-    def may_share(old, new):
-        """Whether ``Module.to`` keeps the parameter and swaps its data: not where its class changes."""
-        return old is new or not (isinstance(new, DeviceTensor) or isinstance(old, DeviceTensor) or not fits(old, new))
 
+_FITS = torch._has_compatible_shallow_copy_type
+
+
+def _may_share(old, new):
+    """Whether ``Module.to`` keeps the parameter and swaps its data: not where its class changes."""
+    return old is new or not (isinstance(new, DeviceTensor) or isinstance(old, DeviceTensor) or not _FITS(old, new))
+
+
+@contextlib.contextmanager
+def simulated_cuda(capability=(9, 0)):
+    """Within it CUDA is there, as one device."""
+    device = Device()
     lift = torch._C._only_lift_cpu_tensors()
     with contextlib.ExitStack() as stack:
-        for name, stub in stubs.items():
+        for name, stub in _stubs(device, capability).items():
             place, _, attribute = f"torch.cuda.{name}".rpartition(".")
             stack.enter_context(mock.patch(f"{place}.{attribute}", stub))
         stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", attend))
@@ -147,7 +153,7 @@ def simulated_cuda(capability=(9, 0)):
         stack.enter_context(mock.patch("torch.Tensor.record_stream", lambda tensor, stream: None))
         if hasattr(torch, "accelerator"):
             stack.enter_context(mock.patch("torch.accelerator.current_stream", lambda *_: Stream()))
-        stack.enter_context(mock.patch("torch._has_compatible_shallow_copy_type", may_share))
+        stack.enter_context(mock.patch("torch._has_compatible_shallow_copy_type", _may_share))
         torch._C._set_only_lift_cpu_tensors(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, lift)
         tf32 = torch.backends.cuda.matmul.allow_tf32

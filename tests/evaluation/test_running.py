@@ -18,7 +18,6 @@ from lib.test.evaluation.loop import SequenceRunner
 from lib.test.evaluation.manifest import FolderClaim, read_manifest, run_facts
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
-from lib.test.evaluation.worker import available_cores
 from lib.utils.errors import InputError, SeqTrackError
 from tests.evaluation import fakes
 from tests.evaluation.test_disasters import children
@@ -81,19 +80,15 @@ def test_results_of_another_data_set_are_not_taken_for_these(tmp_path: Path, fol
     assert not run_benchmark(sequences, fakes.make_broken, folder, devices=["cpu"]).outcomes
 
 
-def test_the_bar_counts_the_sequences_that_can_be_read(
+def test_the_bar_counts_the_sequences_that_can_be_read_and_a_second_run_makes_no_tracker(
     tmp_path: Path, folder: ResultFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sequences = benchmark(tmp_path)
     sequences.failures["broken"] = "no images"
     run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
     assert "4/4 sequences, 1 failed" in capsys.readouterr().err
-
-
-def test_nothing_to_do_makes_no_tracker(tmp_path: Path, folder: ResultFolder) -> None:
-    sequences = benchmark(tmp_path)
-    run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu"])
-    assert run_benchmark(sequences, fakes.make_broken, folder, devices=["cpu"]).outcomes == []
+    again = run_benchmark(sequences, fakes.make_broken, folder, devices=["cpu"])
+    assert [outcome.sequence for outcome in again.outcomes] == ["broken"]
 
 
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
@@ -144,28 +139,24 @@ def test_workers_warn_once(tmp_path: Path, folder: ResultFolder, capfd: pytest.C
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("brightness", "limit", "reason"),
-    [(fakes.STOPPED, "SILENCE_SECONDS", "no heartbeat for 8 s"), (fakes.HANGING, "STUCK_SECONDS", "no frame for 8 s")],
-)
-def test_a_worker_that_was_stopped_or_hangs_is_killed(
-    tmp_path: Path,
-    folder: ResultFolder,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    brightness: int,
-    limit: str,
-    reason: str,
+def test_workers_that_were_stopped_or_hang_are_killed(
+    tmp_path: Path, folder: ResultFolder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sequences = benchmark(tmp_path, {"long": brightness})
-    monkeypatch.setattr(pool, limit, 8.0)  # a worker of a busy machine takes seconds to start
-    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu", "cpu"])
-    (failed,) = summary.failed
-    assert failed.sequence == "long"
-    assert reason in failed.error
-    assert caplog.text.count(reason) >= 2  # it was tried twice
-    assert "sequence long goes back to the queue" in caplog.text
-    assert folder.sequences() == ["middle", "one", "short"]
+    sequences, began = benchmark(tmp_path, {"long": fakes.STOPPED, "middle": fakes.HANGING}), time.monotonic()
+
+    def shorten_limits(device: str) -> None:
+        """To more than a worker takes to start, which is seconds on a busy machine."""
+        seconds = 3 + 2 * (time.monotonic() - began)
+        monkeypatch.setattr(pool, "SILENCE_SECONDS", seconds)
+        monkeypatch.setattr(pool, "STUCK_SECONDS", 2 * seconds)
+
+    summary = run_benchmark(sequences, fakes.make_fake, folder, devices=["cpu", "cpu"], on_ready=shorten_limits)
+    errors = {outcome.sequence: outcome.error for outcome in summary.failed}
+    for name, reason in (("long", "no heartbeat for"), ("middle", "no frame for")):
+        assert reason in errors.pop(name)
+        assert caplog.text.count(reason) >= 2  # it was tried twice
+        assert f"sequence {name} goes back to the queue" in caplog.text
+    assert not errors and folder.sequences() == ["one", "short"]
 
 
 @pytest.mark.slow
@@ -241,7 +232,6 @@ from lib.config.paths import load_paths
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.results import ResultFolder
 from lib.test.evaluation.running import run_benchmark
-from lib.test.evaluation.worker import available_cores
 from lib.utils.cli import run_script
 from tests.evaluation import fakes
 
@@ -257,6 +247,9 @@ if __name__ == "__main__":
 
 
 def start_slow_run(root: Path, devices: list[str]) -> subprocess.Popen:
+    lengths = {"quick": 100, "slow": 99, "slower": 98}  # the quick one is done while the others last ten seconds
+    brightness = {"slow": fakes.SLOW, "slower": fakes.SLOW}
+    fakes.write_got10k(root / "data" / "got10k", lengths, brightness=brightness)
     script = root / "slow_run.py"
     script.write_text(textwrap.dedent(SLOW_RUN))
     return subprocess.Popen(
@@ -277,9 +270,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
 def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, devices: list[str]) -> None:
-    lengths = {"quick": 100, "slow": 99, "slower": 98}  # the quick one is done while the others last ten seconds
-    brightness = {"slow": fakes.SLOW, "slower": fakes.SLOW}
-    fakes.write_got10k(tmp_path / "data" / "got10k", lengths, brightness=brightness)
     process = start_slow_run(tmp_path, devices)
     wait_for(folder.boxes_path("quick").exists)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
@@ -296,8 +286,6 @@ def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, de
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 def test_workers_end_with_their_parent(tmp_path: Path, folder: ResultFolder) -> None:
-    brightness = {"slow": fakes.SLOW, "slower": fakes.SLOW}
-    fakes.write_got10k(tmp_path / "data" / "got10k", {"quick": 100, "slow": 99, "slower": 98}, brightness=brightness)
     process = start_slow_run(tmp_path, ["cpu", "cpu"])
     wait_for(folder.boxes_path("quick").exists)
     workers = children(process.pid)
@@ -346,7 +334,3 @@ def test_overwriting_with_broken_weights_touches_nothing(
         run_benchmark(sequences, fakes.make_broken, folder, devices=devices, overwrite=True, on_ready=claim.take)
     assert contents(folder) == before
     assert not folder.manifest_path.exists()
-
-
-def test_available_cores() -> None:
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)

@@ -11,7 +11,7 @@ from lib.data.base import DiskDataset
 from lib.data.coco import Coco
 from lib.data.got10k import Got10k, split_rows
 from lib.data.imagenet_vid import ImagenetVid, read_tracks
-from lib.data.lasot import Lasot, train_sequences
+from lib.data.lasot import Lasot, published_names
 from lib.data.packing import pack_dataset
 from lib.data.trackingnet import TrackingNet
 from lib.utils.storage import open_storage
@@ -127,6 +127,6 @@ def test_splits_of_got10k() -> None:
 
 
 def test_train_split_of_lasot() -> None:
-    names = train_sequences()
+    names = published_names("lasot_train")
     assert len(names) == len(set(names)) == 1120
     assert "bird-1" in names and "car-2" not in names and "bird-15" not in names

@@ -12,16 +12,11 @@ import torch
 
 from lib.train import distributed
 from lib.train.data.loader import batches_per_step
-from lib.train.distributed import (
-    check_processes_per_node,
-    check_ranks_agree,
-    choose_device,
-    digest,
-)
+from lib.train.distributed import check_processes_per_node, check_ranks_agree, choose_device, digest
 from lib.train.trainers.checkpoints import find_resume_point
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError
-from lib.utils.launch import Launch, read_launch
+from lib.utils.launch import Launch
 from tests.train import ranks
 from tests.train.ranks import run_ranks
 from tests.train.world import Squares, make_loader, make_trainer, tiny_config
@@ -296,47 +291,11 @@ def test_digest_sees_every_value():
 
 
 def test_unapplied_bottleneck_is_not_trained(tmp_path):
-    trained = make_trainer(tiny_config(), tmp_path).step.optimizer.param_groups
-    names = {id(parameter) for group in trained for parameter in group["params"]}
     for width, applied in ((32, False), (16, True)):
         trainer = make_trainer(tiny_config(MODEL__HIDDEN_DIM=width), tmp_path)
         names = {id(value) for group in trainer.step.optimizer.param_groups for value in group["params"]}
         assert (id(trainer.network.bottleneck.weight) in names) is applied
         assert len(names) == sum(1 for _ in trainer.network.parameters()) - (0 if applied else 2)
-
-
-LAUNCHED = {
-    "RANK": "5",
-    "WORLD_SIZE": "8",
-    "LOCAL_RANK": "1",
-    "LOCAL_WORLD_SIZE": "4",
-    "MASTER_ADDR": "a",
-    "MASTER_PORT": "1",
-}
-
-
-def test_what_launchers_say():
-    assert read_launch({}, local_rank=0) == Launch()
-    assert read_launch({"WORLD_SIZE": "1", "RANK": "0"}) == Launch()
-    assert read_launch(LAUNCHED, local_rank=3) == Launch(5, 8, 1, 4)
-    without = {key: value for key, value in LAUNCHED.items() if key != "LOCAL_RANK"}
-    assert read_launch(without, local_rank=3).local_rank == 3
-    assert read_launch(without).local_rank == 1
-    by_srun = {key: value for key, value in LAUNCHED.items() if key != "LOCAL_WORLD_SIZE"}
-    assert read_launch(by_srun) == Launch(5, 8, 1, None)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"MASTER_PORT": ""}, "MASTER_PORT not set: start with torchrun"),
-        ({"RANK": "8"}, "RANK is 8 but WORLD_SIZE is 8"),
-        ({"WORLD_SIZE": "many"}, "WORLD_SIZE should be a number from 1 on, it is 'many'"),
-    ],
-)
-def test_a_launcher_that_says_nonsense(changes, message):
-    with pytest.raises(InputError, match=message):
-        read_launch(LAUNCHED | changes)
 
 
 def test_every_process_needs_a_gpu(monkeypatch):

@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lib.train.admin.manifest import git_revision, write_manifest
-from lib.train.admin.tensorboard import TensorboardWriter, draw_batch
+from lib.train.admin.tensorboard import TensorboardWriter, draw_batch, draw_generated
 from lib.train.trainers.checkpoints import plain_config
 from lib.utils.errors import DataError, InputError
 from lib.utils.log import logging_to
@@ -66,6 +66,8 @@ def test_log_and_events_say_the_same(two_runs):
     assert sorted(log["train/Loss/total"]) == [2, 4, 6, 8] and sorted(log["val/IoU"]) == [4, 8]
     for name in ("train/Loss/total", "train/IoU", "val/Loss/total", "val/IoU", "train/LearningRate/encoder"):
         assert log[name] == pytest.approx(events[name], abs=1e-3), name
+    (file,) = (two_runs[0].parents[1] / "events").iterdir()
+    assert read_curves(file) == events and compare_runs.run_labels([file, two_runs[0]]) == ["events", "tiny"]
 
 
 @pytest.mark.parametrize("clock", [lambda start: 2e9 - 5000 * start, lambda start: 2e9, lambda start: 1e9 * start])
@@ -229,3 +231,43 @@ def test_image_of_a_batch():
     x, y, w, _ = (round(value * 64) for value in batch.search_boxes_xywh[1, 0].tolist())
     line = image[32:, 64:128][min(max(y, 0), 63), max(x, 0) + 1 : min(x + w, 63)]
     assert (line == (80, 255, 80)).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"MODEL__FEATURE_TYPE": "token"}], ids=["crop", "token"])
+def test_images_of_a_validation_change_nothing(changes, tmp_path):
+    runs = {}
+    for every in (0, 2):
+        cfg = tiny_config(TRAIN__VAL_IMAGE_INTERVAL=every, TRAIN__EPOCH=3, DATA__TRAIN__SAMPLE_PER_EPOCH=8, **changes)
+        folder = tmp_path / str(every)
+        hooks = {"start_records": lambda trainer, first_step, folder=folder: TensorboardWriter(folder, first_step)}
+        trainer = make_trainer(cfg, tmp_path / f"checkpoints {every}", val_loader=make_loader(cfg), **hooks)
+        trainer.train()
+        runs[every] = trainer.network.state_dict(), torch.get_rng_state()
+    assert torch.equal(runs[0][1], runs[2][1])
+    for name, value in runs[0][0].items():
+        assert torch.equal(value, runs[2][0][name]), name
+    tags = {0: ["train/batch"], 2: ["train/batch", "val/boxes"] + ["val/attention"] * (not changes)}
+    for every, expected in tags.items():
+        events = EventAccumulator(str(tmp_path / str(every)))
+        events.Reload()
+        assert sorted(events.Tags()["images"]) == sorted(expected)
+        for tag in expected[1:]:
+            images = [event for event in events.Images(tag)]
+            assert [image.step for image in images] == [4, 6]  # of epochs 2 and 3, the last one
+            assert {(image.height, image.width) for image in images} == {(96, 256) if tag == "val/boxes" else (64, 320)}
+
+
+def test_generated_boxes_are_drawn_beside_the_ground_truth():
+    cfg = tiny_config()
+    trainer, batch = make_trainer(cfg, None), next(make_loader(cfg).epoch(1))
+    network = trainer.network.eval()
+    template, search = trainer.step.actor.images(batch)
+    images = draw_generated(network, template, search, batch)
+    tokens, _ = network.generate(network.encode(template, search))
+    x1, y1, x2, y2 = (
+        round(value * 64) for value in network.vocabulary.decode_to_xyxy(tokens)[1].clamp(0, 0.98).tolist()
+    )
+    column = images["boxes"][32:, 64:128]
+    assert (column[y1, x1 : x2 + 1] == (255, 160, 40)).all() and (column[y1 : y2 + 1, x1] == (255, 160, 40)).all()
+    plain = draw_batch(batch)
+    assert np.array_equal(images["boxes"][:32], plain[:32]) and not np.array_equal(images["boxes"], plain)

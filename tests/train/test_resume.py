@@ -128,23 +128,20 @@ def stopping_trainer(folder, number, signum=signal.SIGTERM, **changes):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signal_saves_after_the_step(tmp_path, caplog, signum, code):
+def test_signal_saves_after_the_step(tmp_path, caplog, whole_run, signum, code):
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    whole = make_trainer(tiny_config(), tmp_path / "whole")
-    whole.train()
-    trainer = stopping_trainer(tmp_path / "parts", 6, signum)
+    trainer = stopping_trainer(tmp_path, 6, signum)
     assert trainer.train() == code
     assert trainer.store.latest().name == "SEQTRACK_ep0002_step000002.pth.tar"
     assert f"stopped by {signal.Signals(signum).name} in epoch 2 after 2 steps" in caplog.text
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
-    second = make_trainer(tiny_config(), tmp_path / "parts", seed=5)
+    second = make_trainer(tiny_config(), tmp_path, seed=5)
     second.resume(second.store.latest())
     assert (second.epoch, second.steps_done, second.global_step) == (1, 2, 6)
     assert second.train() == 0
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, second.network.state_dict()[name]), name
-    assert second.stats == whole.stats
+    assert_equal_states(second.network.state_dict(), whole_run["net"])
+    assert second.stats == whole_run["stats"]
     assert sorted(path.name for path in second.store.folder.iterdir()) == [
         f"SEQTRACK_ep000{epoch}.pth.tar" for epoch in (1, 2, 3)
     ]
@@ -176,7 +173,7 @@ EPOCH_END = {"TRAIN__EPOCH": 2, "TRAIN__SMOOTH_TOKENS": 2.0, "TRAIN__LR_DROP_EPO
 
 def epoch_end_trainer(folder, seed=0):
     cfg = tiny_config(**EPOCH_END)
-    return make_trainer(cfg, folder, seed=seed, val_loader=make_loader(cfg), track=lambda: {"AUC": 50.0})
+    return make_trainer(cfg, folder, seed=seed, val_loader=make_loader(cfg), track=lambda network: {"AUC": 50.0})
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 
 from lib.test.video import display
 from lib.test.video.display import draw_overlay, has_display, select_box
+from lib.test.video.targets import Seen
 from lib.utils.errors import InputError
 from tests.video.world import FRAMES, record, refused, run
 
@@ -15,30 +16,31 @@ def test_overlay_draws_the_box_and_leaves_the_frame_alone(size):
     image = np.full((*size, 3), 128, np.uint8)
     height, width = size
     box = [width * 0.4, height * 0.4, width * 0.4, height * 0.4]
-    annotated = draw_overlay(image, box, 12.3, 7)
+    annotated = draw_overlay(image, Seen(box, 12.3), 7)
     assert annotated.shape == image.shape
     assert (image == 128).all()
     x, y = round(box[0]), round(box[1] + box[3] / 2)
     assert (annotated[y, x] != 128).any()  # on the line
     assert (annotated[round(height * 0.9), round(width * 0.9)] == 128).all()  # far from it
-    assert draw_overlay(image[:9, :7], [2, 2, 4, 4], None, 0).shape == (9, 7, 3)
+    assert draw_overlay(image[:9, :7], Seen([2, 2, 4, 4]), 0).shape == (9, 7, 3)
 
 
 def test_a_confidence_that_is_no_number_can_be_drawn():
     image = np.zeros((48, 64, 3), np.uint8)
     for confidence in (float("nan"), float("inf"), -1e30):
-        assert draw_overlay(image, [2, 2, 4, 4], confidence, 0).any()
+        assert draw_overlay(image, Seen([2, 2, 4, 4], confidence), 0).any()
 
 
 def test_the_mask_tints_the_target_only():
     image = np.full((240, 320, 3), 90, np.uint8)
     mask = np.zeros((240, 320), np.uint8)
     mask[150:200, 200:260] = 1
-    plain, tinted = (draw_overlay(image, [10, 60, 30, 30], 9.0, 3, given) for given in (None, mask))
+    target = Seen([10, 60, 30, 30], 9.0)
+    plain, tinted = (draw_overlay(image, target, 3, given) for given in (None, mask))
     changed = (plain != tinted).any(axis=2)
     assert changed[150:200, 200:260].all()
     assert not changed[:146].any() and not changed[:, :196].any()
-    assert np.array_equal(draw_overlay(image, [10, 60, 30, 30], 9.0, 3, np.zeros_like(mask)), plain)
+    assert np.array_equal(draw_overlay(image, target, 3, np.zeros_like(mask)), plain)
 
 
 def test_a_display_that_is_named_but_not_there(experiment, clip, tmp_path, monkeypatch, capsys):

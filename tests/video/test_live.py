@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from lib.config.paths import PROJECT_ROOT
-from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.video.live import LiveSource
 from lib.test.video.sources import FrameSource
 from lib.test.video.streams import PipeSource, StreamSource
+from lib.test.video.targets import Seen, TargetBatch
 from lib.utils.errors import DataError, InputError
 from tests.tracker import fakes
 from tests.video.servers import jpegs, mjpeg_server
@@ -187,7 +187,7 @@ def test_a_jpeg_that_is_damaged():
 
 
 def test_a_live_run_with_a_cut_connection_ends_cleanly_on_ctrl_c(experiment, tmp_path, monkeypatch, capsys):
-    track, calls = SeqTrackTracker.track, []
+    track, calls = TargetBatch.track, []
 
     def interrupted(self, image):
         calls.append(1)
@@ -195,7 +195,7 @@ def test_a_live_run_with_a_cut_connection_ends_cleanly_on_ctrl_c(experiment, tmp
             os.kill(os.getpid(), signal.SIGINT)
         return track(self, image)
 
-    monkeypatch.setattr(SeqTrackTracker, "track", interrupted)
+    monkeypatch.setattr(TargetBatch, "track", interrupted)
     monkeypatch.setattr("lib.test.video.live._FIRST_PAUSE", 0.05)
     with mjpeg_server(smooth(3)) as server:
         server.cut_after = 6
@@ -214,9 +214,10 @@ def test_ctrl_c_while_nothing_comes(experiment, tmp_path, monkeypatch):
     with mjpeg_server(smooth(3)) as server:
         server.cut_after, server.served = 4, 1
         timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-        monkeypatch.setattr(SeqTrackTracker, "initialize", lambda self, *args: timer.start())
-        answer = {"target_bbox": [1.0, 2.0, 30.0, 30.0], "confidence": 1.0}
-        monkeypatch.setattr(SeqTrackTracker, "track", lambda self, image: answer)
+        monkeypatch.setattr(TargetBatch, "add", lambda self, image, boxes: timer.start() or {1: Seen(boxes[1])})
+        monkeypatch.setattr(TargetBatch, "__len__", lambda self: timer.is_alive())
+        answer = {1: Seen([1.0, 2.0, 30.0, 30.0], 1.0)}
+        monkeypatch.setattr(TargetBatch, "track", lambda self, image: answer)
         flags = ["--live", "--timeout", "3", "--reconnect", "60"]
         begin = time.perf_counter()
         assert run(experiment, server.address, tmp_path, *flags) == 0

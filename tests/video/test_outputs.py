@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.video import encoders, outputs
 from lib.test.video.encoders import VideoWriter
+from lib.test.video.paths import output_paths
 from lib.test.video.run import Job
 from lib.test.video.sources import VideoSource
+from lib.test.video.targets import Start, read_init_boxes
 from lib.utils.errors import InputError
 from lib.utils.files import folder_lock
 from lib.utils.image_io import write_image
 from tests.tracker import fakes
-from tests.video.world import FRAMES, messages, names, record, refused, run
+from tests.video.servers import mjpeg_server
+from tests.video.world import FRAMES, make_batch, messages, names, record, refused, run
 
 ENCODERS = VideoWriter.ENCODERS
 
@@ -168,6 +170,15 @@ def test_h264_where_it_is_installed(tmp_path, encoder):
     assert (source.fps, len(frames), frames[0].shape) == (12.5, 8, (122, 162, 3))
     assert all(abs(a[:121, :161].astype(int) - b).max() < 12 for a, b in zip(frames, images, strict=True))
     assert b"avc1" in (tmp_path / "clip.mp4").read_bytes()
+    for suffix in (".avi", ".mkv"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(VideoWriter, "ENCODERS", (make,))
+            writer = VideoWriter(tmp_path / f"clip{suffix}", 12.5, 161, 121)
+        for image in images:
+            writer.write(image)
+        writer.close()
+        again = list(VideoSource(tmp_path / f"clip{suffix}").frames())
+        assert all(abs(a[:121, :161].astype(int) - b).max() < 12 for a, b in zip(again, images, strict=True))
 
 
 def test_without_h264_one_line_says_so(tmp_path, caplog):
@@ -179,13 +190,93 @@ def test_without_h264_one_line_says_so(tmp_path, caplog):
             writer.close()
     assert writer.codec == "mpeg4"
     assert [line.getMessage() for line in caplog.records] == [
-        "no H.264 encoder found: MP4 files are MPEG-4 part 2, which browsers do not play (pip install av)"
+        "no H.264 encoder found: videos are MPEG-4 part 2, which browsers do not play (pip install av)"
     ]
 
 
 def test_a_lock_that_is_taken_after_the_check(clip, tmp_path):
-    job, tracker = Job(VideoSource(clip), fakes.BOX, tmp_path), SeqTrackTracker(fakes.params(), fakes.make_engine())
+    source = VideoSource(clip)
+    job, batch = Job(source, {1: Start(fakes.BOX)}, output_paths(tmp_path, source)), make_batch()
     with folder_lock(tmp_path, "tracking clip"), pytest.raises(InputError, match="going on there already"):
-        job.run(tracker)
+        job.run(batch)
     assert list(tmp_path.iterdir()) == []
-    assert job.run(tracker).num_frames == FRAMES
+    assert job.run(batch).num_frames == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("result.mp4", True),
+        ("result.avi", True),
+        ("result.mkv", True),
+        ("result.txt", True),
+        ("result.json", False),
+        ("result.jsonl", False),
+        ("result.mot.txt", True),
+        ("result.coco.json", True),
+        ("RESULT.MP4", True),
+        ("new/result.v2.txt", True),
+    ],
+)
+def test_one_file_by_its_name(experiment, clip, tmp_path, name, beside):
+    path = tmp_path / "out" / name
+    for _ in range(2):  # what an earlier run has written is replaced
+        assert run(experiment, clip, path, "--max_frames", "3") == 0
+        assert names(path.parent) == [path.name, *([f"{path.name}.json"] if beside else [])]
+    kind = path.suffix.lower()
+    if kind in (".mp4", ".avi", ".mkv"):
+        assert len(list(VideoSource(path).frames())) == 3
+    else:
+        lines = path.read_text().splitlines()
+        assert len(lines) == {".txt": 3, ".jsonl": 4}.get(kind, len(lines))
+        assert len(read_init_boxes(path)) == 1
+    if kind == ".json":
+        assert len(record(path)["images" if "coco" in name else "frames"]) == 3
+
+
+def test_a_file_that_is_not_ours_is_not_replaced(experiment, clip, tmp_path, capsys):
+    mine = tmp_path / "notes.txt"
+    mine.write_text("mine")
+    assert run(experiment, clip, mine) == 2
+    assert "notes.txt exists and was not written by an earlier run" in refused(capsys)
+    assert run(experiment, clip, tmp_path / "notes.mot.txt") == 0  # beside it
+    assert mine.read_text() == "mine"
+    source = Path(shutil.copy(clip, tmp_path / "source.mp4"))
+    capsys.readouterr()
+    assert run(experiment, source, source) == 2
+    assert "the results would overwrite it" in refused(capsys)
+    assert source.read_bytes() == clip.read_bytes()
+    assert run(experiment, clip, tmp_path / "source.json") == 0  # what else is called so does not matter
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("out.gif", [], "out.gif: no format has this ending, known: .avi .coco.json"),
+        (".mp4", [], "the file has no name before its ending"),
+        ("out.csv", [], "for a folder end it with /"),
+        ("out.mp4", ["--no_video"], "--no_video goes with a folder as --output, not with the file"),
+        ("out.json", ["--formats", "mot"], "--formats goes with a folder as --output, not with the file"),
+        ("out.txt", ["--init_box=20,20,40,30"], "the format txt holds one target; with several use mot"),
+    ],
+)
+def test_names_of_files_that_cannot_be(experiment, tmp_path, capsys, name, flags, message):
+    """Nothing is read before: the video is not there."""
+    assert run(experiment, "nowhere.mp4", tmp_path / name, *flags) == 2
+    assert message in refused(capsys)
+    assert not (tmp_path / name).exists()
+
+
+def test_folders_whose_names_look_like_files(experiment, clip, tmp_path):
+    (tmp_path / "old.mp4").mkdir()
+    assert run(experiment, clip, tmp_path / "old.mp4", "--no_video") == 0
+    assert run(experiment, clip, f"{tmp_path}/new.v2/", "--no_video") == 0
+    assert run(experiment, clip, tmp_path / "run_0.5", "--no_video") == 0
+    assert all(names(tmp_path / name) == ["clip.json", "clip.txt"] for name in ("old.mp4", "new.v2", "run_0.5"))
+
+
+def test_of_a_live_source_the_facts_are_lines(experiment, tmp_path):
+    with mjpeg_server([np.full((120, 160, 3), 90, np.uint8)] * 2) as server:
+        path = tmp_path / "live.mot.txt"
+        assert run(experiment, server.address, path, "--live", "--max_frames", "3") == 0
+    assert names(tmp_path) == ["live.mot.txt", "live.mot.txt.jsonl"]

@@ -13,6 +13,7 @@ import pytest
 import tracking.video_demo as script
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.video.sources import VideoSource
+from lib.test.video.targets import TargetBatch
 from lib.utils.cli import run_script
 from tests.tracker import fakes
 from tests.video.world import BOX, FRAMES, folder_of, messages, names, record, refused, run, run_as_user
@@ -25,7 +26,8 @@ def test_three_files_that_agree(experiment, clip, tmp_path, capsys):
     assert content["checkpoint"] == str(experiment / "tiny.pth.tar")
     assert content["num_frames"] == FRAMES
     assert [frame["frame"] for frame in content["frames"]] == list(range(FRAMES))
-    assert content["frames"][0] == {"frame": 0, "time": 0.0, "box": [40, 60, 36, 36], "confidence": None}
+    first = {"frame": 0, "time": 0.0, "box": [40, 60, 36, 36], "confidence": None, "score": 1.0, "state": "tracking"}
+    assert content["frames"][0] == first
     assert [frame["time"] for frame in content["frames"]] == [0.0, 0.04, 0.08, 0.12, 0.16, 0.2]
     assert (content["variable_frame_rate"], content["codec"]) == (False, "mpeg4")
     assert all(0 < frame["confidence"] <= 40 for frame in content["frames"][1:])
@@ -82,7 +84,7 @@ def test_default_places(experiment, clip, tmp_path):
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_keeps_the_frames_so_far(experiment, clip, tmp_path, monkeypatch, capsys, signum, code):
-    track, calls = SeqTrackTracker.track, []
+    track, calls = TargetBatch.track, []
 
     def interrupted(self, image):
         calls.append(1)
@@ -90,7 +92,7 @@ def test_a_signal_keeps_the_frames_so_far(experiment, clip, tmp_path, monkeypatc
             os.kill(os.getpid(), signum)
         return track(self, image)
 
-    monkeypatch.setattr(SeqTrackTracker, "track", interrupted)
+    monkeypatch.setattr(TargetBatch, "track", interrupted)
     before = signal.getsignal(signum)
     assert run(experiment, clip, tmp_path) == code
     assert signal.getsignal(signum) is before
@@ -103,13 +105,13 @@ def test_a_signal_keeps_the_frames_so_far(experiment, clip, tmp_path, monkeypatc
 
 def test_a_signal_that_is_ignored_stays_ignored(experiment, clip, tmp_path, monkeypatch):
     """As ``nohup`` starts a program."""
-    track = SeqTrackTracker.track
+    track = TargetBatch.track
 
     def hang_up(self, image):
         os.kill(os.getpid(), signal.SIGHUP)
         return track(self, image)
 
-    monkeypatch.setattr(SeqTrackTracker, "track", hang_up)
+    monkeypatch.setattr(TargetBatch, "track", hang_up)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert run(experiment, clip, tmp_path) == 0
@@ -123,7 +125,7 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_the_frames_too(experiment, clip,
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(SeqTrackTracker, "track", interrupted)
+    monkeypatch.setattr(TargetBatch, "track", interrupted)
     assert run(experiment, clip, tmp_path) == 130
     assert record(tmp_path / "clip.json")["num_frames"] == 1
     assert names(tmp_path) == ["clip.json", "clip.mp4", "clip.txt"]
@@ -257,6 +259,6 @@ def test_the_script_by_itself_in_another_folder(experiment, clip, tmp_path):
     """FFmpeg and OpenCV write to standard error past Python; nothing of that is seen either."""
     done = run_as_user(experiment, clip, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 4
+    assert len(done.stdout.splitlines()) == 5
     assert messages(done.stderr) == []
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.json", "clip.mp4", "clip.txt"]

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import tracking.video_demo as script
 from lib.config.paths import PROJECT_ROOT
+from lib.test.tracker.lost import LostOptions
+from lib.test.tracker.presence import default_score
 from lib.test.video.sources import VideoSource
+from lib.test.video.targets import TargetBatch
 from lib.utils.cli import run_script
 from lib.utils.image_io import write_image
+from tests.tracker import fakes
 
 FRAMES = 6
 BOX = "40,60,36,36"
@@ -28,6 +32,11 @@ def run(experiment: Path, video, output: Path, *extra: str, box: str | None = BO
     command = ["seqtrack", str(experiment / "tiny.yaml"), str(video), "--checkpoint", str(experiment / "tiny.pth.tar")]
     command += ["--output", str(output), "--device", "cpu", *extra]
     return run_script(lambda: script.main(command + ([] if box is None else [f"--init_box={box}"])))
+
+
+def make_batch(**lost) -> TargetBatch:
+    engine = fakes.make_engine()
+    return TargetBatch(engine, default_score(engine.params.update_threshold), LostOptions(**lost))
 
 
 def record(path: Path) -> dict:

@@ -3,23 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from external.vot20 import rehearsal
-from lib.test.video.run import MaskedTracker
 from lib.utils.errors import CheckpointError, InputError
-from tests.vot.conftest import HEIGHT, WIDTH, StillTracker, TransposedSegmenter
 from tracking import video_demo
-
-
-def test_the_answer_gets_a_mask() -> None:
-    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    tracker = MaskedTracker(StillTracker(), TransposedSegmenter())
-    tracker.initialize(image, {"init_bbox": [10, 12, 20, 21]})
-    answer = tracker.track(image)
-    assert answer["target_bbox"] == [10, 12, 20, 21] and answer["confidence"] == 12.5
-    assert np.count_nonzero(answer["mask"]) == 20 * 21
 
 
 def test_flags(tmp_path: Path, frames: list[Path]) -> None:

@@ -4,7 +4,7 @@ A configuration is a value: each call returns a fresh ``EasyDict`` and nothing i
 Sources: SeqTrack, section 4.1 (implementation details); update intervals and thresholds: the published files.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ SCHEMA: dict[str, Any] = {
             "DEC_LAYERS": integer(6, 1, 32),
             "PRE_NORM": boolean(False),
         },
+        "INIT": path_or_name(""),  # checkpoint of SeqTrack that a training starts from, at epoch 0; empty: none
     },
     "TRAIN": {
         "SEED": integer(42, 0, 2**32 - 1),
@@ -78,12 +79,18 @@ SCHEMA: dict[str, Any] = {
         "ENCODER_MULTIPLIER": number(0.1, 0, 1000),  # learning rate of the encoder over LR; 0 freezes it
         "FREEZE_ENCODER": boolean(False),
         "ENCODER_OPEN": list_of(text(""), []),  # parts of parameter names that stay trainable in a frozen encoder
+        "LAYER_DECAY": number(1.0, 0, 1, above=True),  # factor of the learning rate from a layer of the encoder down
+        "LORA_RANK": integer(0, 0, 1024),  # train products of this rank on top of the frozen encoder; 0: none
+        "EMA": number(0.0, 0, 1, below=True),  # decay of a moving average of the weights, which is tested; 0: none
+        "BEST_METRIC": choice("none", "val/IoU", "val/loss", "track/AUC"),  # chooses SEQTRACK_best.pth.tar
+        "PATIENCE": integer(0, 0, 1_000_000),  # checks in a row without a better BEST_METRIC that end it; 0: never
         "CE_WEIGHT": number(1.0, 0, 1e6),
         "GUIDE_WEIGHT": number(0.0, 0, 1e6),  # weight of a loss that tells the encoder where the target is; 0: none
         "LABEL_SIGMA": number(0.0, 0, 1000),  # width in tokens of the curve that targets are spread over; 0: one token
         "SMOOTH_TOKENS": number(0.0, 0, 1000),  # tokens over which scores are averaged after each epoch; 0: none
         "PRINT_INTERVAL": integer(50, 1, _LARGEST_COUNT),  # steps
         "VAL_EPOCH_INTERVAL": integer(1, 1, 1_000_000),
+        "VAL_IMAGE_INTERVAL": integer(0, 0, 1_000_000),  # epochs between images of validations in TensorBoard; 0: none
         "SAVE_EVERY": integer(1, 1, 1_000_000),  # epochs
         "SAVE_EVERY_STEPS": integer(0, 0, _LARGEST_COUNT),  # steps between checkpoints inside an epoch; 0: none there
         "KEEP_CHECKPOINTS": integer(10, 0, 1_000_000),  # newest epochs kept; 0 keeps all
@@ -276,32 +283,6 @@ def find_experiment(name_or_path: str | Path) -> Path:
     raise ConfigError(f"unknown config {printable(repr(text))}; known in {EXPERIMENTS_DIR}: {', '.join(known)}{hint}")
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """Split ``KEY=VALUE`` as written on a command line; the value is read as YAML; ``KEY=`` is the empty text.
-
-    Raises:
-        ConfigError: if there is no ``=`` or the value is not YAML.
-    """
-    dotted, equals, value = text.partition("=")
-    if not (equals and dotted.strip()):
-        raise ConfigError(f"override {printable(repr(text))}: expected KEY=VALUE, such as TRAIN.LR=2e-4")
-    return dotted.strip(), read_yaml(value, f"override {printable(repr(text))}") if value.strip() else ""
-
-
-def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
-    """Values by dotted key of everything given to ``--override``.
-
-    Raises:
-        ConfigError: as ``parse_override``, or if a key comes twice.
-    """
-    overrides: dict[str, Any] = {}
-    for key, value in map(parse_override, texts):
-        if key in overrides:
-            raise ConfigError(f"override {printable(key)}: given twice")
-        overrides[key] = value
-    return overrides
-
-
 def get_option(cfg: Mapping[str, Any], dotted: str) -> Any:
     """Value of the option named ``dotted``, such as ``DATA.SEARCH.SIZE``; of ``SCHEMA`` its declaration."""
     value: Any = cfg
@@ -343,6 +324,12 @@ def _contradictions(cfg: EasyDict) -> Iterator[str]:
         yield f"TRAIN.BATCH_SIZE: the crops of {train.BATCH_SIZE} samples take {batch_gib:.0f} GiB"
     if not train.CE_WEIGHT and not train.GUIDE_WEIGHT:
         yield "TRAIN.CE_WEIGHT and TRAIN.GUIDE_WEIGHT: both losses have the weight 0"
+    if train.BEST_METRIC.startswith("val/") and not data.VAL.DATASETS_NAME:
+        yield f"TRAIN.BEST_METRIC: {train.BEST_METRIC} needs DATA.VAL.DATASETS_NAME"
+    if train.PATIENCE and train.BEST_METRIC == "none":
+        yield "TRAIN.PATIENCE: needs a TRAIN.BEST_METRIC to wait for"
+    if train.LORA_RANK and not train.ENCODER_MULTIPLIER:
+        yield "TRAIN.LORA_RANK: nothing of it is trained with TRAIN.ENCODER_MULTIPLIER 0"
     if train.SCHEDULER.TYPE == "Mstep" and not train.SCHEDULER.MILESTONES:
         yield "TRAIN.SCHEDULER.MILESTONES: the schedule Mstep needs at least one epoch"
     for name in ("UPDATE_INTERVALS", "UPDATE_THRESHOLD"):

@@ -25,6 +25,6 @@ def overrides_without_files(cfg: EasyDict) -> dict[str, Any]:
         if folder and not Path(folder).is_dir():
             overrides[f"DATA.SYNTHETIC.{name}"] = ""
     source = cfg.MODEL.ENCODER.PRETRAIN_TYPE  # the name of a start, such as mae, or a file; only files have a suffix
-    if Path(source).suffix and not Path(source).is_file():
+    if not cfg.MODEL.INIT and Path(source).suffix and not Path(source).is_file():
         overrides |= {"MODEL.ENCODER.PRETRAIN_TYPE": "sincos", "TRAIN.ENCODER_MULTIPLIER": 1.0}
     return overrides

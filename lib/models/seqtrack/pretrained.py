@@ -127,15 +127,19 @@ def resample_pos_embed(pos_embed: Tensor, *, search_grid: int, template_grid: in
     grid = math.isqrt(max(rows, 0))
     if grid < 1 or grid * grid != rows:
         raise CheckpointError(f"{origin}: pos_embed has {rows} rows after the class token, which make no square grid")
-    source = pos_embed[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))  # (1, C, grid, grid)
-    tables = []
-    for side in (search_grid, template_grid):
-        table = source
-        if side != grid:
-            # Faithful: align_corners=True, unlike timm and MAE, as the published models were trained.
-            table = F.interpolate(source.float(), size=(side, side), mode="bicubic", align_corners=True)
-        tables.append(table.flatten(2).transpose(1, 2).to(pos_embed.dtype))
+    tables = [resample_grid(pos_embed[:, 1:], side) for side in (search_grid, template_grid)]
     return torch.cat(tables, dim=1)
+
+
+def resample_grid(table: Tensor, side: int) -> Tensor:
+    """Fit a position table to another square grid of patches: (1, grid * grid, C) -> (1, side * side, C)."""
+    grid = math.isqrt(table.shape[1])
+    if side == grid:
+        return table
+    source = table.transpose(1, 2).unflatten(2, (grid, grid))  # (1, C, grid, grid)
+    # Faithful: align_corners=True, unlike timm and MAE, as the published models were trained.
+    resampled = F.interpolate(source.float(), size=(side, side), mode="bicubic", align_corners=True)
+    return resampled.flatten(2).transpose(1, 2).to(table.dtype)
 
 
 def _from_timm(variant: ViTVariant, kind: str, encoder_name: str) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.data.sequence import Sequence, SequenceList
-from lib.test.analysis.plots import COLORS, STYLE
 from lib.test.analysis.protocols import overlap_of_pairs
+from lib.test.analysis.style import COLORS, STYLE
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.test.tracker.presence import PresenceScore, features
 from lib.utils.errors import DataError

@@ -1,64 +1,49 @@
-"""What shows results to the eye: plots and a radar as PNG and PDF, and sequences played back with the boxes as MP4.
+"""What shows results to the eye: plots and a radar, and sequences played back with the boxes as MP4.
 
-A tracker has the same color and dashes in all of them. No display and no TeX is needed.
+A tracker has the same color in all of them (``style``).
 """
 
 import logging
 import os
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.data.sequence import Sequence as VideoSequence
 from lib.test.analysis.metrics import NORM_PRECISION_THRESHOLDS, PRECISION_PIXELS, SCORE_INDEX, mean_curves
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.scoring import ScoredTracker
+from lib.test.analysis.style import (
+    ONE_COLUMN,
+    SCREEN,
+    TWO_COLUMNS,
+    PlotStyle,
+    dash_pattern,
+    line_styles,
+    new_figure,
+    save_figure,
+)
 from lib.test.analysis.tables import shortened
 from lib.test.video.display import DARK, FONT, PALE, WHITE, draw_box, draw_line
 from lib.test.video.encoders import VideoWriter
 from lib.utils.errors import InputError, printable
 from lib.utils.files import atomic_path
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
-"""Okabe and Ito's colors, told apart by color-blind readers; indigo instead of black and yellow (pale on white)."""
-DASHES = ((), (5, 2), (1, 1.2), (5, 1.5, 1, 1.5))
-"""Lengths drawn and left out, in line widths, where the colors are used up; empty: a solid line."""
 BASELINE_STYLE = {"color": "#888888", "linestyle": (0, (2, 2)), "linewidth": 1.5}
-STYLE = {
-    "text.parse_math": False,
-    "text.usetex": False,  # whatever a matplotlibrc in the current folder says
-    "axes.formatter.use_mathtext": False,
-    "font.size": 11,
-    "pdf.fonttype": 42,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 LONGEST_LABEL = 44
-FEWEST_SPOKES = 3
-"""Attributes that a radar needs to have an area."""
+FEWEST_SPOKES = 3  # attributes that a radar needs to have an area
 
 PLAYBACK_FPS = 30.0
 GROUND_TRUTH = "ground truth"
-LONGEST_LEGEND = 32
-"""Characters of a tracker's name beside a played back sequence."""
+LONGEST_LEGEND = 32  # characters of a tracker's name beside a played back sequence
 
 logger = logging.getLogger(__name__)
-
-
-def line_styles(labels: Iterable[str]) -> dict[str, tuple[str, tuple[float, ...]]]:
-    """Color (``#rrggbb``) and dashes of each tracker, whatever its score: the same in plots and videos."""
-    return {
-        label: (COLORS[index % len(COLORS)], DASHES[index // len(COLORS) % len(DASHES)])
-        for index, label in enumerate(labels)
-    }
 
 
 class PlotKind(NamedTuple):
@@ -90,55 +75,72 @@ PLOTS = (
 )
 
 
-def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str) -> Figure:
+def draw_plot(kind: PlotKind, trackers: Sequence[ScoredTracker], subtitle: str, style: PlotStyle = SCREEN) -> Figure:
     """Draw the curves of trackers, the legend sorted by score.
 
     Args:
         kind: which plot.
         trackers: at least one.
         subtitle: the dataset and the protocol.
+        style: of a screen, or of a column of a paper, which has no titles.
     """
-    headline = PROTOCOLS[trackers[0].scores[0].protocol].headline
-    score = kind.score if kind.score in trackers[0].summary else headline
-    ranked = sorted(trackers, key=lambda tracker: (-tracker.summary[score], -tracker.summary[headline]))
-    styles, labels = _styles(trackers), _legend_labels(trackers, score)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6.0, max(4.4, 1.2 + 0.2 * len(ranked))))  # a long legend needs a high figure
-        FigureCanvasAgg(figure)
+    with rc_context(dict(style.rc)):
+        if style.for_print:
+            figure = new_figure(ONE_COLUMN, 2.4 + 0.13 * len(trackers), layout="constrained")
+        else:
+            figure = new_figure(6.0, max(4.4, 1.2 + 0.2 * len(trackers)))  # a long legend needs a high figure
         axes = figure.add_subplot()
-        for rank, tracker in enumerate(ranked):
-            curve = mean_curves(tracker.scores)[kind.curve]
-            thresholds = np.linspace(0, kind.last, len(curve))
-            look = {"label": labels[tracker.label], "zorder": 3 + len(ranked) - rank, **styles[tracker.label]}
-            # A perfect curve runs along the frame and must not lose half its width to it: no clipping.
-            axes.plot(thresholds, curve, clip_on=False, **look)
-        if kind.score_at is not None:
-            axes.axvline(kind.score_at, color="#BBBBBB", linewidth=1.0, zorder=1)
-        axes.set(xlim=(0, kind.last), ylim=(0, 100), xlabel=kind.x_label, ylabel="Frames [%]")
-        axes.grid(color="#E6E6E6", linewidth=0.8)
-        axes.set_axisbelow(True)
-        _set_titles(axes, f"{kind.title} plot", 22, subtitle, 1.02)
-        axes.legend(
-            title=f"{score} [%]",
-            alignment="left",
-            loc="upper left",
-            bbox_to_anchor=(1.04, 1.02),
-            frameon=False,
-            fontsize=10 if len(ranked) <= 12 else 8,
-            handlelength=2.6,
-        )
+        draw_curves(axes, kind, trackers, style)
+        if not style.for_print:
+            _set_titles(axes, f"{kind.title} plot", 22, subtitle, 1.02)
     return figure
 
 
-def _styles(trackers: Sequence[ScoredTracker]) -> dict[str, dict]:
+def draw_page(kinds: Sequence[PlotKind], trackers: Sequence[ScoredTracker], style: PlotStyle) -> Figure:
+    """Draw plots side by side, over both columns of a paper."""
+    with rc_context(dict(style.rc)):
+        figure = new_figure(TWO_COLUMNS, 2.2 + 0.13 * len(trackers), layout="constrained")
+        for axes, kind in zip(figure.subplots(1, len(kinds)), kinds, strict=True):
+            draw_curves(axes, kind, trackers, style)
+            axes.set_title(kind.title, fontsize="medium")
+    return figure
+
+
+def draw_curves(axes: Axes, kind: PlotKind, trackers: Sequence[ScoredTracker], style: PlotStyle) -> None:
+    """Draw one plot, without titles."""
+    headline = PROTOCOLS[trackers[0].scores[0].protocol].headline
+    score = kind.score if kind.score in trackers[0].summary else headline
+    ranked = sorted(trackers, key=lambda tracker: (-tracker.summary[score], -tracker.summary[headline]))
+    looks, labels = _looks(trackers, style), _legend_labels(trackers, score)
+    for rank, tracker in enumerate(ranked):
+        curve = mean_curves(tracker.scores)[kind.curve]
+        thresholds = np.linspace(0, kind.last, len(curve))
+        look = {"label": labels[tracker.label], "zorder": 3 + len(ranked) - rank, **looks[tracker.label]}
+        # A perfect curve runs along the frame and must not lose half its width to it: no clipping.
+        axes.plot(thresholds, curve, clip_on=False, **look)
+    if kind.score_at is not None:
+        axes.axvline(kind.score_at, color="#BBBBBB", linewidth=0.6 * style.width, zorder=1)
+    axes.set(xlim=(0, kind.last), ylim=(0, 100), xlabel=kind.x_label, ylabel="Frames [%]")
+    axes.grid(color="#E6E6E6", linewidth=0.5 * style.width)
+    axes.set_axisbelow(True)
+    if style.for_print:  # below, where it hides nothing
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+    else:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.04, 1.02), "fontsize": 10 if len(ranked) <= 12 else 8}
+    axes.legend(title=f"{score} [%]", alignment="left", frameon=False, handlelength=2.6, **place)
+
+
+def _looks(trackers: Sequence[ScoredTracker], style: PlotStyle) -> dict[str, dict]:
     """Line style of each tracker by label, the same in all plots; the best one is drawn thickest."""
     own = [tracker for tracker in trackers if not tracker.is_baseline]
     best = max(own, key=lambda tracker: next(iter(tracker.summary.values())), default=None)
-    styles: dict[str, dict] = {tracker.label: BASELINE_STYLE for tracker in trackers if tracker.is_baseline}
-    for label, (color, dashes) in line_styles(tracker.label for tracker in own).items():
-        width = 2.4 if best is not None and label == best.label else 1.6
-        styles[label] = {"color": color, "linestyle": (0, dashes) if dashes else "-", "linewidth": width}
-    return styles
+    looks: dict[str, dict] = {
+        tracker.label: BASELINE_STYLE | {"linewidth": style.width} for tracker in trackers if tracker.is_baseline
+    }
+    for label, (color, dashes) in line_styles((tracker.label for tracker in own), style).items():
+        width = style.width * (1.5 if best is not None and label == best.label else 1)
+        looks[label] = {"color": color, "linestyle": dash_pattern(dashes), "linewidth": width}
+    return looks
 
 
 def _legend_labels(trackers: Sequence[ScoredTracker], score: str) -> dict[str, str]:
@@ -148,20 +150,28 @@ def _legend_labels(trackers: Sequence[ScoredTracker], score: str) -> dict[str, s
     return {tracker.label: f"[{tracker.summary[score]:.1f}] {names[tracker.label]}" for tracker in trackers}
 
 
-def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[int]], subtitle: str) -> Figure:
+def draw_radar(
+    trackers: Sequence[ScoredTracker],
+    groups: Mapping[str, Sequence[int]],
+    subtitle: str,
+    style: PlotStyle = SCREEN,
+) -> Figure:
     """Draw the headline score over groups of sequences, one spoke per group.
 
     Args:
         trackers: at least one.
         groups: positions of sequences by attribute, at least ``FEWEST_SPOKES``.
         subtitle: the dataset and the protocol.
+        style: of a screen, or of a column of a paper, which has no titles.
     """
     angles = np.linspace(0, 2 * np.pi, len(groups), endpoint=False)
     score = next(iter(trackers[0].summary))
-    styles, labels = _styles(trackers), _legend_labels(trackers, score)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7.0, 7.0))
-        FigureCanvasAgg(figure)
+    looks, labels = _looks(trackers, style), _legend_labels(trackers, score)
+    with rc_context(dict(style.rc)):
+        if style.for_print:
+            figure = new_figure(ONE_COLUMN, 3.0 + 0.13 * len(trackers), layout="constrained")
+        else:
+            figure = new_figure(7.0, 7.0)
         axes = figure.add_subplot(projection="polar")
         axes.set_theta_offset(np.pi / 2)
         axes.set_theta_direction(-1)
@@ -170,22 +180,31 @@ def draw_radar(trackers: Sequence[ScoredTracker], groups: Mapping[str, Sequence[
             values = [tracker.summary_of(indices)[score] for indices in groups.values()]
             highest = max(highest, *values)
             label = labels[tracker.label]
-            axes.plot([*angles, angles[0]], [*values, values[0]], label=label, **styles[tracker.label])
+            axes.plot([*angles, angles[0]], [*values, values[0]], label=label, **looks[tracker.label])
         axes.set_ylim(0, min(100.0, 10.0 * np.ceil(max(highest, 1.0) / 10.0)))
-        axes.set_xticks(
-            angles, [f"{printable(name, 40)}\n({len(group)})" for name, group in groups.items()], fontsize=9
-        )
-        axes.tick_params(axis="x", pad=8)
-        for label, angle in zip(axes.get_xticklabels(), angles, strict=True):  # long names grow away from the circle
-            side = round(float(np.sin(angle)), 1)
-            label.set(horizontalalignment="left" if side > 0 else "right" if side < 0 else "center")
-            label.set_verticalalignment("center" if side else "bottom" if np.cos(angle) > 0 else "top")
-        axes.tick_params(axis="y", labelsize=8, colors="#777777")
-        axes.grid(color="#DDDDDD", linewidth=0.8)
-        _set_titles(axes, f"{score} by attribute", 76, subtitle, 1.15)
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1), "ncols": 1 if len(trackers) <= 6 else 2}
-        axes.legend(title=f"{score} [%]", frameon=False, fontsize=9, **place)
+        small = 6 if style.for_print else 9
+        _name_spokes(axes, angles, groups, small)
+        axes.grid(color="#DDDDDD", linewidth=0.5 * style.width)
+        if not style.for_print:
+            _set_titles(axes, f"{score} by attribute", 76, subtitle, 1.15)
+        place = {
+            "loc": "upper center",
+            "bbox_to_anchor": (0.5, -0.25 if style.for_print else -0.1),
+            "ncols": 1 if len(trackers) <= 6 else 2,
+        }
+        axes.legend(title=f"{score} [%]", frameon=False, fontsize=small, **place)
     return figure
+
+
+def _name_spokes(axes: Axes, angles: np.ndarray, groups: Mapping[str, Sequence[int]], size: float) -> None:
+    names = [f"{printable(name, 40)}\n({len(group)})" for name, group in groups.items()]
+    axes.set_xticks(angles, names, fontsize=size)
+    axes.tick_params(axis="x", pad=0.9 * size)
+    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):  # long names grow away from the circle
+        side = round(float(np.sin(angle)), 1)
+        label.set(horizontalalignment="left" if side > 0 else "right" if side < 0 else "center")
+        label.set_verticalalignment("center" if side else "bottom" if np.cos(angle) > 0 else "top")
+    axes.tick_params(axis="y", labelsize=size - 1, colors="#777777")
 
 
 def _set_titles(axes: Axes, title: str, pad: float, subtitle: str, height: float) -> None:
@@ -199,8 +218,9 @@ def write_plots(
     folder: Path,
     groups: Mapping[str, Sequence[int]] | None = None,
     suffix: str = "",
+    style: PlotStyle = SCREEN,
 ) -> list[Path]:
-    """Write all plots as PNG and PDF, each whole or not at all.
+    """Write all plots, each whole or not at all; for a paper also all curves side by side.
 
     Args:
         trackers: at least one.
@@ -208,35 +228,38 @@ def write_plots(
         folder: where they go.
         groups: positions of sequences by attribute, for the radar; with less than ``FEWEST_SPOKES`` there is none.
         suffix: goes behind the names of the files.
+        style: how they look, and the kinds of files.
 
     Returns:
         The files.
     """
     protocol = PROTOCOLS[trackers[0].scores[0].protocol]
     kinds = PLOTS[:1] if protocol.counts_frames else PLOTS  # got10k knows no precision
-    figures = {kind.curve: draw_plot(kind, trackers, subtitle) for kind in kinds}
+    figures = {kind.curve: draw_plot(kind, trackers, subtitle, style) for kind in kinds}
+    if style.for_print and len(kinds) > 1:
+        figures["curves"] = draw_page(kinds, trackers, style)
     if groups and len(groups) >= FEWEST_SPOKES:
-        figures["attributes"] = draw_radar(trackers, groups, subtitle)
+        figures["attributes"] = draw_radar(trackers, groups, subtitle, style)
     elif groups:
         logger.warning("no radar of attributes: it needs %d, there are %d", FEWEST_SPOKES, len(groups))
-    written = []
-    for name, figure in figures.items():
-        for form, options in ((".png", {"dpi": 160}), (".pdf", {"metadata": {"CreationDate": None}})):
-            path = folder / f"{name}{suffix}{form}"
-            with rc_context(STYLE), atomic_path(path) as temporary, warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
-                figure.savefig(temporary, format=form[1:], bbox_inches="tight", pad_inches=0.15, **options)
-            written.append(path)
-    return written
+    frame = {} if style.for_print else {"bbox_inches": "tight", "pad_inches": 0.15}
+    return [
+        save_figure(figure, folder / f"{name}{suffix}{form}", style, **frame)
+        for name, figure in figures.items()
+        for form in style.formats
+    ]
 
 
-def write_playback(sequence: VideoSequence, boxes: Mapping[str, np.ndarray], path: Path) -> None:
+def write_playback(
+    sequence: VideoSequence, boxes: Mapping[str, np.ndarray], path: Path, style: PlotStyle = SCREEN
+) -> None:
     """Write an MP4 video, whole or not at all; the legend is beside the frames and hides nothing.
 
     Args:
         sequence: F frames; those of another size than the first are scaled to it.
         boxes: (F, 4) xywh by tracker, in pixels.
         path: the video.
+        style: whose colors the trackers have.
 
     Raises:
         DataError: if a frame cannot be read.
@@ -248,14 +271,14 @@ def write_playback(sequence: VideoSequence, boxes: Mapping[str, np.ndarray], pat
         raise InputError(f"{path.parent}: OpenCV can write no video into a folder whose name is not UTF-8") from error
     first = sequence.read_frame(0)
     height, width = first.shape[:2]
-    legend = _draw_legend(list(boxes), sequence.has_ground_truth, height, width)
+    legend = _draw_legend(line_styles(boxes, style), sequence.has_ground_truth, height, width)
     with atomic_path(path) as temporary:
         sides = (width + legend.shape[1], legend.shape[0])
         writer = VideoWriter(temporary, PLAYBACK_FPS, *(side + side % 2 for side in sides))  # codecs want even sides
         try:
             for index in range(len(sequence.frames)):
                 frame = first if index == 0 else sequence.read_frame(index)
-                frame = draw_frame(frame, sequence, {label: rows[index] for label, rows in boxes.items()}, index)
+                frame = draw_frame(frame, sequence, {label: rows[index] for label, rows in boxes.items()}, index, style)
                 if frame.shape[:2] != (height, width):
                     frame = cv2.resize(frame, (width, height))
                 writer.write(_with_legend(frame, legend, f"frame {index}"))
@@ -265,7 +288,13 @@ def write_playback(sequence: VideoSequence, boxes: Mapping[str, np.ndarray], pat
         writer.close()
 
 
-def draw_frame(image: np.ndarray, sequence: VideoSequence, boxes: Mapping[str, np.ndarray], index: int) -> np.ndarray:
+def draw_frame(
+    image: np.ndarray,
+    sequence: VideoSequence,
+    boxes: Mapping[str, np.ndarray],
+    index: int,
+    style: PlotStyle = SCREEN,
+) -> np.ndarray:
     """A copy of a frame with the ground truth and, above it, the boxes of the trackers.
 
     Args:
@@ -273,12 +302,13 @@ def draw_frame(image: np.ndarray, sequence: VideoSequence, boxes: Mapping[str, n
         sequence: where the ground truth comes from; a hidden or absent one is not drawn.
         boxes: x, y, w, h by tracker, finite.
         index: number of the frame, from 0.
+        style: whose colors the trackers have.
     """
     canvas = np.ascontiguousarray(image).copy()
     half = round(min(canvas.shape[:2]) / 480)
     if sequence.has_ground_truth and sequence.ground_truth_rect[index, 2:].min() > 0:  # not so for NaN
         draw_box(canvas, sequence.ground_truth_rect[index], WHITE, half + 2)  # seen on both sides of a box that fits
-    for label, (color, dashes) in line_styles(boxes).items():
+    for label, (color, dashes) in line_styles(boxes, style).items():
         draw_box(canvas, boxes[label], _rgb(color), half, dashes)
     return canvas
 
@@ -288,9 +318,11 @@ def _rgb(color: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _draw_legend(labels: list[str], has_ground_truth: bool, height: int, width: int) -> np.ndarray:
+def _draw_legend(
+    looks: Mapping[str, tuple[str, Sequence[float]]], has_ground_truth: bool, height: int, width: int
+) -> np.ndarray:
     """The panel beside a frame of that size: (at least ``height``, P, 3) uint8, with room for a line on top."""
-    styles = [(_rgb(color), dashes) for color, dashes in line_styles(labels).values()]
+    labels, styles = list(looks), [(_rgb(color), dashes) for color, dashes in looks.values()]
     if has_ground_truth:
         labels, styles = [*labels, GROUND_TRUTH], [*styles, (WHITE, ())]
     scale = max(0.4, min(height, width) / 1100)

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from collections.abc import Sequence as AbstractSequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from lib.data.sequence import Sequence
 from lib.test.evaluation.prefetch import FrameReader
-from lib.test.evaluation.protocol import BatchTracker, Link, Outcome, Request, Tracker
+from lib.test.evaluation.protocol import BatchTracker, BoxResult, Link, Outcome, Request, Tracker
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError, SeqTrackError, printable
 
@@ -34,11 +35,6 @@ class BrokenTrackerError(Exception):
     """The device or the process is broken: this worker should end, and others do its work."""
 
 
-@dataclass(frozen=True)
-class _Box:
-    box_xywh: AbstractSequence[float]
-
-
 class _OneAtATime:
     """The batch form of a tracker that knows one sequence only."""
 
@@ -48,8 +44,8 @@ class _OneAtATime:
     def start(self, image: np.ndarray, box_xywh: AbstractSequence[float]) -> None:
         self._tracker.initialize(image, {"init_bbox": list(box_xywh)})
 
-    def step(self, states: AbstractSequence[None], images: AbstractSequence[np.ndarray]) -> list[_Box]:
-        return [_Box(self._tracker.track(image)["target_bbox"]) for image in images]
+    def step(self, states: AbstractSequence[None], images: AbstractSequence[np.ndarray]) -> list[BoxResult]:
+        return [SimpleNamespace(box_xywh=self._tracker.track(image)["target_bbox"]) for image in images]
 
 
 def batch_form(tracker: Tracker, batch_size: int) -> BatchTracker:

@@ -9,7 +9,6 @@ import sys
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from lib.config.seqtrack.config import saved_options
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError
 from lib.utils.files import FolderInUseError, file_hash, folder_lock, other_owners, write_text_atomic
+from lib.utils.launch import package_versions
 
-PACKAGES = ("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python")
 IDENTITY = {"dtype": "another dtype", "settings_sha256": "other settings"}
 """Facts that must be equal to those of earlier results, beside the weights, and how to call them if they are not."""
 CLAIM_SECONDS = 20.0
@@ -51,15 +50,9 @@ def run_facts(params: Any, checkpoint: Path | None = None, **facts: Any) -> dict
         own = ("checkpoint", "device", "dtype")
         settings = {key: value for key, value in dataclasses.asdict(params).items() if key not in own}
     text = json.dumps(settings, sort_keys=True, default=str)
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     digest = hashlib.sha256(text.encode()).hexdigest()
     facts = {"checkpoint": str(checkpoint), "sha256": file_hash(checkpoint) if checkpoint else "", **facts}
-    return {**facts, "versions": versions, "settings_sha256": digest, "settings": json.loads(text)}
+    return {**facts, "versions": package_versions(), "settings_sha256": digest, "settings": json.loads(text)}
 
 
 def describe_device(device: str) -> str:
@@ -155,7 +148,7 @@ class FolderClaim:
         )
 
     def _difference(self, earlier: Mapping[str, Any]) -> str:
-        """In what the earlier results differ, in words; empty if they do not."""
+        """In what the earlier results differ, as a text; empty if they do not."""
         if earlier.get("sha256") != self._content["sha256"]:
             return f"other weights ({earlier.get('checkpoint', 'unknown')})"
         for key, text in IDENTITY.items():

@@ -127,7 +127,7 @@ class WorkerHost:
             here: the first worker is in this process; only if it breaks, another process takes its place.
 
         Raises:
-            SeqTrackError: if a tracker cannot be made for a reason that the user can mend.
+            SeqTrackError: if a tracker cannot be made for a reason that the user can fix.
         """
         try:
             for device in devices:

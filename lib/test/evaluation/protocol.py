@@ -103,7 +103,7 @@ class Failure:
     Attributes:
         error: the reason, in one line.
         details: traceback.
-        mistake: type of the error if the user can mend it, so that no other worker need try.
+        mistake: type of the error if the user can fix it, so that no other worker need try.
     """
 
     error: str

@@ -14,8 +14,9 @@ from lib.test.evaluation.pool import WorkerHost
 from lib.test.evaluation.protocol import Outcome, TrackerFactory
 from lib.test.evaluation.results import ResultFolder, to_integers
 from lib.test.evaluation.shared import Dispatcher, Progress, Ranks
-from lib.test.evaluation.worker import WorkerSettings, available_cores
+from lib.test.evaluation.worker import WorkerSettings
 from lib.utils.errors import DataError, InputError, SeqTrackError, printable
+from lib.utils.launch import available_cores
 
 logger = logging.getLogger(__name__)
 
@@ -154,36 +155,43 @@ def run_benchmark(
         SeqTrackError: if the tracker cannot be made.
         KeyboardInterrupt: on Ctrl-C, when all processes have ended; only whole result files are there.
     """
-    summary, start = RunSummary(), time.perf_counter()
-    for name in check_distinct(sequences):
-        check_name(name)
+    start = time.perf_counter()
     ranks = Ranks() if ranks is None else ranks
-    is_first = ranks.rank == 0
-    if is_first:
-        folder.remove_leftovers()
-    names = ranks.decide("pending", lambda: find_pending(sequences, folder, overwrite))
-    if unseen := set(names).difference(sequences.names):
-        raise DataError(f"rank {ranks.rank} does not see sequence {min(unseen)}, which rank 0 sees")
-    pending = sequences.select(names)
-    if is_first:
-        summary.present = [name for name in sequences.names if name not in set(names)]
-        summary.outcomes = [Outcome(name, error=error) for name, error in sequences.failures.items()]
-        for outcome in summary.outcomes:
-            log_failure(outcome)
+    pending, summary = _find_work(sequences, folder, ranks, overwrite)
     threads = max(1, available_cores() // (len(devices) * ranks.local_world_size))
     settings = WorkerSettings(factory, folder, batch_size, threads)
     try:
         if pending:
             _track(pending, settings, devices, on_ready, ranks, summary, overwrite)
     except KeyboardInterrupt:
-        if is_first:
+        if ranks.rank == 0:
             left = len(find_pending(pending, folder, overwrite=False))
             logger.warning("interrupted: %d of %d sequences have no result yet", left, len(sequences))
         raise
-    if is_first:
+    if ranks.rank == 0:
         check_results(sequences, folder, summary)
     summary.wall_seconds = time.perf_counter() - start
     return summary
+
+
+def _find_work(
+    sequences: SequenceList, folder: ResultFolder, ranks: Ranks, overwrite: bool
+) -> tuple[SequenceList, RunSummary]:
+    """What rank 0 finds to track, and on rank 0 a summary of what is there already or cannot be read."""
+    for name in check_distinct(sequences):
+        check_name(name)
+    summary = RunSummary()
+    if ranks.rank == 0:
+        folder.remove_leftovers()
+    names = ranks.decide("pending", lambda: find_pending(sequences, folder, overwrite))
+    if unseen := set(names).difference(sequences.names):
+        raise DataError(f"rank {ranks.rank} does not see sequence {min(unseen)}, which rank 0 sees")
+    if ranks.rank == 0:
+        summary.present = [name for name in sequences.names if name not in set(names)]
+        summary.outcomes = [Outcome(name, error=error) for name, error in sequences.failures.items()]
+        for outcome in summary.outcomes:
+            log_failure(outcome)
+    return sequences.select(names), summary
 
 
 def _track(

@@ -20,6 +20,7 @@ from lib.test.evaluation.protocol import Assignment, Outcome, Report, Request
 from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError, SeqTrackError
 from lib.utils.files import FolderInUseError, folder_lock
+from lib.utils.launch import available_cores, read_launch
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ POLL_SECONDS = 0.2
 """Pause between two looks at the store while waiting for other ranks."""
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 180.0
-"""A rank without a heartbeat for so long is taken for dead."""
+"""A rank without a heartbeat for so long is taken for gone."""
 
 
 class MemoryStore:
@@ -86,12 +87,10 @@ def join_ranks() -> Ranks:
     Raises:
         InputError: if the variables are incomplete or wrong, or the other processes cannot be reached.
     """
-    from lib.utils.launch import read_launch  # brings torch, which workers of other trackers must not pay for
-
     launch = read_launch(os.environ)
     if launch.world_size == 1:
         return Ranks()
-    from torch.distributed import PrefixStore, rendezvous
+    from torch.distributed import PrefixStore, rendezvous  # workers of other trackers must not pay for importing torch
 
     try:
         store, rank, world_size = next(rendezvous("env://"))
@@ -106,8 +105,7 @@ def join_ranks() -> Ranks:
 
 def _processes_here(world_size: int) -> int:
     """Processes that share the cores of this one; ``srun`` and ``mpirun`` do not say, but may give each its own."""
-    has_own_cores = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < (os.cpu_count() or 1)
-    return 1 if has_own_cores else world_size
+    return 1 if available_cores() < (os.cpu_count() or 1) else world_size
 
 
 class SharedQueue:

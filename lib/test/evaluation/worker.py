@@ -23,11 +23,6 @@ from lib.utils.errors import SeqTrackError
 BEAT_SECONDS = 1.0
 
 
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def limit_threads(threads: int) -> None:
     """Let this process compute with so many threads, so that several processes do not crowd the cores."""
     cv2.setNumThreads(threads)

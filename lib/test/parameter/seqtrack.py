@@ -62,7 +62,7 @@ def parameters(
     *,
     checkpoint: str | Path | None = None,
     save_dir: str | Path | None = None,
-    epoch: int | None = None,
+    epoch: int | str | None = None,
     device: str = "auto",
     dtype: str = "float32",
     **overrides: Any,
@@ -74,7 +74,7 @@ def parameters(
         dataset: name of the benchmark (``lasot``); it chooses the update interval and threshold.
         checkpoint: file with the weights; by default the one of the experiment below ``save_dir``.
         save_dir: where training wrote ``checkpoints/``; by default as ``lib.config.paths`` says.
-        epoch: epoch of the checkpoint; by default ``TEST.EPOCH``.
+        epoch: epoch of the checkpoint, ``best`` or ``last``; by default ``TEST.EPOCH``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<index>`` or ``mps``.
         dtype: ``float32``, ``tf32``, ``bfloat16``, ``float16``, or ``int8`` (CPU only).
         overrides: other fields of :class:`TrackerParams` to set, such as ``update_interval=25``.

@@ -9,6 +9,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from lib.test.tracker.lost import Status
+from lib.test.video.targets import Seen
 from lib.utils.errors import InputError
 
 BOX_COLOR = (64, 224, 120)
@@ -22,6 +24,12 @@ TARGET_COLORS = (
     (250, 240, 90),
     (0, 230, 230),
 )
+STATE_COLORS: dict[Status | None, "Color"] = {
+    None: BOX_COLOR,
+    "tracking": BOX_COLOR,
+    "uncertain": (255, 190, 40),
+    "lost": (255, 84, 84),
+}
 BAR_COLOR = (96, 100, 108)
 WHITE, PALE, DARK = (255, 255, 255), (245, 245, 245), (16, 18, 22)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -33,15 +41,12 @@ Color = tuple[int, int, int]
 """RGB."""
 
 
-def draw_overlay(
-    image: np.ndarray, box_xywh: Sequence[float], confidence: float | None, frame: int, mask: np.ndarray | None = None
-) -> np.ndarray:
+def draw_overlay(image: np.ndarray, target: Seen | None, frame: int, mask: np.ndarray | None = None) -> np.ndarray:
     """Return a copy of a frame with the tracker's answer drawn on it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        box_xywh: in pixels.
-        confidence: 0 to 40; None on the first frame, whose box was given.
+        target: None before it comes.
         frame: number of the frame, from 0.
         mask: (H, W) uint8, not 0 on the target.
     """
@@ -49,35 +54,65 @@ def draw_overlay(
     scale = min(canvas.shape[:2]) / 480
     if mask is not None:
         _draw_mask(canvas, mask, scale)
-    _draw_smooth_box(canvas, box_xywh, scale)
-    _draw_label(canvas, confidence, frame, scale)
+    if target is not None:
+        _draw_target(canvas, target, scale, STATE_COLORS[target.state])
+    _draw_label(canvas, target, frame, scale)
     return canvas
 
 
-def draw_targets(image: np.ndarray, targets: Mapping[int, tuple[Sequence[float], float | None]]) -> np.ndarray:
+def draw_targets(image: np.ndarray, targets: Mapping[int, Seen]) -> np.ndarray:
     """Return a copy of a frame with the boxes of several targets, each in a color of its own with its number.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        targets: number of the target -> box xywh in pixels and confidence, 0 to 40; None on the first frame.
+        targets: by their numbers.
     """
     canvas = np.ascontiguousarray(image).copy()
     scale = min(canvas.shape[:2]) / 480
-    size, thickness = max(0.32, 0.5 * scale), max(1, round(scale))
-    for id, (box, confidence) in targets.items():
+    for id, target in targets.items():
         color = TARGET_COLORS[id % len(TARGET_COLORS)]
-        _draw_smooth_box(canvas, box, scale, color)
-        text = f"#{id}" if confidence is None else f"#{id}  {confidence:.0f}"
-        (width, height), _ = cv2.getTextSize(text, FONT, size, thickness)
-        pad = max(2, round(3 * scale))
-        left = int(np.clip(round(box[0]), 0, max(0, canvas.shape[1] - width - 2 * pad)))
-        bottom = int(np.clip(round(box[1]), height + 2 * pad, canvas.shape[0]))  # above the box, or inside at the edge
-        cv2.rectangle(canvas, (left, bottom - height - 2 * pad), (left + width + 2 * pad, bottom), DARK, cv2.FILLED)
-        cv2.putText(canvas, text, (left + pad, bottom - pad), FONT, size, color, thickness, cv2.LINE_AA)
+        place = _draw_target(canvas, target, scale, color)
+        parts: list[tuple[str, Color, Color]] = [(f"#{id}", color, DARK)]
+        if target.state in ("uncertain", "lost"):
+            parts.append((target.state, DARK, STATE_COLORS[target.state]))
+        if target.confidence is not None:
+            parts.append((f"{target.confidence:.0f}" if target.score is None else f"{target.score:.2f}", color, DARK))
+        _draw_tag(canvas, parts, place, scale)
     return canvas
 
 
-def _draw_smooth_box(canvas: np.ndarray, box_xywh: Sequence[float], scale: float, color: "Color" = BOX_COLOR) -> None:
+def _draw_tag(
+    canvas: np.ndarray, parts: Sequence[tuple[str, "Color", "Color"]], place: Sequence[float], scale: float
+) -> None:
+    """Write texts, each in a color on a ground, above a box, or in it at the edge of the image."""
+    size, thickness = _text_size(scale)
+    pad = max(2, round(3 * scale))
+    widths = [cv2.getTextSize(text, FONT, size, thickness)[0][0] + 2 * pad for text, *_ in parts]
+    height = cv2.getTextSize("#0", FONT, size, thickness)[0][1] + 2 * pad
+    left = int(np.clip(round(place[0]), 0, max(0, canvas.shape[1] - sum(widths))))
+    bottom = int(np.clip(round(place[1]), height, canvas.shape[0]))
+    for (text, color, ground), width in zip(parts, widths, strict=True):
+        cv2.rectangle(canvas, (left, bottom - height), (left + width, bottom), ground, cv2.FILLED)
+        cv2.putText(canvas, text, (left + pad, bottom - pad), FONT, size, color, thickness, cv2.LINE_AA)
+        left += width
+
+
+def _text_size(scale: float) -> tuple[float, int]:
+    """Size of the letters and thickness of their lines."""
+    return max(0.32, 0.5 * scale), max(1, round(scale))
+
+
+def _draw_target(canvas: np.ndarray, target: Seen, scale: float, color: "Color") -> Sequence[float]:
+    """Draw a target's box and return what was drawn: of a lost one, in dashes, where it was last seen."""
+    if target.state != "lost":
+        _draw_smooth_box(canvas, target.box_xywh, scale, color)
+        return target.box_xywh
+    box = target.box_xywh if target.sure_xywh is None else target.sure_xywh
+    draw_box(canvas, box, color, max(0, round(0.6 * scale)), dashes=(4, 3))
+    return box
+
+
+def _draw_smooth_box(canvas: np.ndarray, box_xywh: Sequence[float], scale: float, color: "Color") -> None:
     """A thin bright line on a dark seam, so that it shows on any ground, at fractions of a pixel: it does not jump."""
     x, y, w, h = box_xywh
     one = 1 << _SUBPIXEL_BITS
@@ -139,22 +174,35 @@ def _draw_mask(canvas: np.ndarray, mask: np.ndarray, scale: float) -> None:
     cv2.drawContours(canvas, outlines, -1, MASK_COLOR, max(1, round(1.5 * scale)), cv2.LINE_AA)
 
 
-def _draw_label(canvas: np.ndarray, confidence: float | None, frame: int, scale: float) -> None:
-    """Write frame number and confidence on a shaded strip in the top left corner, with a bar below the text."""
-    text = f"{frame:05d}   " + ("init" if confidence is None else f"conf {confidence:4.1f}")
-    size = max(0.32, 0.5 * scale)
-    thickness = max(1, round(scale))
+def _draw_label(canvas: np.ndarray, target: Seen | None, frame: int, scale: float) -> None:
+    """Write frame number, state and score on a shaded strip in the top left corner, with a bar below the text.
+
+    Without lost and found it is the confidence.
+    """
+    size, thickness = _text_size(scale)
+    text, widest, share = "no target", "00000   conf 00.0", 0.0
+    if target is not None and target.score is not None:
+        text, widest, share = f"{target.state} {target.score:.2f}", "00000   uncertain 0.00", target.score
+    elif target is not None and target.confidence is not None:
+        text, share = f"conf {target.confidence:4.1f}", target.confidence / MAX_CONFIDENCE
+    if target is not None and target.confidence is None:
+        text = "init"
     # The strip is as wide as the widest text of its kind: it does not twitch from frame to frame.
-    (text_width, text_height), _ = cv2.getTextSize("00000   conf 00.0", FONT, size, thickness)
+    (text_width, text_height), _ = cv2.getTextSize(widest, FONT, size, thickness)
     pad = max(3, round(7 * scale))
     bar = max(2, round(3 * scale))
     width, height = text_width + 2 * pad, text_height + 2 * pad + bar
     strip = canvas[:height, :width]
     strip[:] = cv2.addWeighted(strip, 0.35, np.full_like(strip, DARK), 0.65, 0)
-    cv2.putText(canvas, text, (pad, pad + text_height), FONT, size, PALE, thickness, cv2.LINE_AA)
-    share = min(max(0.0, confidence / MAX_CONFIDENCE), 1.0) if confidence is not None else 0.0  # NaN counts as 0
+    color = STATE_COLORS[target.state if target is not None else None]
+    place = (pad, pad + text_height)
+    cv2.putText(canvas, f"{frame:05d}", place, FONT, size, PALE, thickness, cv2.LINE_AA)
+    left = pad + cv2.getTextSize(f"{frame:05d}   ", FONT, size, thickness)[0][0]
+    shade = PALE if color == BOX_COLOR else color
+    cv2.putText(canvas, text, (left, pad + text_height), FONT, size, shade, thickness, cv2.LINE_AA)
     strip[-bar:] = BAR_COLOR
-    strip[-bar:, : round(share * strip.shape[1])] = BOX_COLOR
+    share = min(max(0.0, share), 1.0)  # NaN counts as 0
+    strip[-bar:, : round(share * strip.shape[1])] = color
 
 
 @lru_cache(maxsize=1)

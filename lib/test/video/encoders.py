@@ -1,4 +1,4 @@
-"""Writing an MP4 file with the best encoder that is installed: H.264, which browsers play, or else MPEG-4 part 2."""
+"""Writing a video with the best encoder that is installed: H.264, which browsers play, or else MPEG-4 part 2."""
 
 import contextlib
 import importlib
@@ -20,8 +20,16 @@ from lib.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_X264 = {"preset": "veryfast", "crf": "20"}
+CONTAINERS = {".mp4": "mp4", ".avi": "avi", ".mkv": "matroska"}
+"""Names that FFmpeg has for what a file's ending says."""
 _MAX_DENOMINATOR = 10_000  # of the frame rate; MPEG-4 allows 65535
+
+
+def _container(path: Path) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Name of the container, and the options of the encoder and of the container, for a file."""
+    name = CONTAINERS.get(path.suffix.lower(), "mp4")
+    order = {"bf": "0"} if name == "avi" else {}  # AVI keeps frames in the order in which they are shown
+    return name, {"preset": "veryfast", "crf": "20", **order}, {"movflags": "+faststart"} if name == "mp4" else {}
 
 
 class _PyAvEncoder:
@@ -31,9 +39,10 @@ class _PyAvEncoder:
 
     def __init__(self, path: Path, rate: Fraction, width: int, height: int) -> None:
         self._av: Any = importlib.import_module("av")
+        container, options, flags = _container(path)
         try:
-            self._file = self._av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
-            self._stream = self._file.add_stream("libx264", rate=rate, options=_X264)
+            self._file = self._av.open(str(path), "w", format=container, options=flags)
+            self._stream = self._file.add_stream("libx264", rate=rate, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.codec_context.open()
         except self._av.FFmpegError as error:
@@ -64,8 +73,9 @@ class _FfmpegEncoder:
         if program is None:
             raise OSError("no ffmpeg with libx264 on the PATH")
         source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", str(rate))
-        options = [argument for name, value in _X264.items() for argument in (f"-{name}", value)]
-        target = ("-c:v", "libx264", *options, "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4")
+        container, options, flags = _container(path)
+        given = [argument for name, value in (options | flags).items() for argument in (f"-{name}", value)]
+        target = ("-c:v", "libx264", "-pix_fmt", "yuv420p", *given, "-f", container)
         command = [program, "-loglevel", "error", "-y", *source, "-i", "pipe:0", *target, f"file:{path}"]
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process; a pipe might fill up
         # A session of its own: Ctrl-C ends the run, which then lets the encoder finish.
@@ -128,16 +138,16 @@ class _OpenCvEncoder:
 @lru_cache(maxsize=1)
 def _say_that_browsers_do_not_play_it() -> None:
     """Say so once in a process."""
-    logger.info("no H.264 encoder found: MP4 files are MPEG-4 part 2, which browsers do not play (pip install av)")
+    logger.info("no H.264 encoder found: videos are MPEG-4 part 2, which browsers do not play (pip install av)")
 
 
 class VideoWriter:
-    """Writes RGB frames to an MP4 file.
+    """Writes RGB frames to a video file.
 
     Sides are made even, as the codecs want them, by repeating the last column and row.
 
     Args:
-        path: the file.
+        path: the file; its ending chooses the container (``CONTAINERS``), others are MP4.
         fps: frames per second, 0.01 to 1000.
         width: of the frames in pixels.
         height: of the frames in pixels.
@@ -164,7 +174,7 @@ class VideoWriter:
                 return
             except (ImportError, OSError, ValueError) as error:
                 problem = error  # the next one may do
-        raise InputError(f"no MP4 video of {width}x{height} pixels can be written: {problem}") from problem
+        raise InputError(f"no video of {width}x{height} pixels can be written: {problem}") from problem
 
     def write(self, image: np.ndarray) -> None:
         """Append a frame, (H, W, 3) uint8 RGB; one of another size is scaled to fit and set in black.

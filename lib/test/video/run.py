@@ -5,23 +5,23 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from lib.test.evaluation.protocol import Tracker
 from lib.test.tracker.preprocess import check_init_box
 from lib.test.video.display import draw_overlay, draw_targets, has_display, select_box, show_frame
 from lib.test.video.encoders import letterbox
-from lib.test.video.outputs import DEFAULT_FORMATS, OutputPaths, RunOutputs, Seen, open_outputs, output_paths
+from lib.test.video.outputs import RunOutputs, open_outputs
+from lib.test.video.paths import OutputPaths
 from lib.test.video.sources import FrameSource
-from lib.test.video.targets import TargetBatch
+from lib.test.video.targets import Seen, Start, Starts, TargetBatch
 from lib.test.vot20.seqtrack_vot20 import Segmenter
 from lib.utils.child import stop_signals
 from lib.utils.errors import InputError, SeqTrackError, printable
@@ -61,77 +61,89 @@ class Job:
 
     Args:
         source: the frames.
-        init_box: the target in the first frame, xywh in pixels, or several by their numbers; None lets the user draw
-            it.
-        folder: where the files are written.
+        starts: where the targets begin, by their numbers; None lets the user draw one in the first frame.
+        paths: the files to write.
         max_frames: stop after so many frames.
-        formats: of the files (``outputs.SUFFIXES``); by default a video, the boxes (MOT for several targets) and JSON.
 
     Raises:
-        InputError: if the source has no frame, the box cannot be used, a file is in the way, or another process tracks
-            the same source to the same folder.
+        InputError: if the source has no frame, a box cannot be used, no target begins before the end, or another
+            process tracks the same source to the same folder.
         DataError: if the first image is damaged.
         OSError: if the folder cannot be written to.
     """
 
     def __init__(
-        self,
-        source: FrameSource,
-        init_box: Sequence[float] | Mapping[int, Sequence[float]] | None,
-        folder: Path,
-        max_frames: int | None = None,
-        formats: Sequence[str] | None = None,
+        self, source: FrameSource, starts: Starts | None, paths: OutputPaths, max_frames: int | None = None
     ) -> None:
-        self.source = source
-        self.several = isinstance(init_box, Mapping) and len(init_box) > 1
-        formats = default_formats(init_box) if formats is None else formats
-        if self.several and "txt" in formats:
-            raise InputError("the format txt holds one target; with several use mot")
-        self.paths = output_paths(folder, source, formats)
+        self.source, self.paths = source, paths
+        self.several = starts is not None and len(starts) > 1
+        self.total = min((n for n in (source.num_frames, max_frames) if n is not None), default=None)
         frames = source.frames()
         self.first = next(frames)
         self.height, self.width = self.first.shape[:2]
-        boxes = (
-            init_box if isinstance(init_box, Mapping) else {1: select_box(self.first) if init_box is None else init_box}
-        )
-        self.init_boxes = {id: check_init_box(box, self.height, self.width) for id, box in boxes.items()}
+        self.starts = {1: Start(select_box(self.first))} if starts is None else starts
+        one_size = source.path is None or not source.path.is_dir()  # the images of a folder may differ
+        for id, start in self.starts.items():
+            if start.frame == 0 or one_size:
+                self._check(id, start, self.first)
+        earliest = min(start.frame for start in self.starts.values())
+        if self.total is not None and earliest >= self.total:
+            raise InputError(
+                f"no target begins before frame {earliest} (from 0), but {source} ends after {self.total} frames"
+            )
         self._frames = islice(chain([self.first], frames), None if max_frames is None else min(max_frames, sys.maxsize))
-        self.total = min((n for n in (source.num_frames, max_frames) if n is not None), default=None)
         with self.paths.lock():
             pass
 
-    def run(self, tracker: Tracker, header: Mapping[str, Any] | None = None, *, show: bool = False) -> VideoRun:
+    def _check(self, id: int, start: Start, frame: np.ndarray) -> Start:
+        """Refuse a box that cannot be used in its frame."""
+        try:
+            return Start(check_init_box(start.box_xywh, *frame.shape[:2]), start.frame)
+        except InputError as error:
+            place = f"target {id}, frame {start.frame} (from 0): " if self.several or start.frame else ""
+            raise InputError(f"{place}{error}") from error
+
+    def run(
+        self,
+        batch: TargetBatch,
+        header: Mapping[str, Any] | None = None,
+        *,
+        segmenter: Segmenter | None = None,
+        show: bool = False,
+    ) -> VideoRun:
         """Track to the end of the video; a signal (Ctrl-C, SIGTERM, SIGHUP) or q ends it early.
 
         However it ends, the files with the frames up to then are written.
 
         Args:
-            tracker: follows the target; of several its ``engine`` is used, a ``SeqTrackEngine``.
+            batch: follows the targets; it has none yet.
             header: facts for the head of the JSON (experiment, checkpoint, ...).
+            segmenter: makes the mask of the one target that is drawn; it does not influence the box.
             show: open a window.
 
         Raises:
-            InputError: if the video could not be written; the boxes are.
+            InputError: if the video could not be written, or a box cannot be used in its frame; the boxes are written.
             DataError: if an image is damaged, a video is cut short, or a camera stops.
         """
         if show and not has_display():
             raise InputError("--show needs a display")
-        self._busy, begin, stopped = 0.0, time.perf_counter(), False
-        tracker = TargetBatch(tracker.engine) if self.several else tracker
-        outputs = RunOutputs(self.paths, self._facts(header or {}), self.several)
+        self._batch, self._segmenter = batch, segmenter
+        self._busy, self._tracked, begin, stopped = 0.0, 0, time.perf_counter(), False
+        outputs = RunOutputs(self.paths, self._facts(header or {}), self.starts, batch.searches)
         with _stop_signals(self.source.stop) as signals:
             try:
                 with open_outputs(outputs):
-                    if "video" in self.paths.formats:
+                    if "video" in self.paths.files:
                         outputs.open_video(self.source.fps, self.width, self.height)
                     try:
-                        stopped = self._track(tracker, outputs, signals, show) or bool(signals)
+                        stopped = self._track(outputs, signals, show) or bool(signals)
                     finally:
                         count, outputs.header = outputs.count, outputs.header | self._end_of_source()
-                        tracker_fps = round((count - 1) / self._busy, 2) if self._busy else 0.0
+                        tracker_fps = round(self._tracked / self._busy, 2) if self._busy else 0.0
                         total_fps = round(count / (time.perf_counter() - begin), 2)
                         timing = {"tracker_fps": tracker_fps, "total_fps": total_fps, **self._timing(outputs.frames)}
-                        outputs.header |= {**timing, "interrupted": stopped or bool(signals)}
+                        lost = {"times_lost": batch.times_lost} if batch.has_states else {}
+                        outputs.header |= {**timing, "interrupted": stopped or bool(signals), **lost}
             except SeqTrackError as error:
                 if outputs.count:
                     raise type(error)(f"{error}; {self._saved(outputs)}") from error
@@ -143,10 +155,18 @@ class Job:
 
     def _facts(self, header: Mapping[str, Any]) -> dict[str, Any]:
         """Head of the JSON."""
+        boxes = {id: list(start.box_xywh) for id, start in self.starts.items()}
+        frames = {id: start.frame for id, start in self.starts.items()}
+        begin: dict[str, Any] = {"init_boxes": boxes, "init_frames": frames}
+        if not self.several:
+            (id,) = self.starts
+            begin = {"init_box": boxes[id], "init_frame": frames[id]}
+        if not any(frames.values()):
+            begin.popitem()
         return {
             **header,
             "source": str(self.source if self.source.path is None else self.source.path.absolute()),
-            **({"init_boxes": self.init_boxes} if self.several else {"init_box": self._init_box}),
+            **begin,
             "fps": self.source.fps,
             "width": self.width,
             "height": self.height,
@@ -174,86 +194,74 @@ class Job:
 
     def _saved(self, outputs: RunOutputs) -> str:
         """What a run that fails has come to."""
-        format = next(format for format in self.paths.formats if format != "video")
-        return f"the boxes of {outputs.count} frames are in {self.paths.file(format)}"
+        path = next(path for format, path in self.paths.files.items() if format != "video")
+        return f"the boxes of {outputs.count} frames are in {path}"
 
-    @property
-    def _init_box(self) -> list[float]:
-        return next(iter(self.init_boxes.values()))
-
-    def _track(self, tracker: Tracker, outputs: RunOutputs, signals: list[int], show: bool) -> bool:
+    def _track(self, outputs: RunOutputs, signals: list[int], show: bool) -> bool:
         """Track all frames; True if the user ended it."""
         other_sizes = 0
-        with tqdm(self._frames, total=self.total, unit="frame", desc=printable(self.source.name, 40)) as frames:
+        name = printable(self.source.name, 40)
+        with tqdm(self._frames, total=self.total, unit="frame", desc=name) as frames:
             for index, frame in enumerate(frames):
                 if frame.shape != self.first.shape:
                     other_sizes += 1
                     if other_sizes == 1:
                         sizes = f"{frame.shape[1]}x{frame.shape[0]} pixels, the first one {self.width}x{self.height}"
                         logger.warning("frame %d has %s: scaled to fit; its box is in its own pixels", index, sizes)
-                annotated = self._one_frame(tracker, index, frame, outputs)
+                annotated, states = self._one_frame(index, frame, outputs)
+                frames.set_description(f"{name} ({states})" if states else name, refresh=False)
                 if signals or (show and not show_frame(annotated)):
                     return True
         if other_sizes > 1:
             logger.warning("%d frames have another size than the first one", other_sizes)
+        self._check_all_began(outputs.count)
         return False
 
-    def _one_frame(self, tracker: Tracker, index: int, frame: np.ndarray, outputs: RunOutputs) -> np.ndarray:
-        """Track and store a frame; returns the annotated frame."""
+    def _check_all_began(self, count: int) -> None:
+        """Warn of targets that begin after the end. Raises InputError if all do."""
+        late = [f"{id} (frame {start.frame} from 0)" for id, start in self.starts.items() if start.frame >= count]
+        if late:
+            text = f"after the {count} frames of {self.source} begin the targets {printable(', '.join(late), 200)}"
+            if len(late) == len(self.starts):
+                raise InputError(f"{text}: nothing was tracked")
+            logger.warning("%s: they were not tracked", text)
+
+    def _one_frame(self, index: int, frame: np.ndarray, outputs: RunOutputs) -> tuple[np.ndarray, str]:
+        """Track and store a frame; returns the annotated frame, and which states there are in it."""
+        new = {id: self._check(id, start, frame) for id, start in self.starts.items() if start.frame == index}
         size = None if frame.shape == self.first.shape else [frame.shape[1], frame.shape[0]]
         frame, scale, corner = letterbox(frame, self.width, self.height)  # where the last box is known
+        offsets = np.array((*corner, 0, 0))
         begin = time.perf_counter()
-        if index == 0:
-            tracker.initialize(frame, self.init_boxes if self.several else {"init_bbox": self._init_box})
-            seen, mask = {id: (box, None) for id, box in self.init_boxes.items()}, None
-        else:
-            answer = tracker.track(frame)
+        seen: dict[int, Seen] = {}
+        if len(self._batch):
+            seen = self._batch.track(frame)
             self._busy += time.perf_counter() - begin
-            seen, mask = self._seen(answer), answer.get("mask")
-        if self.several:
-            annotated = draw_targets(frame, seen)
-        else:
-            annotated = draw_overlay(frame, *next(iter(seen.values())), index, mask)
+            self._tracked += 1
+        if new:
+            boxes = {id: (np.array(start.box_xywh) * scale + offsets).tolist() for id, start in new.items()}
+            seen |= self._batch.add(frame, boxes)
+        annotated = self._draw(index, frame, seen, bool(new))
         seconds = None if self.source.time is None else round(self.source.time, 6)
-        offsets = (*corner, 0, 0)
         own = {
-            id: ([(value - offset) / scale for value, offset in zip(box, offsets, strict=True)], confidence)
-            for id, (box, confidence) in seen.items()
+            id: replace(target, box_xywh=((np.array(target.box_xywh) - offsets) / scale).tolist())
+            for id, target in sorted(seen.items())
         }
         outputs.add(annotated, own, time=seconds, size=size, dropped=self.source.dropped)
-        return annotated
+        states = Counter(target.state for target in seen.values() if target.state)
+        return annotated, ", ".join(f"{n} {state}" if self.several else state for state, n in sorted(states.items()))
 
-    def _seen(self, answer: Any) -> Seen:
-        """What the tracker answers, by target."""
-        return answer if self.several else {id: (answer["target_bbox"], answer["confidence"]) for id in self.init_boxes}
-
-
-def default_formats(init_box: object) -> tuple[str, ...]:
-    """Formats of the files of a run, by the boxes that it begins with; see ``Job``."""
-    return ("video", "mot", "json") if isinstance(init_box, Mapping) and len(init_box) > 1 else DEFAULT_FORMATS
-
-
-class MaskedTracker:
-    """Adds ``mask``, (H, W) uint8, to what a tracker answers; the masks do not influence it.
-
-    Args:
-        tracker: follows the box.
-        segmenter: makes masks of boxes, such as ``external.AR.AlphaRefine``.
-    """
-
-    def __init__(self, tracker: Any, segmenter: Segmenter) -> None:
-        self.tracker = tracker
-        self.segmenter = segmenter
-
-    def initialize(self, image: np.ndarray, info: Mapping[str, Any]) -> None:
-        """Begin a sequence, as the tracker does."""
-        self.tracker.initialize(image, info)
-        self.segmenter.initialize(image, info["init_bbox"])
-
-    def track(self, image: np.ndarray) -> dict[str, Any]:
-        """Track the next frame."""
-        answer = self.tracker.track(image)
-        return {**answer, "mask": self.segmenter.segment(image, answer["target_bbox"])}
+    def _draw(self, index: int, frame: np.ndarray, seen: Mapping[int, Seen], begins: bool) -> np.ndarray:
+        """Draw what was seen in a frame on a copy of it."""
+        if self.several:
+            return draw_targets(frame, seen)
+        target, mask = next(iter(seen.values()), None), None
+        if self._segmenter is not None and target is not None:
+            if begins:
+                self._segmenter.initialize(frame, list(target.box_xywh))
+            elif target.state != "lost":
+                mask = self._segmenter.segment(frame, list(target.box_xywh))
+        return draw_overlay(frame, target, index, mask)
 
 
 @contextmanager

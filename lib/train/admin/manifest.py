@@ -1,12 +1,12 @@
 """What a run was: written once at each start, so that a result can be traced to its code, options and versions."""
 
 import json
+import logging
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import torch
 
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.files import write_text_atomic
+from lib.utils.launch import package_versions
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "opencv-python-headless", "lmdb", "pycocotools")
-"""Packages whose versions can move a number."""
+logger = logging.getLogger(__name__)
 
 
 def git_revision(folder: Path = PROJECT_ROOT) -> str:
@@ -27,17 +27,6 @@ def git_revision(folder: Path = PROJECT_ROOT) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of the packages above, and of CUDA."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found | {"cuda": torch.version.cuda or "none"}
 
 
 def write_manifest(
@@ -61,7 +50,16 @@ def write_manifest(
         "resumed_from": resumed_from,
         "world_size": world_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "versions": versions(),
+        "versions": package_versions() | {"platform": platform.platform(), "cuda": torch.version.cuda or "none"},
         "config": config,
     }
     write_text_atomic(path, json.dumps(manifest, indent=2) + "\n")
+
+
+def add_to_manifest(path: Path, **facts: Any) -> None:
+    """Add facts to a manifest, or replace them; a manifest that was removed or damaged meanwhile is left alone."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        write_text_atomic(path, json.dumps(manifest | facts, indent=2) + "\n")
+    except (OSError, ValueError, TypeError) as error:
+        logger.warning("%s: cannot be added to: %s", path, error)

@@ -101,7 +101,7 @@ class RunLog:
             self.steps,
             means.get("Loss/total", float("nan")),
             means.get("IoU", float("nan")),
-            "/".join(f"{rate:.3g}" for rate in rates),
+            "/".join(f"{rate:.3g}" for rate in rates[:2]) + (f"..{rates[-1]:.3g}" if len(rates) > 2 else ""),
             recent.samples_per_second,
             100 * recent.wait_share,
             "".join(f" {value:.1f} GiB," for value in memory.values()),

@@ -5,20 +5,27 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
+from lib.models.seqtrack import SeqTrack
+from lib.models.seqtrack.maps import MapRecorder, overlay
 from lib.train.data.batch import TrainingBatch
+from lib.utils.box_ops import box_xyxy_to_xywh
 from lib.utils.cli import describe_os_error
 from lib.utils.errors import DataError
 
 _STAMP = re.compile(r"events\.out\.tfevents\.(\d{10})\..*")
 _BOX_COLOR = (80, 255, 80)
+_GENERATED_COLOR = (255, 160, 40)
+MAX_SAMPLES = 8  # in an image
 
 
 class TensorboardWriter:
@@ -74,11 +81,14 @@ class TensorboardWriter:
             raise DataError(f"{self.path}: cannot be written: {error.strerror}") from error
 
 
-def draw_batch(batch: TrainingBatch, max_samples: int = 8) -> np.ndarray:
+def draw_batch(
+    batch: TrainingBatch, generated_xywh: Tensor | None = None, max_samples: int = MAX_SAMPLES
+) -> np.ndarray:
     """Draw the first samples of a batch, one in each column: its templates, then its search crops.
 
     Args:
         batch: on any device.
+        generated_xywh: (B, 4) normalized boxes that a network gave in the first search crops, drawn in orange.
         max_samples: columns at most.
 
     Returns:
@@ -88,10 +98,39 @@ def draw_batch(batch: TrainingBatch, max_samples: int = 8) -> np.ndarray:
     for sample in range(min(len(batch), max_samples)):
         template = (batch.template[sample], batch.template_gain[sample], batch.template_boxes_xywh[sample])
         search = (batch.search[sample], batch.search_gain[sample], batch.search_boxes_xywh[sample])
-        crops = [crop for part in (template, search) for crop in _draw_crops(*part)]
-        width = max(crop.shape[1] for crop in crops)
-        columns.append(np.concatenate([_widen(crop, width) for crop in crops]))
+        templates, crops = _draw_crops(*template), _draw_crops(*search)
+        if generated_xywh is not None:
+            _draw_box(crops[0], generated_xywh[sample].tolist(), _GENERATED_COLOR)
+        width = max(crop.shape[1] for crop in (*templates, *crops))
+        columns.append(np.concatenate([_widen(crop, width) for crop in (*templates, *crops)]))
     return np.concatenate(columns, axis=1)
+
+
+@torch.no_grad()
+def draw_generated(network: SeqTrack, template: Tensor, search: Tensor, batch: TrainingBatch) -> dict[str, np.ndarray]:
+    """Let a network generate boxes for the first samples of a batch, and draw them; no random number is drawn.
+
+    Args:
+        network: in eval mode.
+        template: (B, T, 3, Ht, Wt) normalized.
+        search: (B, S, 3, Hs, Ws) normalized.
+        batch: that they were made from.
+
+    Returns:
+        By name, (H, W, 3) uint8 RGB: ``boxes``, as ``draw_batch``; ``attention``, where the decoder sees a map: the
+        first search crop, and the mean attention of each of its four tokens.
+    """
+    count = min(len(batch), MAX_SAMPLES)
+    has_maps = network.feature_type != "token"
+    with MapRecorder(network, 1.0) if has_maps else nullcontext() as recorder:
+        tokens, _ = network.generate(network.encode(template[:count], search[:count, :1]))
+    boxes = box_xyxy_to_xywh(network.vocabulary.decode_to_xyxy(tokens))
+    images = {"boxes": draw_batch(batch, boxes)}
+    if has_maps:
+        (crop,) = _draw_crops(batch.search[0, :1], batch.search_gain[0, :1], batch.search_boxes_xywh[0, :1])
+        maps = recorder.read().cross[0].mean(dim=(1, 2)).numpy()  # (4, R, R)
+        images["attention"] = np.concatenate([crop, *(overlay(crop, values) for values in maps)], axis=1)
+    return images
 
 
 def _draw_crops(crops: Tensor, gains: Tensor, boxes_xywh: Tensor) -> list[np.ndarray]:
@@ -99,10 +138,14 @@ def _draw_crops(crops: Tensor, gains: Tensor, boxes_xywh: Tensor) -> list[np.nda
     drawn = []
     for crop, gain, box in zip(crops.cpu().numpy(), gains.tolist(), boxes_xywh.tolist(), strict=True):
         image = np.ascontiguousarray((crop * (gain * 255.0)).clip(0, 255).astype(np.uint8))
-        x, y, w, h = (round(value * len(crop)) for value in box)
-        cv2.rectangle(image, (x, y), (x + w, y + h), _BOX_COLOR, 1)
+        _draw_box(image, box, _BOX_COLOR)
         drawn.append(image)
     return drawn
+
+
+def _draw_box(image: np.ndarray, box_xywh: Sequence[float], color: tuple[int, int, int]) -> None:
+    x, y, w, h = (round(value * len(image)) for value in box_xywh)
+    cv2.rectangle(image, (x, y), (x + w, y + h), color, 1)
 
 
 def _widen(image: np.ndarray, width: int) -> np.ndarray:

@@ -3,7 +3,9 @@
 import contextlib
 import copy
 import logging
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any
 
 from torch import Tensor
 
+from lib.config.paths import BEST_NAME
 from lib.config.seqtrack.config import saved_options
 from lib.train.distributed import UNINTERRUPTED
 from lib.train.trainers.resume_state import check_plain_state
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError
+from lib.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ FREE_OPTIONS = (
     "TRAIN.NUM_WORKER",
     "TRAIN.PRINT_INTERVAL",
     "TRAIN.VAL_EPOCH_INTERVAL",
+    "TRAIN.VAL_IMAGE_INTERVAL",
     "TRAIN.SAVE_EVERY",
     "TRAIN.SAVE_EVERY_STEPS",
     "TRAIN.KEEP_CHECKPOINTS",
@@ -43,6 +48,9 @@ FREE_OPTIONS = (
     # How a step's samples are shared out; their number is compared by itself.
     "TRAIN.BATCH_SIZE",
     "TRAIN.GLOBAL_BATCH",
+    "TRAIN.BEST_METRIC",
+    "TRAIN.PATIENCE",
+    "MODEL.INIT",
     "MODEL.ENCODER.PRETRAIN_TYPE",
     "MODEL.ENCODER.USE_CHECKPOINT",
 )
@@ -73,6 +81,11 @@ class CheckpointStore:
         name = f"SEQTRACK_ep{epoch + 1:04d}_step{step:06d}" if step else f"SEQTRACK_ep{epoch:04d}"
         return self.folder / f"{name}.pth.tar"
 
+    @property
+    def best_path(self) -> Path:
+        """File of the best checkpoint so far."""
+        return self.folder / BEST_NAME
+
     def _found(self) -> dict[tuple[int, int], Path]:
         """Checkpoints on disk by epochs done and steps done after them, oldest first."""
         found = {}
@@ -91,13 +104,14 @@ class CheckpointStore:
         """The newest checkpoint, or ``None``."""
         return next(reversed(self._found().values()), None)
 
-    def save(self, state: Mapping[str, Any], epoch: int, step: int = 0) -> Path:
+    def save(self, state: Mapping[str, Any], epoch: int, step: int = 0, is_best: bool = False) -> Path:
         """Write a checkpoint, then remove those that it makes superfluous.
 
         Args:
             state: what is saved.
             epoch: epochs done.
             step: steps done in the epoch after them.
+            is_best: whether it also becomes ``best_path``, where it outlives its epoch.
 
         Raises:
             CheckpointError: if it cannot be written, such as on a full disk; earlier ones stay as they are.
@@ -105,6 +119,8 @@ class CheckpointStore:
         path = self.path(epoch, step)
         try:
             save_checkpoint(state, path)
+            if is_best:
+                link_or_copy(path, self.best_path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as either
             if isinstance(error, RuntimeError) and not any(text in str(error) for text in _WRITE_ERRORS):
                 raise
@@ -122,18 +138,18 @@ class CheckpointStore:
         logger.info("saved %s", path)
         return path
 
-    def save_in_background(self, state: Mapping[str, Any], epoch: int, step: int = 0) -> None:
+    def save_in_background(self, state: Mapping[str, Any], epoch: int, step: int = 0, is_best: bool = False) -> None:
         """As ``save``, from a copy in the memory of the CPU, while the training goes on.
 
         Raises:
             CheckpointError: if the one before could not be written.
         """
         self.wait()
-        self._writing = self._writer.submit(self._save_uninterrupted, _copy_to_cpu(state), epoch, step)
+        self._writing = self._writer.submit(self._save_uninterrupted, _copy_to_cpu(state), epoch, step, is_best)
 
-    def _save_uninterrupted(self, state: Mapping[str, Any], epoch: int, step: int) -> Path:
+    def _save_uninterrupted(self, state: Mapping[str, Any], epoch: int, step: int, is_best: bool) -> Path:
         with UNINTERRUPTED:
-            return self.save(state, epoch, step)
+            return self.save(state, epoch, step, is_best)
 
     def check(self) -> None:
         """Raise CheckpointError if the checkpoint in the background could not be written; waits for nothing."""
@@ -161,22 +177,32 @@ class CheckpointStore:
 
     def remove_leftovers(self) -> None:
         """Remove halves of checkpoints that a killed run was writing."""
-        for path in self.folder.glob(".SEQTRACK_ep*.tar") if self.folder.is_dir() else ():
+        for path in self.folder.glob(".SEQTRACK_*.tar") if self.folder.is_dir() else ():
             path.unlink(missing_ok=True)
             logger.info("removed %s, which an earlier run did not finish writing", path)
 
     def set_aside(self) -> Path | None:
         """Move checkpoints of an earlier run into a folder beside them, so that a fresh run mixes with nothing."""
-        earlier = self._found()
+        earlier = [*self._found().values(), *filter(Path.is_file, (self.best_path,))]
         if not earlier:
             return None
         number = 1
         while (target := self.folder / f"earlier_{number:02d}").exists():
             number += 1
         target.mkdir()
-        for path in earlier.values():
+        for path in earlier:
             path.rename(target / path.name)
         return target
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the disk knows no links; ``target`` is replaced whole."""
+    with atomic_path(target) as temporary:
+        try:
+            temporary.unlink(missing_ok=True)
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def _copy_to_cpu(value: Any) -> Any:

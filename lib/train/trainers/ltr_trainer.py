@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from easydict import EasyDict
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from lib.train.admin.manifest import add_to_manifest
 from lib.train.admin.run_log import RunLog
 from lib.train.admin.stats import EpochStats
-from lib.train.admin.tensorboard import TensorboardWriter, draw_batch
+from lib.train.admin.tensorboard import TensorboardWriter, draw_batch, draw_generated
 from lib.train.data.batch import TrainingBatch, upload_ahead
 from lib.train.data.loader import TrainingLoader
 from lib.train.distributed import check_ranks_agree, decide_on_main, gather
+from lib.train.trainers.best import BestEpoch
 from lib.train.trainers.checkpoints import CheckpointStore, load_resume_state, plain_config
 from lib.train.trainers.resume_state import (
     check_fits,
@@ -28,7 +31,7 @@ from lib.train.trainers.resume_state import (
 )
 from lib.train.trainers.step import OptimizationStep, StepReport, TrainingDiverged, out_of_memory
 from lib.train.trainers.watch import StallWatch, StopRequest, TrainingStopped
-from lib.utils.checkpoint import load_model_weights
+from lib.train.trainers.weights import TrackedWeights
 from lib.utils.errors import SeqTrackError, printable
 from lib.utils.launch import get_rank, get_world_size, is_main_process
 
@@ -46,14 +49,15 @@ class LTRTrainer:
     Args:
         cfg: the resolved configuration, saved with each checkpoint.
         config_name: name of the experiment.
-        network: whose weights are saved (never a distributed wrapper).
+        network: that is trained (never a distributed wrapper).
+        weights: what is validated, tracked with and saved of it; by default itself.
         step: changes the weights by one batch.
         scheduler: stepped after each epoch.
         store: where checkpoints are.
         train_loader: training samples.
         val_loader: validation samples, or ``None``.
         revision: git revision of the code, empty if unknown; saved with each checkpoint.
-        track: tracks real sequences with the current weights and gives scores; rank 0 calls it.
+        track: tracks real sequences with the network that it is given, and gives scores; rank 0 calls it.
         track_every: epochs between these checks; the last epoch is always checked.
         start_records: called on rank 0 with this trainer and the number of its first step, once that is done and before
             anything of it is written; gives the writer of the curves.
@@ -63,6 +67,8 @@ class LTRTrainer:
         steps_done: steps done in the epoch that is under way.
         stats: means of the last epoch by split.
         log: what the run says, and the statistics of the epoch that is under way.
+        best: the best epoch by TRAIN.BEST_METRIC.
+        manifest: where ``start_records`` has written what the run is, if it has.
     """
 
     def __init__(
@@ -76,13 +82,16 @@ class LTRTrainer:
         store: CheckpointStore,
         train_loader: TrainingLoader,
         val_loader: TrainingLoader | None = None,
+        weights: TrackedWeights | None = None,
         revision: str = "",
-        track: Callable[[], dict[str, float]] | None = None,
+        track: Callable[[nn.Module], dict[str, float]] | None = None,
         track_every: int = 1,
         start_records: Callable[["LTRTrainer", int], TensorboardWriter | None] | None = None,
     ) -> None:
         self.cfg, self.config, self.config_name, self.revision = cfg, plain_config(cfg), config_name, revision
         self.network, self.step, self.scheduler, self.store = network, step, scheduler, store
+        self.weights = weights or TrackedWeights(network)
+        self.best, self.manifest = BestEpoch(cfg.TRAIN.BEST_METRIC, cfg.TRAIN.PATIENCE), None
         self.train_loader, self.val_loader = train_loader, val_loader
         self.track, self.track_every = track, track_every
         self.start_records = start_records
@@ -119,12 +128,19 @@ class LTRTrainer:
         epochs, self._first_step = self.cfg.TRAIN.EPOCH, self.global_step + 1
         if self.epoch >= epochs:
             logger.info("nothing to do: %d of %d epochs are done", self.epoch, epochs)
+        elif self.best.is_over:
+            logger.info("nothing to do: %s", self.best)
+            return 0
         with self.stop.listening(), self.watch.watching(), self.store.finishing():
             try:
                 for epoch in range(self.epoch + 1, epochs + 1):
                     self._complete(epoch, self._run_epoch(epoch))
-                    if epoch % self.cfg.TRAIN.SAVE_EVERY == 0 or epoch == epochs:
-                        self.save()
+                    is_best, is_over = self.best.compare(epoch, self.stats), self.best.is_over
+                    if is_best or is_over or epoch % self.cfg.TRAIN.SAVE_EVERY == 0 or epoch == epochs:
+                        self.save(is_best=is_best)
+                    if is_over:
+                        logger.info("ended early: %s", self.best)
+                        break
             except TrainingStopped:
                 self.save()
                 number = signal.Signals(self.stop.signum or signal.SIGTERM)
@@ -141,14 +157,20 @@ class LTRTrainer:
         """Train for one epoch from ``steps_done`` on, validate and track if it is time; the means by split."""
         results = {"train": self._train_epoch(epoch)}
         is_last = epoch == self.cfg.TRAIN.EPOCH
+        images: dict[str, np.ndarray] = {}
         if self.val_loader is not None and (epoch % self.cfg.TRAIN.VAL_EPOCH_INTERVAL == 0 or is_last):
-            results["val"] = self._validate(epoch)
+            results["val"], batch = self._validate(epoch)
+            every = self.cfg.TRAIN.VAL_IMAGE_INTERVAL
+            if every and (epoch % every == 0 or is_last) and is_main_process():
+                images = draw_generated(self.weights.network, *self.step.evaluation_actor.images(batch), batch)
         if self.track is not None and (epoch % self.track_every == 0 or is_last):
             results["track"] = self._track(epoch)
         # At the very end: what follows a stop or a crash in between is done, and written, again.
         for split in ("val", "track"):
             if results.get(split):
                 self.log.write(split, results[split], self.global_step)
+        for name, image in images.items():
+            self.log.write_image(f"val/{name}", image, self.global_step)
         return results
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
@@ -159,6 +181,8 @@ class LTRTrainer:
             is_last = self.steps_done == len(self.train_loader)
             if is_last and self.cfg.TRAIN.SMOOTH_TOKENS > 0:  # a part of the step, so that no checkpoint holds it twice
                 self.network.smooth_tokens(self.cfg.TRAIN.SMOOTH_TOKENS)
+            if report.taken:
+                self.weights.step_taken()
             self.watch.alive(stepped=True)
             self._start_records()
             if self.global_step == 1:
@@ -224,10 +248,12 @@ class LTRTrainer:
                 "; ".join(f"of rank {rank}: {names}" for rank, names in enumerate(samples)),
             )
 
-    def _validate(self, epoch: int) -> dict[str, float]:
-        self.step.actor.eval()
-        stats = EpochStats()
+    def _validate(self, epoch: int) -> tuple[dict[str, float], TrainingBatch]:
+        """Means over the validation samples; and the first of their batches, the same in every epoch."""
+        self.step.evaluation_actor.eval()
+        stats, first = EpochStats(), None
         for batch in upload_ahead(self.val_loader.epoch(VALIDATION_EPOCH), self.step.device):
+            first = first or batch
             report = self.step.evaluate(batch, stop=bool(self.stop))
             self.watch.alive(stepped=True)
             stats.add({"Loss/total": report.loss, "IoU": report.iou}, self.val_loader.keys.samples_per_step)
@@ -235,15 +261,15 @@ class LTRTrainer:
                 raise TrainingStopped
         means = stats.whole.as_dict()
         logger.info("[val: %d] loss %.4f, IoU %.4f", epoch, means["Loss/total"], means["IoU"])
-        return means
+        return means, first
 
     def _track(self, epoch: int) -> dict[str, float]:
-        self.step.actor.eval()
+        self.weights.network.eval()
         scores: dict[str, float] = {}
         with self.watch.paused():
             if is_main_process():
                 try:
-                    scores = self.track()
+                    scores = self.track(self.weights.network)
                 except SeqTrackError as error:  # an unreadable frame must not cost the epoch, which is not saved yet
                     logger.warning("[track: %d] no scores: %s", epoch, error)
             scores = decide_on_main(scores)
@@ -251,8 +277,11 @@ class LTRTrainer:
             logger.info("[track: %d] %s", epoch, ", ".join(f"{name} {value:.2f}" for name, value in scores.items()))
         return scores
 
-    def save(self) -> None:
+    def save(self, *, is_best: bool = False) -> None:
         """Write a checkpoint of where the run is (all ranks take part, rank 0 writes, in the background).
+
+        Args:
+            is_best: also keep it as the best one, and say so in log and manifest.
 
         Raises:
             TrainingDiverged: if a weight is not finite.
@@ -265,7 +294,11 @@ class LTRTrainer:
         check_ranks_agree(self.network)
         rngs = gather(rng_state())
         if is_main_process():
-            self.store.save_in_background(self.state(rngs), self.epoch, self.steps_done)
+            self.store.save_in_background(self.state(rngs), self.epoch, self.steps_done, is_best)
+            if is_best:
+                logger.info("best so far: %s %.4f after epoch %d", self.best.metric, self.best.value, self.epoch)
+                if self.manifest is not None:
+                    add_to_manifest(self.manifest, best=self.best.state_dict())
 
     def state(self, rngs: list[dict[str, Any]]) -> dict[str, Any]:
         """Everything a continuation needs, as tensors and plain values.
@@ -279,7 +312,8 @@ class LTRTrainer:
             "samples_per_step": self.log.samples_per_step,
             "net_type": "SEQTRACK",
             "actor_type": "SeqTrackActor",
-            "net": self.network.state_dict(),
+            **self.weights.state(),
+            **({} if self.best.metric == "none" else {"best": self.best.state_dict()}),
             "optimizer": self.step.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.step.scaler.state_dict(),
@@ -300,7 +334,7 @@ class LTRTrainer:
         state = load_resume_state(path, self.config, self.log.samples_per_step)
         optimizer, scaler = self.step.optimizer, self.step.scaler
         check_fits(state, path, optimizer, self.scheduler, scaler.state_dict(), len(self.train_loader))
-        load_model_weights(self.network, state, path)
+        self.weights.load(state, path)
         load_optimizer_state(optimizer, state["optimizer"])
         load_scheduler_state(self.scheduler, state["scheduler"], state["config"].get("TRAIN", {}).get("EPOCH"))
         if state["scaler"]:
@@ -314,10 +348,9 @@ class LTRTrainer:
             )
         self.epoch, self.steps_done, self.stats = state["epoch"], state["step"], state["stats"]
         self.log.stats.load_state_dict(state["epoch_stats"])
-        if state["revision"] != self.revision and is_main_process():
-            logger.warning(
-                "the code has changed since the checkpoint: it was %s, is %s", state["revision"], self.revision
-            )
+        self.best.load_state_dict(state.get("best"))
+        if (before := state["revision"]) != self.revision and is_main_process():
+            logger.warning("the code has changed since the checkpoint: it was %s, is %s", before, self.revision)
         steps = f" and {self.steps_done} steps" if self.steps_done else ""
         logger.info("continuing after epoch %d of %d%s", self.epoch, self.cfg.TRAIN.EPOCH, steps)
 

@@ -69,7 +69,12 @@ RESUME_STATE: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "config": ("options by name", lambda value: _is_mapping(value) and _is_plain(value)),
     "revision": ("a text", lambda value: isinstance(value, str)),
 }
-"""Each key, what it should hold, in words and as a test."""
+"""Each key, what it should hold, as a text and as a test."""
+
+
+def _is_best(value: Any) -> bool:
+    counts = ("epoch", "checks")
+    return _is_mapping(value) and all(_is_count(value.get(key)) for key in counts) and _is_number(value.get("value"))
 
 
 def check_plain_state(state: Mapping[str, Any], path: Path) -> None:
@@ -86,6 +91,8 @@ def check_plain_state(state: Mapping[str, Any], path: Path) -> None:
     for key, (expected, holds) in RESUME_STATE.items():
         if not holds(state[key]):
             raise _wrong(path, key, expected, state[key])
+    if "best" in state and not _is_best(state["best"]):  # younger than the rest
+        raise _wrong(path, "best", "'epoch', 'checks' and 'value' of the best epoch", state["best"])
 
 
 def check_fits(

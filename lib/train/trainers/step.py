@@ -53,6 +53,7 @@ class OptimizationStep:
         clip_norm: largest total gradient norm; 0 does not clip.
         amp_dtype: precision of the forward pass, ``None`` for float32.
         accumulate: parts of equal size that make up one batch.
+        evaluation_actor: what ``evaluate`` runs; by default ``actor``.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class OptimizationStep:
         clip_norm: float,
         amp_dtype: torch.dtype | None = None,
         accumulate: int = 1,
+        evaluation_actor: nn.Module | None = None,
     ) -> None:
         self.actor = actor
+        self.evaluation_actor = actor if evaluation_actor is None else evaluation_actor
         self.optimizer = optimizer
         self.device = device
         self.clip_norm = clip_norm
@@ -125,7 +128,7 @@ class OptimizationStep:
     def evaluate(self, batch: TrainingBatch, *, stop: bool = False) -> StepReport:
         """Loss and IoU of a batch; nothing is changed."""
         with self._autocast():
-            output = self.actor(batch.to(self.device))
+            output = self.evaluation_actor(batch.to(self.device))
         summary = _summary(output)
         loss, iou, _, stop = self._read(summary, summary.new_zeros(()), stop)
         return StepReport(loss, iou, 0.0, math.isfinite(loss), stop)

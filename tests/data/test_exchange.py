@@ -1,0 +1,271 @@
+"""Annotations in and out: every format gives back what it got, and what is wrong is named with its place."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.data.exchange import FORMATS, Source, Track, Video
+from lib.data.exchange.tracks import Key, interpolate, keys_of
+from lib.utils.errors import DataError, SeqTrackError
+from tracking import convert_annotations
+
+SIZE, SOURCE = (3840, 2160), Source((3840, 2160))
+WRITTEN = [name for name, format in FORMATS.items() if format.write and name != "folder"]
+
+
+def two_targets() -> Video:
+    """Fractions, a gap, a target of one frame, one in the first and one in the last frame."""
+    car = {frame: (10.25 + frame / 3, 20.5, 30.125 + frame, 40.0) for frame in (0, 1, 2, 5, 6, 9)}
+    video = Video("street", num_frames=10, size=SIZE)
+    video.tracks = {"1": Track("1", "car", car), "7": Track("7", "pedestrian", {4: (3000.0, 2000.0, 840.0, 160.0)})}
+    return video
+
+
+def rows(video: Video) -> dict[tuple[str, int], tuple[float, ...]]:
+    return {(track.label, frame): box for track in video.tracks.values() for frame, box in track.boxes.items()}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_reads_back(name: str, tmp_path: Path) -> None:
+    format, path = FORMATS[name], tmp_path / "out"
+    path = path.with_suffix(".json") if format.one_file else path
+    format.write(iter([two_targets()]), path)
+    (video,) = format.read(path, SOURCE)
+    before, after = rows(two_targets()), rows(video)
+    if name == "vot":  # knows no classes
+        before, after = (
+            {(key[1], index): box for index, (key, box) in enumerate(sorted(one.items(), key=str))}
+            for one in (before, after)
+        )
+        assert sorted(before.values()) == sorted(after.values())
+        return
+    assert before.keys() == after.keys()
+    for key, box in before.items():
+        assert after[key] == pytest.approx(box, abs=1e-6), key
+    assert video.name == "street" and (name in ("mot",) or video.length == 10)
+
+
+def test_ends_of_tracks() -> None:
+    box = (1.0, 2.0, 3.0, 4.0)
+    assert interpolate([Key(2, box)], 5, "x").keys() == {2, 3, 4}  # held to the end
+    assert interpolate([Key(2, box), Key(3, box, False)], 5, "x").keys() == {2}
+    assert interpolate([Key(0, box), Key(2, (3.0, 2.0, 3.0, 8.0))], None, "x")[1] == (2.0, 2.0, 3.0, 6.0)
+    boxes = {0: box, 1: box, 4: box}
+    for length in (5, 6):
+        assert interpolate(keys_of(boxes, length), length, "x") == boxes
+    with pytest.raises(DataError, match="frame 2 comes after frame 2"):
+        interpolate([Key(2, box), Key(2, box)], 5, "x")
+
+
+CVAT = """<annotations><version>1.1</version><meta><task><size>4</size><start_frame>10</start_frame>
+<frame_filter>step=3</frame_filter><original_size><width>640</width><height>360</height></original_size></task></meta>
+<track id="0" label="a &amp; b"><box frame="10" keyframe="1" outside="0" xtl="10" ytl="20" xbr="40" ybr="60"/>{}
+</track></annotations>"""
+
+
+def cvat(folder: Path, more: str = "", text: str = CVAT) -> Path:
+    path = folder / "annotations.xml"
+    path.write_text(text.format(more), encoding="utf-8")
+    return path
+
+
+def test_cvat_video_with_key_frames(tmp_path: Path) -> None:
+    path = cvat(tmp_path, '<box frame="16" keyframe="1" outside="1" xtl="30" ytl="20" xbr="60" ybr="60"/>')
+    with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
+        archive.write(path, "annotations.xml")
+    for place in (path, tmp_path / "task.zip"):
+        (video,) = FORMATS["cvat"].read(place, Source())
+        assert (video.size, video.num_frames, video.tracks["0"].label) == ((640, 360), 4, "a & b")
+        assert video.tracks["0"].boxes == {0: (10, 20, 30, 40), 1: (20, 20, 30, 40)}
+
+
+def test_cvat_images(tmp_path: Path) -> None:
+    box = '<box label="car" xtl="1" ytl="2" xbr="5" ybr="9"/>'
+    image = f'<image id="{{}}" name="cam/{{}}.jpg" width="64" height="48">{box}</image>'
+    path = cvat(tmp_path, text=f"<annotations>{image.format(7, 'a')}{image.format(9, 'b')}</annotations>")
+    (video,) = FORMATS["cvat"].read(path, Source())
+    assert video.frame_names == ["a.jpg", "b.jpg"] and video.tracks["car"].boxes == {0: (1, 2, 4, 7), 1: (1, 2, 4, 7)}
+
+
+BOMB = '<!DOCTYPE x [<!ENTITY a "{}">]><annotations>&a;</annotations>'.format("ha" * 50)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "a document type or entity"),
+        ("<annotations><track>", "not well-formed XML"),
+        ("<annotations></annotations>", "not annotations of CVAT"),
+        ("<other><track/></other>", "not annotations of CVAT"),
+        (CVAT.replace('frame="10"', 'frame="11"').format(""), "frame 11 is none of 10, 13, 16"),
+        (CVAT.replace('xtl="10"', 'xtl="ten"').format(""), "expected numbers xtl"),
+        (CVAT.replace('xtl="10"', 'rotation="30" xtl="10"').format(""), "turned by 30 degrees"),
+        (CVAT.replace('xtl="10"', 'xtl="40"').format(""), "a box without an area"),
+        (CVAT.format('<box frame="10" xtl="1" ytl="1" xbr="2" ybr="2"/>'), "frame 0 comes after frame 0"),
+    ],
+)
+def test_what_is_wrong_in_cvat_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "annotations.xml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        list(FORMATS["cvat"].read(path, Source()))
+    assert str(path) in str(caught.value)
+
+
+def test_label_studio_as_it_is_exported(tmp_path: Path) -> None:
+    key = {"x": 10, "y": 20, "width": 25, "height": 30, "rotation": 0, "time": 0}
+    keys = [
+        key | {"frame": 1, "enabled": True},
+        key | {"frame": 3, "x": 30, "enabled": False},
+        key | {"frame": 6, "enabled": True},
+    ]
+    region = {"id": "r1", "type": "videorectangle", "value": {"framesCount": 7, "labels": ["car"], "sequence": keys}}
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([{"data": {"video": "/data/upload/clip.mp4"}, "annotations": [{"result": [region]}]}]))
+    (video,) = FORMATS["label_studio"].read(path, Source((200, 100)))
+    boxes = video.tracks["r1"].boxes
+    assert video.name == "clip" and sorted(boxes) == [0, 1, 2, 5, 6]
+    assert boxes[1] == (40.0, 20.0, 50.0, 30.0)
+
+
+def test_coco_and_youtube_vis(tmp_path: Path) -> None:
+    images = [{"id": n, "video_id": 1, "frame_id": n, "file_name": f"v/{n}.jpg"} for n in (1, 2, 4)]
+    boxes = [{"image_id": n, "bbox": [n, 2, 3, 4], "track_id": 9, "category_id": 1} for n in (1, 4)]
+    content = {
+        "videos": [{"id": 1, "name": "v"}],
+        "images": images,
+        "annotations": boxes,
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(content))
+    (video,) = FORMATS["coco"].read(path, Source())
+    assert video.num_frames == 4 and rows(video) == {("cat", 0): (1, 2, 3, 4), ("cat", 3): (4, 2, 3, 4)}
+    vis = {"videos": [{"id": 5, "file_names": ["w/0.jpg", "w/1.jpg"], "width": 9, "height": 8}]}
+    vis["annotations"] = [{"id": 3, "video_id": 5, "bboxes": [None, [1, 2, 3, 4]]}]
+    path.write_text(json.dumps(vis))
+    (video,) = FORMATS["coco"].read(path, Source())
+    assert (video.name, video.size, video.tracks["3"].boxes) == ("w", (9, 8), {1: (1, 2, 3, 4)})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "line 1: not JSON"),
+        ("[]", "expected a field 'annotations'"),
+        ('{"annotations": [3]}', r"annotations\[0\]: expected an object"),
+        ('{"annotations": [{"image_id": 1}], "images": [{"id": 1}]}', r"annotations\[0\]: expected a field 'bbox'"),
+        (
+            '{"annotations": [{"image_id": 2, "bbox": [1,1,1,1]}], "images": [{"id": 1}]}',
+            r"annotations\[0\]: no image 2",
+        ),
+        ('{"annotations": [{"image_id": 1, "bbox": [1,1,0,1]}], "images": [{"id": 1}]}', "without an area"),
+        ('{"annotations": [{"image_id": 1, "bbox": [1,1,1e999,1]}], "images": [{"id": 1}]}', "not finite"),
+        (
+            '{"images": [{"id": 1}], "annotations": [%s, %s]}' % (('{"image_id": 1, "bbox": [1,1,1,1]}',) * 2),
+            r"annotations\[1\]: a second box of target",
+        ),
+    ],
+)
+def test_what_is_wrong_in_coco_is_named(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "coco.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message) as caught:
+        list(FORMATS["coco"].read(path, Source()))
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mot", "1,1,2,3,4,5\n1,1,2,3,4,5\n", "line 2: a second box of target 1"),
+        ("mot", "0,1,2,3,4,5\n", "line 1: frame 0"),
+        ("mot", "1,1,2,3\n", "line 1: expected frame, id"),
+        ("mot", "1,1,2,3,nan,5\n", "line 1: a box of numbers that are not finite"),
+        ("vot", "1,2,3,4\n1,2,3,4,5\n", "line 2: 5 numbers"),
+        ("vot", "1,2\n", "line 1: 2 numbers"),
+        ("vot", "m1,1,2,2,9\n", "line 1: runs of 9 pixels"),
+    ],
+)
+def test_what_is_wrong_in_lines_is_named(name: str, text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "groundtruth.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        list(FORMATS[name].read(path, Source()))
+    assert str(path) in str(caught.value)
+
+
+def test_vot_regions(tmp_path: Path) -> None:
+    path = tmp_path / "groundtruth.txt"
+    path.write_text("1,2,3,4\n1\nNaN,NaN,NaN,NaN\n0,0,4,1,3,5,-1,2\nm10,20,3,2,1,4,1\n")
+    (video,) = FORMATS["vot"].read(path, Source())
+    assert video.tracks["1"].boxes == {0: (1, 2, 3, 4), 3: (-1, 0, 5, 5), 4: (10, 20, 3, 2)}
+    assert video.num_frames == 5
+
+
+def test_masks(tmp_path: Path) -> None:
+    pixels = np.zeros((12, 16), dtype=np.uint8)
+    pixels[2:5, 3:9], pixels[8:, 10:], pixels[0, 0] = 1, 2, 255
+    for number in range(2):
+        image = Image.fromarray(pixels, "P")
+        image.putpalette(list(range(256)) * 3)
+        image.save(tmp_path / f"{number:05d}.png")
+    (video,) = FORMATS["masks"].read(tmp_path, Source())
+    assert video.tracks.keys() == {"1", "2"} and video.tracks["1"].boxes[1] == (3, 2, 6, 3)
+    Image.new("RGB", (4, 4)).save(tmp_path / "00002.png")
+    with pytest.raises(DataError, match=r"00002\.png: an image of colors"):
+        list(FORMATS["masks"].read(tmp_path, Source()))
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Path:
+    """MOT annotations of ten frames, which are in ``frames``."""
+    (tmp_path / "frames").mkdir()
+    for number in range(10):
+        cv2.imwrite(str(tmp_path / "frames" / f"{number:06d}.jpg"), np.full((2160 // 20, 3840 // 20, 3), 90, np.uint8))
+    lines = [f"{frame},{id},{10 * id},20,30,{40 + frame},1,1,1\n" for id in (1, 2) for frame in range(1, 9)]
+    (tmp_path / "street.txt").write_text("".join(lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_script_converts_there_and_back(name: str, street: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, out = ["--images", str(street / "frames")], street / ("out.json" if FORMATS[name].one_file else "out")
+    run = convert_annotations.main
+    assert run([str(street / "street.txt"), str(out), "--from", "mot", "--to", name, *images]) == 0
+    assert run([str(out), str(street / "videos"), "--from", name, "--to", "folder", *images]) == 0
+    assert "2 target(s), 16 boxes" in capsys.readouterr().out
+    first, second = sorted((street / "videos").iterdir())
+    assert len(list((first / "img").iterdir())) == 10
+    lines = (second / "groundtruth.txt").read_text().splitlines()
+    assert [float(number) for number in lines[7].split(",")] == pytest.approx([20, 20, 30, 48])
+    assert lines[8:] == ["NaN,NaN,NaN,NaN"] * 2
+    assert not list(street.glob(".*"))
+
+
+def test_the_script_refuses_and_leaves_nothing(street: Path) -> None:
+    source, out = street / "street.txt", street / "out"
+
+    def refusal(*flags: str) -> str:
+        with pytest.raises(SeqTrackError) as caught:
+            convert_annotations.main([str(source), str(out), "--from", "mot", "--to", *flags])
+        assert not out.exists() and not list(street.glob(".*"))
+        return str(caught.value)
+
+    assert "give --images or --size" in refusal("yolo")
+    assert "no images there" in refusal("folder", "--images", str(street / "nowhere"))
+    for number in range(5):
+        (street / "frames" / f"{number:06d}.jpg").unlink()
+    assert "8 frames are annotated" in refusal("folder", "--images", str(street / "frames"))
+    source.write_text("1,1,2,3,4,0\n")
+    assert "line 1: a box without an area" in refusal("coco")
+    source.write_text("\n")
+    assert "no boxes in it" in refusal("coco")
+    out.mkdir()
+    with pytest.raises(SeqTrackError, match="exists; remove it"):
+        convert_annotations.main([str(source), str(out), "--from", "mot", "--to", "coco"])
