@@ -30,7 +30,10 @@ from lib.utils.log import setup_logging
 
 
 def add_page_flags(parser: argparse.ArgumentParser) -> None:
-    """Add what goes into a report for the browser."""
+    """Add the colors of trackers, and what goes into a report for the browser."""
+    parser.add_argument(
+        "--colors", nargs="+", default=[], metavar="NAME=COLOR", help="colors of trackers, such as KCF=#0072B2"
+    )
     parser.add_argument(
         "--thumbnails",
         type=int,
@@ -108,9 +111,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=tuple(STYLES),
         default="screen",
         help="of the plots: PNG and PDF for a screen (default), or PDF and SVG sized for the columns of a paper",
-    )
-    parser.add_argument(
-        "--colors", nargs="+", default=[], metavar="NAME=COLOR", help="colors of trackers, such as KCF=#0072B2"
     )
     parser.add_argument("--no_plots", dest="plots", action="store_false", help=argparse.SUPPRESS)
     parser.add_argument("--output_dir", type=user_path, help="where to write (default: <save_dir>/test/result_plots)")
@@ -225,7 +225,8 @@ def prepare(args: argparse.Namespace, html: Path | None) -> tuple[Paths, list[st
 def write_html(path: Path, reports: list[Report], errors: list[str], args: argparse.Namespace) -> None:
     """Write the report for the browser, if there is something to show."""
     if reports:
-        write_page(path, reports, PageOptions(args.thumbnails, args.frames_of, args.budget), errors)
+        options = PageOptions(args.thumbnails, args.frames_of, args.budget, parse_colors(args.colors))
+        write_page(path, reports, options, errors)
         print(f"written: {printable(path, 1000)} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("short training", out / "training"),
         ("raw boxes", out / "test" / "tracking_results" / "seqtrack" / CONFIG),
         ("table and plots", out / "test" / "result_plots"),
+        ("report", out / "report.html"),
         ("annotated MP4", videos),
     ):
         print(f"  {what:<16} {where}")
@@ -116,9 +117,10 @@ def track_and_show(args: argparse.Namespace, data: Path, videos: Path) -> None:
         *(*weights, "--overwrite"),
     )
     run_step(
-        "4/5 table and plots, beside a box that never moves",
+        "4/5 table, plots and report, beside a box that never moves",
         "analysis_results.py",
         *("--tracker", "seqtrack", "--config", CONFIG, "--dataset", "got10k_val", "--static_box", *places),
+        *("--html", args.output / "report.html"),
     )
     sequence = sorted((data / "got10k" / "val").glob("*/groundtruth.txt"))[0]
     run_step(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.page import frames
+from lib.test.analysis.page import frames, render
 from lib.test.analysis.page.render import script_json
 from lib.utils.cli import run_script
 from tests.analysis.pages import FRAMES, HOSTILE, LABEL, NAMES, content_of, frames_of, truth, write_world
@@ -109,9 +109,10 @@ def test_frames_are_embedded_within_the_budget(world, tmp_path: Path) -> None:
 
     def embedded(*more: str) -> dict[str, dict]:
         path = tmp_path / "report.html"
-        assert report.main([*flags, "--output", str(path), *more]) == 0
+        assert report.main([*flags, "--output", str(path), "--colors", "exact=navy", *more]) == 0
         assert path.stat().st_size <= 1e6
         (benchmark,) = content_of(path)["benchmarks"]
+        assert [own["color"] for own in benchmark["trackers"] if own["label"] == "exact"] == ["#000080"]
         return {benchmark["sequences"][int(i)]["name"]: found for i, found in benchmark["thumbnails"].items()}
 
     few = embedded("--budget", "1", "--thumbnails", "1", "--frames_of", "bird-1")
@@ -131,6 +132,18 @@ def test_frames_are_embedded_within_the_budget(world, tmp_path: Path) -> None:
     finally:
         shutil.rmtree(path)
         (root / "away").rename(path)
+
+
+def test_data_beyond_the_budget_are_said(world, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(render, "MEGABYTE", 50_000)
+    path = tmp_path / "report.html"
+    assert report.main([*world[1], "--output", str(path), "--budget", "1"]) == 0
+    assert "without any frames, the budget is 1 MB" in capsys.readouterr().err
+    (benchmark,) = content_of(path)["benchmarks"]
+    assert benchmark["thumbnails"] == {}
+    assert {sequence["scale"] for sequence in benchmark["sequences"]} == {1}  # whole pixels are smaller
+    first = benchmark["sequences"][0]
+    np.testing.assert_allclose(frames_of(first)["boxes"][0], truth(NAMES.index(first["name"])), atol=0.501)
 
 
 def test_a_tight_budget_spreads_the_frames(tmp_path: Path) -> None:
@@ -173,6 +186,7 @@ def test_several_benchmarks_and_one_that_cannot_be_shown(world, tmp_path: Path, 
     [
         (["--budget", "0"], "--budget must be from 1 to 1000, got 0"),
         (["--thumbnails", "-1"], "--thumbnails must be from 0"),
+        (["--colors", "exact"], "--colors: expected NAME=COLOR"),
         (["--frames_of", "zebr"], "no sequence 'zebr' among 6; did you mean zebra?"),
         (["--config", "nope"], "with results on it: seqtrack exact, seqtrack jumpy"),
         (["--output", "{root}"], "exists and is not a file"),

@@ -10,7 +10,7 @@ import numpy as np
 from lib.data.registry import FOLDER_PREFIX
 from lib.data.sequence import Sequence as VideoSequence
 from lib.test.analysis.failures import find_failures
-from lib.test.analysis.metrics import SequenceScores, mean_curves
+from lib.test.analysis.metrics import mean_curves
 from lib.test.analysis.page.frames import (
     compress,
     describe_files,
@@ -35,12 +35,13 @@ FACTS = ("checkpoint", "sha256", "dtype", "device", "batch_size", "settings_sha2
 """Of a manifest; the rest says nothing that a reader of the scores needs, or where files are on some machine."""
 
 
-def benchmark_content(report: Report, styles: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def benchmark_content(report: Report, styles: Mapping[str, dict[str, Any]], steps: int) -> dict[str, Any]:
     """Everything about one benchmark but the thumbnails.
 
     Args:
         report: its scores.
         styles: ``color`` and ``dashes`` by label of the tracker.
+        steps: of a pixel that boxes with fractions are rounded to.
 
     Raises:
         DataError: if a box file has changed or gone since it was scored.
@@ -51,8 +52,7 @@ def benchmark_content(report: Report, styles: Mapping[str, dict[str, Any]]) -> d
     order = [by_sequence.columns.index(tracker.label) for tracker in trackers]
     frames = [_Frames(tracker) for tracker in trackers]
     sequences = [
-        _sequence(sequence, [own.scores[index] for own in frames], [own.boxes(sequence) for own in frames], frames)
-        | {"scores": [cells[i][1:] for i in order]}
+        {**_sequence(sequence, index, frames, steps), "scores": [cells[i][1:] for i in order]}
         for index, (sequence, cells) in enumerate(zip(report.sequences, by_sequence.cells(MARKS), strict=True))
     ]
     certainty = bootstrap(trackers)
@@ -141,12 +141,11 @@ def _group(report: Report, find: Callable[[], dict[str, list[int]]]) -> list[dic
     ]
 
 
-def _sequence(
-    sequence: VideoSequence, scored: list[SequenceScores], boxes: list[np.ndarray], frames: list[_Frames]
-) -> dict[str, Any]:
+def _sequence(sequence: VideoSequence, index: int, frames: list[_Frames], steps: int) -> dict[str, Any]:
+    scored, boxes = [own.scores[index] for own in frames], [own.boxes(sequence) for own in frames]
     truth = sequence.ground_truth_rect
     confidence = [None if own.source is None else read_scores(own.source, sequence) for own in frames]
-    scale, files = scale_of((truth, *boxes)), describe_files(sequence.frames)
+    scale, files = scale_of((truth, *boxes), steps), describe_files(sequence.frames)
     levels = [np.where(score.valid, score.overlap, np.nan) for score in scored]
     levels += [values for values in confidence if values is not None]
     names = "\n".join(files).encode("utf-8", "replace") if isinstance(files, list) else b""

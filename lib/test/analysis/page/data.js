@@ -7,19 +7,27 @@ const KINDS = ["drift", "switch", "scale", "absence"];
 
 const state = {
   benchmark: content.benchmarks[0],
-  hidden: new Set(),  // labels of trackers
-  baseline: 0, a: 0, b: 0,  // positions of trackers
-  sequence: 0, frame: 0,  // position in the benchmark; from 0
+  hidden: new Set(), // labels of trackers
+  baseline: 0,
+  a: 0,
+  b: 0, // positions of trackers
+  sequence: 0,
+  frame: 0, // position in the benchmark; from 0
   scoreSort: { column: "score", down: true },
   listSort: { column: "name", down: false },
   search: "",
-  filter: null,  // { text, has(sequence, index) }
+  filter: null, // { text, has(sequence, index) }
 };
 
+/** Scroll to a section; at once for those who have asked their system for less motion. */
+const goTo = (id) =>
+  byId(id).scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 const byId = (id) => document.getElementById(id);
 const trackers = () => state.benchmark.trackers;
-const shown = () => trackers().map((tracker, index) => ({ tracker, index }))
-  .filter(({ tracker }) => !state.hidden.has(tracker.label));
+const shown = () =>
+  trackers()
+    .map((tracker, index) => ({ tracker, index }))
+    .filter(({ tracker }) => !state.hidden.has(tracker.label));
 const signed = (value, digits = 2) => (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(digits);
 const isDark = () => document.documentElement.dataset.theme === "dark";
 
@@ -27,7 +35,8 @@ const isDark = () => document.documentElement.dataset.theme === "dark";
 function make(tag, attributes = {}, ...children) {
   const svgTags = ["svg", "path", "line", "circle", "text", "g", "rect", "polygon"];
   const element = svgTags.includes(tag)
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+    : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
@@ -45,8 +54,15 @@ function colorOf(tracker) {
 
 /** A short line in the color and dashes of a tracker. */
 function swatch(tracker) {
-  const line = make("line", { x1: 1, y1: 6, x2: 27, y2: 6, stroke: colorOf(tracker), "stroke-width": 3,
-    "stroke-dasharray": tracker.dashes.map((length) => length * 2).join(" ") || null });
+  const line = make("line", {
+    x1: 1,
+    y1: 6,
+    x2: 27,
+    y2: 6,
+    stroke: colorOf(tracker),
+    "stroke-width": 3,
+    "stroke-dasharray": tracker.dashes.map((length) => length * 2).join(" ") || null,
+  });
   return make("svg", { class: "swatch", width: 28, height: 12, "aria-hidden": "true" }, line);
 }
 
@@ -60,7 +76,9 @@ function showTip(event, lines) {
   tip.style.top = `${Math.min(event.clientY + 12, innerHeight - box.height - 4)}px`;
 }
 
-const hideTip = () => { byId("tip").hidden = true; };
+const hideTip = () => {
+  byId("tip").hidden = true;
+};
 
 async function inflate(base64) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -71,17 +89,23 @@ async function inflate(base64) {
 /** Undoes pack_boxes of frames.py: for each set four arrays (x, y, w, h) of pixels. */
 function unpackBoxes(bytes, sets, frames, scale) {
   const total = sets * 4 * frames;
-  return Array.from({ length: sets }, (_, set) => Array.from({ length: 4 }, (_, coordinate) => {
-    const values = new Float32Array(frames);
-    let position = (set * 4 + coordinate) * frames, steps = 0;
-    for (let i = 0; i < frames; i++, position++) {
-      const folded = bytes[position] + bytes[position + total] * 256 + bytes[position + 2 * total] * 65536
-        + bytes[position + 3 * total] * 16777216;
-      steps += folded % 2 ? -(folded + 1) / 2 : folded / 2;
-      values[i] = steps / scale;
-    }
-    return values;
-  }));
+  return Array.from({ length: sets }, (_, set) =>
+    Array.from({ length: 4 }, (_, coordinate) => {
+      const values = new Float32Array(frames);
+      let position = (set * 4 + coordinate) * frames,
+        steps = 0;
+      for (let i = 0; i < frames; i++, position++) {
+        const folded =
+          bytes[position] +
+          bytes[position + total] * 256 +
+          bytes[position + 2 * total] * 65536 +
+          bytes[position + 3 * total] * 16777216;
+        steps += folded % 2 ? -(folded + 1) / 2 : folded / 2;
+        values[i] = steps / scale;
+      }
+      return values;
+    }),
+  );
 }
 
 let unpacked = { key: null, frames: null };
@@ -89,7 +113,9 @@ let unpacked = { key: null, frames: null };
 /** Frames of a sequence: truth and boxes as above, overlaps and scores as levels, and how to name an image file. */
 async function framesOf(sequence) {
   if (unpacked.key === sequence) return unpacked.frames;
-  const bytes = await inflate(sequence.data), count = sequence.length, sets = sequence.has_score.length;
+  const bytes = await inflate(sequence.data),
+    count = sequence.length,
+    sets = sequence.has_score.length;
   const [truth, ...boxes] = unpackBoxes(bytes, sets + 1, count, sequence.scale);
   let position = (sets + 1) * 16 * count;
   const next = () => bytes.subarray(position, (position += count));
@@ -97,8 +123,8 @@ async function framesOf(sequence) {
   const scores = sequence.has_score.map((has) => (has ? next() : null));
   const rule = sequence.files;
   const names = rule ? null : new TextDecoder().decode(bytes.subarray(position)).split("\n");
-  const fileOf = (frame) => (rule ? rule.prefix + String(rule.first + frame).padStart(rule.width, "0") + rule.suffix
-    : names[frame]);
+  const fileOf = (frame) =>
+    rule ? rule.prefix + String(rule.first + frame).padStart(rule.width, "0") + rule.suffix : names[frame];
   unpacked = { key: sequence, frames: { truth, boxes, overlaps, scores, fileOf } };
   return unpacked.frames;
 }

@@ -21,6 +21,8 @@ SCORE_SUFFIXES = ("_score.txt", "_all_scores.txt", "_confidence.value", "_001_co
 """Files beside the boxes of a sequence that hold the score of every frame, as trackers and toolkits call them."""
 LARGEST = 10**8
 """Pixels; what is further out is drawn there."""
+FINEST_STEPS = 10
+"""Of a pixel, for boxes with fractions."""
 LEVELS = 250
 """Steps of an overlap or a score between 0 and 1; ``NOTHING`` says that there is none."""
 NOTHING = 255
@@ -58,9 +60,9 @@ def compress(*parts: bytes) -> str:
     return base64.b64encode(zlib.compress(b"".join(parts), 6)).decode("ascii")
 
 
-def scale_of(boxes_xywh: Iterable[np.ndarray]) -> int:
-    """Steps of a pixel that boxes need: 1 if all are integers, else 10."""
-    return 10 if any((np.nan_to_num(boxes) % 1).any() for boxes in boxes_xywh) else 1
+def scale_of(boxes_xywh: Iterable[np.ndarray], steps: int = FINEST_STEPS) -> int:
+    """Steps of a pixel that boxes are rounded to: 1 if all are integers, else ``steps``."""
+    return steps if any((np.nan_to_num(boxes) % 1).any() for boxes in boxes_xywh) else 1
 
 
 def describe_files(frames: list[str]) -> dict[str, str | int] | list[str]:

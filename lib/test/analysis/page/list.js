@@ -1,7 +1,7 @@
 // The list of sequences: only the rows in sight exist.
 
 const ROW = 34;
-let rows = [];  // positions of the sequences in the order of the list
+let rows = []; // positions of the sequences in the order of the list
 
 const difference = (sequence) => sequence.scores[state.a] - sequence.scores[state.b];
 
@@ -11,27 +11,64 @@ function listColumns() {
     { key: "length", title: "Frames", width: "4em", value: ({ length }) => length },
   ];
   for (const { tracker, index } of shown()) {
-    columns.push({ key: `tracker ${index}`, title: tracker.label, tracker, width: "4.6em", value: ({ scores }) => Number(scores[index]), upFirst: true });
+    columns.push({
+      key: `tracker ${index}`,
+      title: tracker.label,
+      tracker,
+      width: "4.6em",
+      value: ({ scores }) => Number(scores[index]),
+      upFirst: true,
+    });
   }
   if (trackers().length > 1) columns.push({ key: "difference", title: "A − B", width: "4.4em", value: difference });
-  columns.push({ key: "failure", title: "Failure of A", width: "8.6em", upFirst: true,
-    value: ({ failures, length }) => (failures[state.a].length ? failures[state.a][0][1] : length + 1e9) });
+  columns.push({
+    key: "failure",
+    title: "Failure of A",
+    width: "8.6em",
+    upFirst: true,
+    value: ({ failures, length }) => (failures[state.a].length ? failures[state.a][0][1] : length + 1e9),
+  });
   return columns;
 }
 
 function drawList() {
-  const { sequences } = state.benchmark, columns = listColumns(), words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+  const { sequences } = state.benchmark,
+    columns = listColumns(),
+    words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
   const text = (sequence) => [sequence.name, sequence.class, ...sequence.attributes].join(" ").toLowerCase();
-  rows = sequences.map((_, index) => index).filter((index) => words.every((word) => text(sequences[index]).includes(word))
-    && (!state.filter || state.filter.has(sequences[index], index)));
+  rows = sequences
+    .map((_, index) => index)
+    .filter(
+      (index) =>
+        words.every((word) => text(sequences[index]).includes(word)) &&
+        (!state.filter || state.filter.has(sequences[index], index)),
+    );
   const { value } = columns.find(({ key }) => key === state.listSort.column) || columns[0];
-  rows.sort((one, two) => compare(value(sequences[one]), value(sequences[two])) * (state.listSort.down ? -1 : 1) || one - two);
+  rows.sort(
+    (one, two) => compare(value(sequences[one]), value(sequences[two])) * (state.listSort.down ? -1 : 1) || one - two,
+  );
   byId("list").style.setProperty("--columns", columns.map(({ width }) => width).join(" "));
-  byId("list-head").replaceChildren(...columns.map(({ key, title, tracker, upFirst }) => sortHead(
-    tracker ? [swatch(tracker), make("span", { class: "head-name" }, title.replace(/[_/-]/g, "$&\u200b"))] : title, key, state.listSort, drawList,
-    { tag: "div", upFirst, title: tracker ? `Mean overlap of ${title}` : null, class: key === "name" ? "" : "number" })));
+  byId("list-head").replaceChildren(
+    ...columns.map(({ key, title, tracker, upFirst }) =>
+      sortHead(
+        tracker ? [swatch(tracker), make("span", { class: "head-name" }, title.replace(/[_/-]/g, "$&\u200b"))] : title,
+        key,
+        state.listSort,
+        drawList,
+        {
+          tag: "div",
+          upFirst,
+          title: tracker ? `Mean overlap of ${title}` : null,
+          class: key === "name" ? "" : "number",
+        },
+      ),
+    ),
+  );
   byId("list").style.setProperty("--rows", `${Math.max(rows.length, 2) * ROW + 2}px`);
-  byId("count").textContent = rows.length === sequences.length ? `${sequences.length} sequences` : `${rows.length} of ${sequences.length} sequences`;
+  byId("count").textContent =
+    rows.length === sequences.length
+      ? `${sequences.length} sequences`
+      : `${rows.length} of ${sequences.length} sequences`;
   byId("clear").hidden = !state.filter;
   if (state.filter) byId("clear").textContent = `${state.filter.text} ×`;
   drawRows();
@@ -39,7 +76,8 @@ function drawList() {
 
 /** Make the rows in sight; all of the first hundred where `all` is given, for printing. */
 function drawRows(all = false) {
-  const body = byId("list-body"), top = body.scrollTop;
+  const body = byId("list-body"),
+    top = body.scrollTop;
   const first = all ? 0 : Math.max(0, Math.floor(top / ROW) - 4);
   const last = all ? Math.min(rows.length, 100) : Math.min(rows.length, Math.ceil((top + body.clientHeight) / ROW) + 4);
   const space = make("div", { class: "space" });
@@ -53,13 +91,30 @@ function drawRows(all = false) {
 function listRow(index, place) {
   const sequence = state.benchmark.sequences[index];
   const best = Math.max(...shown().map((entry) => Number(sequence.scores[entry.index])));
-  const row = make("div", { class: "row", role: "option", "aria-selected": String(index === state.sequence), "data-sequence": sequence.name,
-    onclick: () => openSequence(index, 0) },
-  make("div", { class: "clip", title: sequence.name }, sequence.name), make("div", { class: "number" }, String(sequence.length)),
-  shown().map((entry) => make("div", { class: `number ${Number(sequence.scores[entry.index]) === best ? "best" : ""}` }, sequence.scores[entry.index])));
+  const row = make(
+    "div",
+    {
+      class: "row",
+      role: "option",
+      "aria-selected": String(index === state.sequence),
+      "data-sequence": sequence.name,
+      onclick: () => openSequence(index, 0),
+    },
+    make("div", { class: "clip", title: sequence.name }, sequence.name),
+    make("div", { class: "number" }, String(sequence.length)),
+    shown().map((entry) =>
+      make(
+        "div",
+        { class: `number ${Number(sequence.scores[entry.index]) === best ? "best" : ""}` },
+        sequence.scores[entry.index],
+      ),
+    ),
+  );
   if (trackers().length > 1) {
     const delta = difference(sequence);
-    row.append(make("div", { class: `number ${Math.abs(delta) < 0.005 ? "" : delta > 0 ? "above" : "below"}` }, signed(delta)));
+    row.append(
+      make("div", { class: `number ${Math.abs(delta) < 0.005 ? "" : delta > 0 ? "above" : "below"}` }, signed(delta)),
+    );
   }
   row.append(failureBadge(index));
   row.style.transform = `translateY(${place * ROW}px)`;
@@ -71,16 +126,27 @@ function failureBadge(index) {
   const failures = state.benchmark.sequences[index].failures[state.a];
   if (!failures.length) return make("div", { class: "number zero" }, "–");
   const [kind, start, recovered] = failures[0];
-  const jump = (event) => { event.stopPropagation(); openSequence(index, start); };
-  return make("div", { class: "number jump", onclick: jump, title: `${kind} at frame ${start}, ${recovered == null ? "never recovered" : `recovered at ${recovered}`}` },
-    make("i", { class: `key ${kind}` }), `${kind} ${start}${recovered == null ? " ✕" : ""}`);
+  const jump = (event) => {
+    event.stopPropagation();
+    openSequence(index, start);
+  };
+  return make(
+    "div",
+    {
+      class: "number jump",
+      onclick: jump,
+      title: `${kind} at frame ${start}, ${recovered == null ? "never recovered" : `recovered at ${recovered}`}`,
+    },
+    make("i", { class: `key ${kind}` }),
+    `${kind} ${start}${recovered == null ? " ✕" : ""}`,
+  );
 }
 
 function setFilter(text, has) {
   state.filter = { text, has };
   byId("list-body").scrollTop = 0;
   drawList();
-  byId("sequences").scrollIntoView({ behavior: "smooth" });
+  goTo("sequences");
 }
 
 /** Go to the row above (-1) or below (1), and scroll it into sight. */
@@ -91,8 +157,10 @@ function stepSequence(step) {
 }
 
 function scrollToRow() {
-  const place = rows.indexOf(state.sequence), body = byId("list-body");
+  const place = rows.indexOf(state.sequence),
+    body = byId("list-body");
   if (place < 0) return;
   if (place * ROW < body.scrollTop) body.scrollTop = place * ROW;
-  else if ((place + 1) * ROW > body.scrollTop + body.clientHeight) body.scrollTop = (place + 1) * ROW - body.clientHeight;
+  else if ((place + 1) * ROW > body.scrollTop + body.clientHeight)
+    body.scrollTop = (place + 1) * ROW - body.clientHeight;
 }

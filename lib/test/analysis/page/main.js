@@ -1,7 +1,16 @@
 // Puts the parts together: benchmarks, links into the page, keyboard, theme, print.
 
-const SECTIONS = [["scores", "Scores"], ["curves", "Curves"], ["pairs", "Pairs"], ["attribute", "Attributes"], ["class", "Classes"],
-  ["failures", "Failures"], ["sequences", "Sequences"], ["run", "Run"], ["notes", "Notes"]];
+const SECTIONS = [
+  ["scores", "Scores"],
+  ["curves", "Curves"],
+  ["pairs", "Pairs"],
+  ["attribute", "Attributes"],
+  ["class", "Classes"],
+  ["failures", "Failures"],
+  ["sequences", "Sequences"],
+  ["run", "Run"],
+  ["notes", "Notes"],
+];
 let hashTimer = 0;
 
 function drawAll() {
@@ -17,8 +26,11 @@ function drawAll() {
     drawTimeline();
     showFrame();
   }
-  byId("nav").replaceChildren(...SECTIONS.filter(([id]) => !byId(id).hidden).map(([id, text]) =>
-    make("button", { type: "button", onclick: () => byId(id).scrollIntoView({ behavior: "smooth" }) }, text)));
+  byId("nav").replaceChildren(
+    ...SECTIONS.filter(([id]) => !byId(id).hidden).map(([id, text]) =>
+      make("button", { type: "button", onclick: () => goTo(id) }, text),
+    ),
+  );
 }
 
 function fillSelect(select, texts, value, change) {
@@ -32,14 +44,23 @@ function openBenchmark(index) {
   Object.assign(state, { benchmark: content.benchmarks[index], filter: null, sequence: 0, frame: 0 });
   view.frames = null;
   byId("benchmark").value = index;
-  const order = trackers().map((_, i) => i).sort((one, two) => trackers()[two].values[0] - trackers()[one].values[0]);
+  const order = trackers()
+    .map((_, i) => i)
+    .sort((one, two) => trackers()[two].values[0] - trackers()[one].values[0]);
   const own = order.filter((i) => !trackers()[i].baseline);
   Object.assign(state, { a: own[0] ?? order[0], b: own[1] ?? order[1] ?? order[0] });
   state.baseline = order.find((i) => trackers()[i].baseline) ?? order[order.length - 1];
   const labels = trackers().map(({ label }) => label);
-  fillSelect(byId("baseline"), labels, state.baseline, (value) => { state.baseline = value; drawScores(); });
-  for (const name of ["a", "b"]) fillSelect(byId(name), labels, state[name], (value) => { state[name] = value; drawList(); });
-  state.listSort = { column: `tracker ${state.a}`, down: false };  // the worst sequences first
+  fillSelect(byId("baseline"), labels, state.baseline, (value) => {
+    state.baseline = value;
+    drawScores();
+  });
+  for (const name of ["a", "b"])
+    fillSelect(byId(name), labels, state[name], (value) => {
+      state[name] = value;
+      drawList();
+    });
+  state.listSort = { column: `tracker ${state.a}`, down: false }; // the worst sequences first
   const [name, ...facts] = state.benchmark.title.split(/ (?=\()|, (?=protocol )/);
   byId("title").textContent = name;
   byId("subtitle").textContent = facts.join(", ").replace(/^\((.*?)\)/, "$1");
@@ -57,14 +78,16 @@ function saveHash() {
 }
 
 const benchmarkKey = ({ name, protocol }) =>
-  (content.benchmarks.filter((other) => other.name === name).length > 1 ? `${name} ${protocol}` : name);
+  content.benchmarks.filter((other) => other.name === name).length > 1 ? `${name} ${protocol}` : name;
 
 /** Go where the address says; false if it says nothing, or names what is not here. */
 function followHash() {
   let parts = [];
   try {
     parts = location.hash.slice(1).split("/").map(decodeURIComponent);
-  } catch { /* not written by this page */ }
+  } catch {
+    /* not written by this page */
+  }
   if (content.benchmarks.length > 1 && parts.length > 1) {
     const index = content.benchmarks.findIndex((benchmark) => benchmarkKey(benchmark) === parts[0]);
     if (index >= 0) {
@@ -89,10 +112,20 @@ const SCROLLING = ["ArrowUp", "ArrowDown", "Home", "End", " "];
 const KEYS = {
   ArrowLeft: (event) => seek(state.frame - (event.shiftKey ? 10 : 1)),
   ArrowRight: (event) => seek(state.frame + (event.shiftKey ? 10 : 1)),
-  ArrowUp: () => stepSequence(-1), ArrowDown: () => stepSequence(1), k: () => stepSequence(-1), j: () => stepSequence(1),
-  Home: () => seek(0), End: () => seek(currentSequence().length - 1), " ": play,
-  f: () => nextFailure(state.frame), g: () => nextFailure(-1), "+": () => zoom(0.5), "-": () => zoom(2),
-  "/": () => byId("search").focus(), t: () => setTheme(isDark() ? "light" : "dark"), "?": () => byId("help").showModal(),
+  ArrowUp: () => stepSequence(-1),
+  ArrowDown: () => stepSequence(1),
+  k: () => stepSequence(-1),
+  j: () => stepSequence(1),
+  Home: () => seek(0),
+  End: () => seek(currentSequence().length - 1),
+  " ": play,
+  f: () => nextFailure(state.frame),
+  g: () => nextFailure(-1),
+  "+": () => zoom(0.5),
+  "-": () => zoom(2),
+  "/": () => byId("search").focus(),
+  t: () => setTheme(isDark() ? "light" : "dark"),
+  "?": () => byId("help").showModal(),
 };
 
 function isViewerInSight() {
@@ -112,22 +145,36 @@ function onKey(event) {
   if (tracker) {
     state.hidden[state.hidden.has(tracker.label) ? "delete" : "add"](tracker.label);
     drawAll();
-  } else if (KEYS[event.key] && view.frames && !(SCROLLING.includes(event.key) && !isViewerInSight())) KEYS[event.key](event);
+  } else if (KEYS[event.key] && view.frames && !(SCROLLING.includes(event.key) && !isViewerInSight()))
+    KEYS[event.key](event);
   else return;
   event.preventDefault();
 }
 
 function listen() {
   addEventListener("keydown", onKey);
-  addEventListener("hashchange", () => { if (followHash()) byId("sequences").scrollIntoView(); });
+  addEventListener("hashchange", () => {
+    if (followHash()) byId("sequences").scrollIntoView();
+  });
   let sizeTimer = 0;
-  addEventListener("resize", () => { clearTimeout(sizeTimer); sizeTimer = setTimeout(drawAll, 100); });
-  for (const button of document.querySelectorAll("[data-key]")) button.addEventListener("click", () => KEYS[button.dataset.key]({}));
+  addEventListener("resize", () => {
+    clearTimeout(sizeTimer);
+    sizeTimer = setTimeout(drawAll, 100);
+  });
+  for (const button of document.querySelectorAll("[data-key]"))
+    button.addEventListener("click", () => KEYS[button.dataset.key]({}));
   byId("theme").onclick = KEYS.t;
   byId("keys").onclick = KEYS["?"];
   byId("print").onclick = () => print();
-  byId("search").oninput = (event) => { state.search = event.target.value; byId("list-body").scrollTop = 0; drawList(); };
-  byId("clear").onclick = () => { state.filter = null; drawList(); };
+  byId("search").oninput = (event) => {
+    state.search = event.target.value;
+    byId("list-body").scrollTop = 0;
+    drawList();
+  };
+  byId("clear").onclick = () => {
+    state.filter = null;
+    drawList();
+  };
   byId("list-body").addEventListener("scroll", () => drawRows(), { passive: true });
   byId("scrub").oninput = (event) => seek(Number(event.target.value));
   byId("frame").onchange = (event) => seek(Number(event.target.value) || 0);
@@ -135,15 +182,25 @@ function listen() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
   let before = "light";
-  addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; setTheme("light"); drawRows(true); });
-  addEventListener("afterprint", () => { setTheme(before); drawRows(); });
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    setTheme("light");
+    drawRows(true);
+  });
+  addEventListener("afterprint", () => {
+    setTheme(before);
+    drawRows();
+  });
   watchTimeline();
 }
 
 function start() {
   byId("problems").replaceChildren(...content.problems.map((text) => make("p", { class: "problem" }, text)));
   setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  fillSelect(byId("benchmark"), content.benchmarks.map(benchmarkKey), 0, (index) => { openBenchmark(index); openSequence(rows[0], 0); });
+  fillSelect(byId("benchmark"), content.benchmarks.map(benchmarkKey), 0, (index) => {
+    openBenchmark(index);
+    openSequence(rows[0], 0);
+  });
   byId("benchmark").hidden = content.benchmarks.length < 2;
   listen();
   openBenchmark(0);

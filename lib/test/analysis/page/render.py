@@ -4,9 +4,9 @@ import html
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as ListOf
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import numpy as np
 
 from lib.data.sequence import Sequence, choose_names
 from lib.test.analysis.page.content import benchmark_content
-from lib.test.analysis.page.frames import thumbnails
-from lib.test.analysis.plots import BASELINE_STYLE, line_styles
+from lib.test.analysis.page.frames import FINEST_STEPS, thumbnails
+from lib.test.analysis.plots import BASELINE_STYLE
 from lib.test.analysis.report import Report
 from lib.test.analysis.scoring import ScoredTracker
+from lib.test.analysis.style import SCREEN, line_styles
 from lib.test.analysis.tables import by_score
 from lib.utils.errors import DataError, printable
 from lib.utils.files import write_text_atomic
@@ -39,11 +40,13 @@ class PageOptions:
         thumbnails: of how many sequences frames are embedded, the worst ones of the best tracker, in each benchmark.
         frames_of: names of further sequences of which frames are embedded.
         budget: size of the file up to which frames are embedded, in megabytes (10^6 bytes).
+        colors: ``#rrggbb`` of some trackers by name, as the user chose them.
     """
 
     thumbnails: int = 8
     frames_of: ListOf[str] = ()
     budget: float = 15.0
+    colors: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_page(path: Path, reports: ListOf[Report], options: PageOptions, problems: ListOf[str] = ()) -> None:
@@ -58,10 +61,13 @@ def write_page(path: Path, reports: ListOf[Report], options: PageOptions, proble
     Raises:
         DataError: if a result has changed since it was scored, or a sequence of ``frames_of`` does not exist.
     """
-    styles = _styles(tracker for report in reports for tracker in report.trackers)
-    benchmarks = [benchmark_content(report, styles) for report in reports]
-    content = {"benchmarks": benchmarks, "problems": [printable(text, 1000) for text in problems]}
-    left = options.budget * MEGABYTE - len(render(content))
+    styles = _styles([tracker for report in reports for tracker in report.trackers], options.colors)
+    for steps in (FINEST_STEPS, 1):  # of a pixel: whole ones where fractions would not fit
+        benchmarks = [benchmark_content(report, styles, steps) for report in reports]
+        content = {"benchmarks": benchmarks, "problems": [printable(text, 1000) for text in problems]}
+        left = options.budget * MEGABYTE - len(render(content))
+        if left >= 0 or not any(entry["scale"] > 1 for own in benchmarks for entry in own["sequences"]):
+            break
     if left < 0:
         size = options.budget - left / MEGABYTE
         logger.warning("%s: %.1f MB without any frames, the budget is %g MB", path, size, options.budget)
@@ -101,10 +107,10 @@ def embed_frames(sequences: Mapping[int, Sequence], budget: float) -> dict[int, 
     return embedded
 
 
-def _styles(trackers: Iterable[ScoredTracker]) -> dict[str, dict[str, Any]]:
+def _styles(trackers: ListOf[ScoredTracker], colors: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Color and dashes by label, as in the plots."""
     baselines = {tracker.label: tracker.is_baseline for tracker in trackers}
-    own = line_styles(label for label, is_baseline in baselines.items() if not is_baseline)
+    own = line_styles((name for name in baselines if not baselines[name]), SCREEN._replace(colors=colors))
     gray = (BASELINE_STYLE["color"], BASELINE_STYLE["linestyle"][1])
     return {label: dict(zip(("color", "dashes"), own.get(label, gray), strict=True)) for label in baselines}
 

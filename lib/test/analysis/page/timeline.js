@@ -1,7 +1,7 @@
-// Overlap and score over time. The curves are drawn once for a range of frames, the cursor above them on its own canvas.
+// Overlap and score over time. The curves are drawn once for a range of frames, the cursor on a canvas above them.
 
 const SPAN_HEIGHT = 7;
-const range = { from: 0, to: 1 };  // frames, the end left out
+const range = { from: 0, to: 1 }; // frames, the end left out
 
 function resetTimeline() {
   range.from = 0;
@@ -9,7 +9,8 @@ function resetTimeline() {
 }
 
 function sizeCanvas(canvas, height) {
-  const ratio = devicePixelRatio || 1, width = Math.max(50, canvas.parentElement.clientWidth);
+  const ratio = devicePixelRatio || 1,
+    width = Math.max(50, canvas.parentElement.clientWidth);
   canvas.width = width * ratio;
   canvas.height = height * ratio;
   canvas.style.height = `${height}px`;
@@ -30,12 +31,15 @@ function drawTimeline() {
   const first = view.frames.overlaps[0];
   // No target: gray from top to bottom.
   context.fillStyle = styleOf("--line");
-  eachColumn(width, (x, from, to) => { if (first && first[from] === NOTHING && first[to - 1] === NOTHING) context.fillRect(x, 0, 1, 100); });
+  eachColumn(width, (x, from, to) => {
+    if (first && first[from] === NOTHING && first[to - 1] === NOTHING) context.fillRect(x, 0, 1, 100);
+  });
   drawTrace(context, width, 4, "IoU", view.frames.overlaps);
   if (currentSequence().has_score.some(Boolean)) drawTrace(context, width, 86, "Score", view.frames.scores);
   drawSpans(context, width, timelineHeight() - spansHeight() + 2);
-  byId("timeline-note").textContent = `Frames ${range.from} – ${range.to - 1}. Bars: failures, each in the color of its tracker`
-    + (currentSequence().has_score.some(Boolean) ? "; dark line below: its own score is under 0.5." : ".");
+  byId("timeline-note").textContent =
+    `Frames ${range.from} – ${range.to - 1}. Bars: failures, each in the color of its tracker` +
+    (currentSequence().has_score.some(Boolean) ? "; dark line below: its own score is under 0.5." : ".");
   drawCursor();
 }
 
@@ -49,7 +53,8 @@ function eachColumn(width, draw) {
 }
 
 function drawTrace(context, width, top, title, levels) {
-  const height = 72, y = (level) => top + height * (1 - level / LEVELS);
+  const height = 72,
+    y = (level) => top + height * (1 - level / LEVELS);
   context.strokeStyle = styleOf("--line");
   context.lineWidth = 1;
   context.setLineDash([]);
@@ -71,7 +76,10 @@ function drawTrace(context, width, top, title, levels) {
   }
   context.setLineDash([]);
   context.font = "11px system-ui, sans-serif";
-  for (const [text, place] of [[`${title} 1`, top + 11], ["0", top + height - 2]]) {
+  for (const [text, place] of [
+    [`${title} 1`, top + 11],
+    ["0", top + height - 2],
+  ]) {
     context.fillStyle = styleOf("--panel");
     context.fillRect(0, place - 10, context.measureText(text).width + 6, 12);
     context.fillStyle = styleOf("--muted");
@@ -82,17 +90,22 @@ function drawTrace(context, width, top, title, levels) {
 function traceFrames(context, width, levels, y) {
   let isOpen = false;
   for (let frame = range.from; frame < range.to; frame++) {
-    const level = levels[frame], x = frameX(frame, width);
+    const level = levels[frame],
+      x = frameX(frame, width);
     if (level === NOTHING) isOpen = false;
     else if (isOpen) context.lineTo(x, y(level));
-    else { context.moveTo(x, y(level)); isOpen = true; }
+    else {
+      context.moveTo(x, y(level));
+      isOpen = true;
+    }
   }
 }
 
 /** More frames than pixels: from the lowest to the highest level of each column, so that no short drop is lost. */
 function traceColumns(context, width, levels, y) {
   eachColumn(width, (x, from, to) => {
-    let low = NOTHING, high = -1;
+    let low = NOTHING,
+      high = -1;
     for (let frame = from; frame < to; frame++) {
       const level = levels[frame];
       if (level === NOTHING) continue;
@@ -113,12 +126,19 @@ function drawSpans(context, width, top) {
     context.fillStyle = colorOf(tracker);
     for (const [, start, end] of currentSequence().failures[index]) {
       const left = frameX(start - 0.5, width);
-      context.fillRect(left, y, Math.max(2, frameX((end ?? currentSequence().length) - 0.5, width) - left), SPAN_HEIGHT);
+      context.fillRect(
+        left,
+        y,
+        Math.max(2, frameX((end ?? currentSequence().length) - 0.5, width) - left),
+        SPAN_HEIGHT,
+      );
     }
     const scores = view.frames.scores[index];
     if (!scores) return;
     context.fillStyle = styleOf("--text");
-    eachColumn(width, (x, from, to) => { if (scores.subarray(from, to).some((score) => score < LEVELS / 2)) context.fillRect(x, y + 4, 1, 3); });
+    eachColumn(width, (x, from, to) => {
+      if (scores.subarray(from, to).some((score) => score < LEVELS / 2)) context.fillRect(x, y + 4, 1, 3);
+    });
   });
 }
 
@@ -130,7 +150,8 @@ function drawCursor() {
 }
 
 function zoom(factor) {
-  const total = currentSequence().length, length = Math.max(Math.min(20, total), Math.min(total, Math.round((range.to - range.from) * factor)));
+  const total = currentSequence().length,
+    length = Math.max(Math.min(20, total), Math.min(total, Math.round((range.to - range.from) * factor)));
   range.from = Math.max(0, Math.min(total - length, Math.round(state.frame - length / 2)));
   range.to = range.from + length;
   drawTimeline();
@@ -139,16 +160,33 @@ function zoom(factor) {
 function watchTimeline() {
   const canvas = byId("cursor");
   const frameAt = (event) => {
-    const box = canvas.getBoundingClientRect(), share = (event.clientX - box.left) / box.width;
-    return Math.max(0, Math.min(currentSequence().length - 1, Math.floor(range.from + share * (range.to - range.from))));
+    const box = canvas.getBoundingClientRect(),
+      share = (event.clientX - box.left) / box.width;
+    return Math.max(
+      0,
+      Math.min(currentSequence().length - 1, Math.floor(range.from + share * (range.to - range.from))),
+    );
   };
-  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); seek(frameAt(event)); });
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    seek(frameAt(event));
+  });
   canvas.addEventListener("pointermove", (event) => {
     if (!view.frames) return;
     const frame = frameAt(event);
     if (event.buttons & 1) seek(frame);
-    showTip(event, [`frame ${frame}`, ...shown().map(({ tracker, index }) =>
-      make("span", { class: "tip-row" }, swatch(tracker), `${levelText(view.frames.overlaps[index][frame])} `, tracker.label))]);
+    showTip(event, [
+      `frame ${frame}`,
+      ...shown().map(({ tracker, index }) =>
+        make(
+          "span",
+          { class: "tip-row" },
+          swatch(tracker),
+          `${levelText(view.frames.overlaps[index][frame])} `,
+          tracker.label,
+        ),
+      ),
+    ]);
   });
   canvas.addEventListener("pointerleave", hideTip);
 }

@@ -14,10 +14,11 @@ async function openSequence(index, frame) {
     const ticket = ++view.ticket;
     try {
       const frames = await framesOf(currentSequence());
-      if (ticket !== view.ticket) return;  // another one was chosen meanwhile
+      if (ticket !== view.ticket) return; // another one was chosen meanwhile
       view.frames = frames;
     } catch (error) {
-      byId("sequence-facts").textContent = `This browser cannot unpack the frames (${error.message}); it needs DecompressionStream.`;
+      byId("sequence-facts").textContent =
+        `This browser cannot unpack the frames (${error.message}); it needs DecompressionStream.`;
       return;
     }
     for (const url of view.images.values()) if (url.startsWith("blob:")) URL.revokeObjectURL(url);
@@ -32,7 +33,9 @@ async function openSequence(index, frame) {
 function drawSequence() {
   const sequence = currentSequence();
   byId("sequence-name").textContent = sequence.name;
-  byId("sequence-facts").textContent = [sequence.class, `${sequence.length} frames`, ...sequence.attributes].filter(Boolean).join(" · ");
+  byId("sequence-facts").textContent = [sequence.class, `${sequence.length} frames`, ...sequence.attributes]
+    .filter(Boolean)
+    .join(" · ");
   byId("scrub").max = byId("frame").max = sequence.length - 1;
   byId("of").textContent = `of ${sequence.length}`;
   drawRows();
@@ -56,7 +59,7 @@ function seek(frame) {
   showFrame();
 }
 
-/** Image of a frame as { url, frame }: the file of the user's folder, or the nearest embedded one; null if there is none. */
+/** Image of a frame as { url, frame }: the user's file, or the nearest embedded one; null if there is none. */
 function imageOf(frame) {
   const file = view.files && findFile(frame);
   if (file) {
@@ -79,9 +82,10 @@ function imageOf(frame) {
   return { url: `data:image/jpeg;base64,${embedded.images[nearest]}`, frame: embedded.frames[nearest] };
 }
 
-/** The chosen file of a frame: its path ends as that of the frame does, but for the name of the chosen folder itself. */
+/** The chosen file of a frame: its path ends as that of the frame, but for the name of the chosen folder itself. */
 function findFile(frame) {
-  const parts = view.frames.fileOf(frame).split("/").reverse(), isPicked = state.sequence === view.pickedFor;
+  const parts = view.frames.fileOf(frame).split("/").reverse(),
+    isPicked = state.sequence === view.pickedFor;
   for (const { file, path } of view.files.get(parts[0]) || []) {
     let same = 0;
     while (same < Math.min(parts.length, path.length) && parts[same] === path[same]) same++;
@@ -92,8 +96,10 @@ function findFile(frame) {
   return null;
 }
 
-const isOwnFolder = (folder) => folder != null && state.benchmark.sequences.filter(({ files }) => files
-  && files.prefix.split("/").slice(-2, -1)[0] === folder).length === 1;
+const isOwnFolder = (folder) =>
+  folder != null &&
+  state.benchmark.sequences.filter(({ files }) => files && files.prefix.split("/").slice(-2, -1)[0] === folder)
+    .length === 1;
 
 function chooseFolder(files) {
   view.files = new Map();
@@ -106,12 +112,16 @@ function chooseFolder(files) {
   for (const url of view.images.values()) URL.revokeObjectURL(url);
   view.images.clear();
   const found = Boolean(findFile(state.frame));
-  byId("folder-note").textContent = found ? `${files.length} files` : `No ${view.frames.fileOf(state.frame)} among ${files.length} files.`;
+  byId("folder-note").textContent = found
+    ? `${files.length} files`
+    : `No ${view.frames.fileOf(state.frame)} among ${files.length} files.`;
   showFrame();
 }
 
 async function drawStage() {
-  const frame = state.frame, sequence = currentSequence(), source = imageOf(frame);
+  const frame = state.frame,
+    sequence = currentSequence(),
+    source = imageOf(frame);
   let image = null;
   if (source) {
     image = new Image();
@@ -121,12 +131,14 @@ async function drawStage() {
     } catch {
       image = null;
     }
-    if (frame !== state.frame || sequence !== currentSequence()) return;  // the user has gone on
+    if (frame !== state.frame || sequence !== currentSequence()) return; // the user has gone on
   }
-  const canvas = byId("stage"), isWhole = source && image && source.frame === frame;
+  const canvas = byId("stage"),
+    isWhole = source && image && source.frame === frame;
   // Boxes are in pixels of the original frame, and so is a chosen file; thumbnails are smaller.
   const size = image && view.images.has(frame) ? [image.naturalWidth, image.naturalHeight] : sequence.size;
-  const ratio = devicePixelRatio || 1, width = Math.round(canvas.parentElement.clientWidth);
+  const ratio = devicePixelRatio || 1,
+    width = Math.round(canvas.parentElement.clientWidth);
   const scale = Math.min(width / size[0], (0.62 * innerHeight) / size[1]);
   canvas.width = Math.round(size[0] * scale * ratio);
   canvas.height = Math.round(size[1] * scale * ratio);
@@ -142,7 +154,10 @@ async function drawStage() {
   }
   drawBoxes(context, frame, scale);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  label(context, image ? (isWhole ? "" : `image of frame ${source.frame}`) : "no image: choose the folder of the frames below");
+  label(
+    context,
+    image ? (isWhole ? "" : `image of frame ${source.frame}`) : "no image: choose the folder of the frames below",
+  );
   canvas.dataset.image = image ? (isWhole ? "frame" : "near") : "none";
   canvas.dataset.frame = frame;
 }
@@ -171,7 +186,8 @@ function drawBoxes(context, frame, scale) {
 }
 
 function drawReadout() {
-  const frame = state.frame, sequence = currentSequence();
+  const frame = state.frame,
+    sequence = currentSequence();
   const text = ([x, y, w, h]) => [x, y, w, h].map((values) => Number(values[frame].toFixed(1))).join(", ");
   const status = (index) => {
     const failure = sequence.failures[index].find(([, start, end]) => frame >= start && (end == null || frame < end));
@@ -180,20 +196,55 @@ function drawReadout() {
   const hasScore = shown().some(({ index }) => sequence.has_score[index]);
   const line = (head, ...cells) => make("tr", {}, make("th", { scope: "row" }, head), cells);
   const isAbsent = view.frames.overlaps.length && view.frames.overlaps[0][frame] === NOTHING;
-  byId("readout").replaceChildren(make("table", { class: "readout" },
-    make("thead", {}, make("tr", {}, ["", "IoU", hasScore && "Score", "Failure", "x, y, w, h"].filter((head) => head !== false)
-      .map((head, i) => make("th", { class: i ? "number" : null }, head)))),
-    make("tbody", {}, line([make("span", { class: "truth" }), "ground truth"], make("td"), hasScore && make("td"),
-      make("td", { class: "number" }, isAbsent ? "no target" : ""), make("td", { class: "number" }, text(view.frames.truth))),
-    shown().map(({ tracker, index }) => line([swatch(tracker), tracker.label],
-      make("td", { class: "number" }, levelText(view.frames.overlaps[index][frame])),
-      hasScore && make("td", { class: "number" }, view.frames.scores[index] ? levelText(view.frames.scores[index][frame]) : "–"),
-      make("td", { class: "number" }, status(index)), make("td", { class: "number" }, text(view.frames.boxes[index])))))));
+  byId("readout").replaceChildren(
+    make(
+      "table",
+      { class: "readout" },
+      make(
+        "thead",
+        {},
+        make(
+          "tr",
+          {},
+          ["", "IoU", hasScore && "Score", "Failure", "x, y, w, h"]
+            .filter((head) => head !== false)
+            .map((head, i) => make("th", { class: i ? "number" : null }, head)),
+        ),
+      ),
+      make(
+        "tbody",
+        {},
+        line(
+          [make("span", { class: "truth" }), "ground truth"],
+          make("td"),
+          hasScore && make("td"),
+          make("td", { class: "number" }, isAbsent ? "no target" : ""),
+          make("td", { class: "number" }, text(view.frames.truth)),
+        ),
+        shown().map(({ tracker, index }) =>
+          line(
+            [swatch(tracker), tracker.label],
+            make("td", { class: "number" }, levelText(view.frames.overlaps[index][frame])),
+            hasScore &&
+              make(
+                "td",
+                { class: "number" },
+                view.frames.scores[index] ? levelText(view.frames.scores[index][frame]) : "–",
+              ),
+            make("td", { class: "number" }, status(index)),
+            make("td", { class: "number" }, text(view.frames.boxes[index])),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** Go to the first failure behind a frame of any shown tracker; around the end to the first one. */
 function nextFailure(after) {
-  const starts = shown().flatMap(({ index }) => currentSequence().failures[index].map(([, start]) => start)).sort((a, b) => a - b);
+  const starts = shown()
+    .flatMap(({ index }) => currentSequence().failures[index].map(([, start]) => start))
+    .sort((a, b) => a - b);
   if (starts.length) seek(starts.find((start) => start > after) ?? starts[0]);
 }
 
