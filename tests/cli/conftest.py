@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.train.test_resume import nested
+from tests.models.tiny import nested
 from tests.train.world import TINY
 
 

@@ -14,7 +14,7 @@ from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import ConfigError, DataError, InputError
 from lib.utils.image_io import write_image
-from tests.train.test_resume import nested
+from tests.models.tiny import nested
 from tests.train.world import TINY, Squares, make_trainer, record_points, tiny_config
 from tracking import test, track_check, train
 from tracking.track_check import TrackCheck, track_all

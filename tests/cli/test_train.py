@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from lib.config.paths import PROJECT_ROOT
 from lib.train import run_training
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
+from tests.processes import wait_for
 
 TRACKING = PROJECT_ROOT / "tracking" / "train.py"
 RUN_TRAINING = PROJECT_ROOT / "lib" / "train" / "run_training.py"
@@ -50,9 +50,7 @@ def test_interrupt_leaves_whole_files(experiment, tmp_path):
         command(TRACKING, "--config", path, "--save_dir", tmp_path), stderr=subprocess.PIPE, text=True
     )
     checkpoints = tmp_path / "checkpoints" / "train" / "seqtrack" / "tiny"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None and len(list(checkpoints.glob("SEQTRACK*"))) < 2:
-        time.sleep(0.05)
+    wait_for(lambda: len(list(checkpoints.glob("SEQTRACK*"))) >= 2, process)
     process.send_signal(signal.SIGINT)
     _, log = process.communicate(timeout=60)
     assert process.returncode == 130, log

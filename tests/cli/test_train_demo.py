@@ -18,6 +18,7 @@ from lib.test.tracker.engine import SeqTrackEngine
 from lib.train import run_training, train_script
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.errors import InputError
+from tests.library.conftest import overlap
 from tracking import train, train_demo
 
 MAX_MIB = 40
@@ -71,12 +72,9 @@ def test_bundled_weights_track(seed: int) -> None:
     world = SyntheticSequence(seed, num_frames=30, size=(320, 240), difficulty="easy", split="val")
     engine = SeqTrackEngine(parameters("seqtrack_demo", checkpoint=bundled_checkpoint("seqtrack_demo"), device="cpu"))
     state = engine.start(world.frame(0), world.boxes_xywh[0])
-    x, y, w, h = engine.step([state], [world.frame(0)])[0].box_xywh
-    for number in range(1, 30):
-        x, y, w, h = engine.step([state], [world.frame(number)])[0].box_xywh
-    tx, ty, tw, th = world.boxes_xywh[-1]
-    shared = max(0, min(x + w, tx + tw) - max(x, tx)) * max(0, min(y + h, ty + th) - max(y, ty))
-    assert shared / (w * h + tw * th - shared) > 0.4
+    for number in range(30):
+        box = engine.step([state], [world.frame(number)])[0].box_xywh
+    assert overlap(box, world.boxes_xywh[-1]) > 0.4
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ import torch
 from lib.config.paths import PROJECT_ROOT
 from lib.train import run_training, train_script
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError, SeqTrackError
-from lib.utils.files import FolderInUseError, folder_lock
+from lib.utils.files import FolderInUseError
 from tests.cli.test_train import TRACKING, command
-from tests.train.processes import descendants, gone
+from tests.processes import another_owner, descendants, gone, wait_for
 from tests.train.ranks import FORK
 from tests.train.world import make_loader, tiny_config
 from tracking import make_synthetic
@@ -113,26 +113,11 @@ def test_workers_that_cannot_be_started_are_one_line():
 
 
 def test_a_second_training_in_the_folder_is_refused(experiment, tmp_path, run):
-    folder = checkpoints(tmp_path)
-
-    def hold():
-        with folder_lock(folder, "training"):
-            (tmp_path / "held").touch()
-            time.sleep(60)
-
-    first = FORK.Process(target=hold)
-    first.start()
-    while not (tmp_path / "held").exists():
-        time.sleep(0.01)
-    path = experiment(**TINY_RUN)
-    try:
-        with pytest.raises(
-            FolderInUseError, match=rf"tiny: training is going on there already, by process {first.pid} "
-        ):
+    folder, path = checkpoints(tmp_path), experiment(**TINY_RUN)
+    with another_owner(folder, "training") as first:
+        message = rf"tiny: training is going on there already, by process {first.pid} "
+        with pytest.raises(FolderInUseError, match=message):
             run("--config", path)
-    finally:
-        first.kill()
-        first.join()
     assert [file.name for file in folder.iterdir()] == [".training.lock"] and not (tmp_path / "logs").exists()
     assert run("--config", path) == 0
     assert [file.name for file in folder.iterdir()] == ["SEQTRACK_ep0001.pth.tar"]
@@ -222,9 +207,7 @@ def test_nothing_goes_on_when_the_launching_script_is_killed(experiment, tmp_pat
     flags = ["--config", path, "--save_dir", tmp_path, "--mode", "multiple", "--nproc_per_node", 2]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command(TRACKING, *flags), stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None and not list(checkpoints(tmp_path).glob("SEQ*")):
-        time.sleep(0.1)
+    wait_for(lambda: list(checkpoints(tmp_path).glob("SEQ*")), process)
     pids = descendants(process.pid)
     assert len(pids) == 5
     process.kill()
@@ -250,9 +233,7 @@ def test_rendering_workers_end_with_their_parent(tmp_path, signum):
     script = PROJECT_ROOT / "tracking" / "make_synthetic.py"
     flags = ["--output", tmp_path, "--num_sequences", "50", "--num_frames", "2000", "--workers", "2"]
     process = subprocess.Popen([sys.executable, str(script), *map(str, flags)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list(tmp_path.rglob("0000*.jpg")):
-        time.sleep(0.1)
+    wait_for(lambda: list(tmp_path.rglob("0000*.jpg")), process)
     pids = descendants(process.pid)
     process.send_signal(signum)
     process.wait(timeout=30)

@@ -22,6 +22,7 @@ from lib.models.seqtrack import build_seqtrack
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.image_io import write_image
 from tests.evaluation import fakes
+from tests.processes import command_line, descendants, wait_for
 
 ROOT = Path(__file__).parents[2]
 LENGTHS = {"s0": 40, "s1": 9, "s2": 31, "s3": 1, "s4": 22, "s5": 17, "s6": 12, "s7": 35}
@@ -88,15 +89,7 @@ def files(root: Path, config: str, tracker: str = "fake") -> dict[str, bytes]:
 
 def children(pid: int) -> list[int]:
     """Worker processes of a run (spawned ones say so in their command line)."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"spawn_main" in (path.parent / "cmdline").read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    return [child for child in descendants(pid) if b"spawn_main" in command_line(child)]
 
 
 KILLS = 5
@@ -132,14 +125,6 @@ def sweep(request: pytest.FixtureRequest) -> Sweep:
     )
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen) -> None:
-    """Wait for something that a run does; return early if the run ends."""
-    deadline = time.monotonic() + 60
-    while not condition() and process.poll() is None:
-        assert time.monotonic() < deadline, "the run hangs"
-        time.sleep(0.01)
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 def test_killed_workers_change_nothing(sweep: Sweep) -> None:
     rng, killed, while_tracking = random.Random(1), 0, 0
@@ -147,7 +132,7 @@ def test_killed_workers_change_nothing(sweep: Sweep) -> None:
         name = f"worker{attempt}"
         process = sweep.start(name)
         # One is killed while it starts, the others between the first result and the end.
-        wait_until(lambda: children(process.pid) if attempt == 0 else sweep.files(name), process)  # noqa: B023
+        wait_for(lambda: children(process.pid) if attempt == 0 else sweep.files(name), process)  # noqa: B023
         time.sleep(rng.uniform(0, 0.3))
         with contextlib.suppress(ProcessLookupError, IndexError):  # it had ended: this one does not count
             os.kill(rng.choice(children(process.pid)), signal.SIGKILL)
@@ -171,7 +156,7 @@ def test_a_killed_sweep_goes_on(sweep: Sweep) -> None:
         before = len(sweep.files(name))
         process = sweep.start(name)
         if attempt:  # once before anything is written, then after something new is
-            wait_until(lambda: len(sweep.files(name)) > before, process)  # noqa: B023
+            wait_for(lambda: len(sweep.files(name)) > before, process)  # noqa: B023
         time.sleep(rng.uniform(0, 0.1))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the parent and all workers, wherever they are

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from lib.test.evaluation.running import run_benchmark
 from lib.utils.errors import InputError, SeqTrackError
 from tests.evaluation import fakes
 from tests.evaluation.test_disasters import children
+from tests.processes import gone, wait_for
 
 LENGTHS = {"short": 2, "one": 1, "long": 6, "middle": 4}
 
@@ -261,17 +262,10 @@ def start_slow_run(root: Path, devices: list[str]) -> subprocess.Popen:
     )
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cpu"]])
 def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, devices: list[str]) -> None:
     process = start_slow_run(tmp_path, devices)
-    wait_for(folder.boxes_path("quick").exists)
+    wait_for(folder.boxes_path("quick").exists, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
     began = time.monotonic()
     _, errors = process.communicate(timeout=30)
@@ -287,12 +281,12 @@ def test_ctrl_c_leaves_only_whole_files(tmp_path: Path, folder: ResultFolder, de
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 def test_workers_end_with_their_parent(tmp_path: Path, folder: ResultFolder) -> None:
     process = start_slow_run(tmp_path, ["cpu", "cpu"])
-    wait_for(folder.boxes_path("quick").exists)
+    wait_for(folder.boxes_path("quick").exists, process)
     workers = children(process.pid)
     assert len(workers) == 2
     process.kill()
     process.communicate(timeout=30)
-    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=8)
+    assert gone(workers, 8)
 
 
 def test_results_of_other_weights_are_never_reused(tmp_path: Path, folder: ResultFolder) -> None:

@@ -1,11 +1,7 @@
 """Several runs in one result folder: shared work where the settings agree, one line where they do not."""
 
 import json
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,15 +18,9 @@ from lib.test.evaluation.shared import Ranks
 from lib.utils.errors import InputError
 from lib.utils.files import FolderInUseError, other_owners
 from tests.evaluation import fakes
+from tests.processes import another_owner
 
 LENGTHS = {"long": 6, "middle": 4, "short": 2}
-HOLD = """
-import sys
-from lib.utils.files import folder_lock
-with folder_lock(sys.argv[1], sys.argv[2]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -44,18 +34,6 @@ def folder(tmp_path: Path) -> ResultFolder:
     return ResultFolder(tmp_path, "fake", "cfg", "got10k")
 
 
-@contextmanager
-def another_run(folder: ResultFolder, purpose: str) -> Iterator[subprocess.Popen]:
-    """A process that holds a lock until its standard input is closed."""
-    command = [sys.executable, "-c", HOLD, str(folder.path), purpose]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=-1, stdout=-1, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def claim(folder: ResultFolder, facts: dict, **options: bool) -> FolderClaim:
     return FolderClaim(folder, list(LENGTHS), facts, **options)
 
@@ -66,7 +44,7 @@ def test_a_run_with_other_settings_waits_for_the_end_of_the_first(folder: Result
     with claim(folder, mine) as first:
         first.take()
     before = folder.manifest_path.read_bytes()
-    with another_run(folder, "run-1") as process:
+    with another_owner(folder.path, "run-1") as process:
         with pytest.raises(
             FolderInUseError, match=rf"a run with other settings is going on there, by process {process.pid}"
         ):
@@ -100,7 +78,7 @@ def test_results_are_written_only_under_their_own_manifest(folder: ResultFolder)
 def test_a_sequence_of_another_run_is_left_to_it_and_looked_at_again(
     sequences: SequenceList, folder: ResultFolder, finishes: bool
 ) -> None:
-    with another_run(folder, "sequence-long") as process:
+    with another_owner(folder.path, "sequence-long") as process:
 
         def end() -> None:
             if finishes:
@@ -126,7 +104,7 @@ def test_temporary_files_go_when_their_run_is_gone(sequences: SequenceList, fold
     kept = [".secret.txt", ".secret_time.txt", "notes.txt"]
     for name in left + kept:
         (folder.path / name).write_text("")
-    with another_run(folder, "run-2"):
+    with another_owner(folder.path, "run-2"):
         folder.remove_leftovers()
         assert all((folder.path / name).exists() for name in left[:2] + kept)
     run_benchmark(sequences, fakes.make_broken, folder, devices=["cpu"])  # nothing is pending

@@ -23,6 +23,18 @@ OVERRIDES = {
 }
 
 
+def nested(options: dict[str, Any]) -> dict[str, Any]:
+    """Options by dotted name in sections, as a YAML file has them."""
+    content: dict[str, Any] = {}
+    for dotted, value in options.items():
+        *sections, name = dotted.split(".")
+        place = content
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return content
+
+
 def tiny_config(**overrides: Any):
     """Configuration of the tiny network; keyword ``MODEL__BINS=9`` stands for the option ``MODEL.BINS``."""
     return default_config(OVERRIDES | {key.replace("__", "."): value for key, value in overrides.items()})

@@ -18,6 +18,7 @@ from lib.train.trainers.step import OptimizationStep
 from lib.train.trainers.watch import StopRequest
 from lib.utils import checkpoint
 from lib.utils.checkpoint import load_checkpoint
+from tests.models.tiny import nested
 from tests.train.ranks import FORK
 from tests.train.world import TINY, Squares, make_loader, make_trainer, tiny_config
 
@@ -31,17 +32,6 @@ OPTIONS = TINY | {
 }
 STEPS = 21
 """Three epochs of seven steps; dropout is on."""
-
-
-def nested(options):
-    content = {}
-    for dotted, value in options.items():
-        *sections, name = dotted.split(".")
-        place = content
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = value
-    return content
 
 
 def die():

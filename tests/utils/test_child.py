@@ -9,7 +9,7 @@ import pytest
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.child import run_child
 from lib.utils.errors import InputError
-from tests.train.processes import descendants, gone
+from tests.processes import descendants, gone
 from tests.train.ranks import FORK
 
 

@@ -3,8 +3,6 @@
 import argparse
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from lib.utils.device import resolve_device, resolve_dtype
 from lib.utils.errors import ConfigError, DataError, InputError, lookup, printable
 from lib.utils.files import atomic_path, folder_lock, write_text_atomic
 from lib.utils.seed import SampleRng, sample_rng
+from tests.processes import another_owner
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -133,18 +132,11 @@ def test_a_user_path_expands_the_home_folder(monkeypatch) -> None:
 
 
 def test_a_folder_has_one_owner_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
-    hold = (
-        "import sys, time; from lib.utils.files import folder_lock\n"
-        "with folder_lock(sys.argv[1], 'training'): print('held', flush=True); time.sleep(60)"
-    )
-    other = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "held\n"
-    with pytest.raises(InputError, match=f"training is going on there already, by process {other.pid} on "):
-        folder_lock(tmp_path, "training").__enter__()
-    with folder_lock(tmp_path, "evaluation"):
-        pass
-    other.kill()
-    other.wait()
+    with another_owner(tmp_path, "training") as other:
+        with pytest.raises(InputError, match=f"training is going on there already, by process {other.pid} on "):
+            folder_lock(tmp_path, "training").__enter__()
+        with folder_lock(tmp_path, "evaluation"):
+            pass
     assert (tmp_path / ".training.lock").exists()
     with folder_lock(tmp_path, "training"), pytest.raises(InputError, match="in this process"):
         folder_lock(tmp_path, "training").__enter__()

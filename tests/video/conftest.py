@@ -7,7 +7,7 @@ import yaml
 
 from lib.test.video.encoders import VideoWriter
 from lib.utils.checkpoint import save_checkpoint
-from tests.models.tiny import OVERRIDES
+from tests.models.tiny import OVERRIDES, nested
 from tests.tracker import fakes
 from tests.video.world import FRAMES
 
@@ -27,14 +27,8 @@ def small_world(monkeypatch):
 def experiment(tmp_path_factory):
     """A YAML file of a tiny experiment and a checkpoint for it."""
     root = tmp_path_factory.mktemp("experiment")
-    content: dict = {}
-    for dotted, value in (OVERRIDES | {"MODEL.BINS": 200, "TEST.WINDOW": True}).items():
-        *sections, key = dotted.split(".")
-        section = content
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[key] = value
-    (root / "tiny.yaml").write_text(yaml.safe_dump(content))
+    options = OVERRIDES | {"MODEL.BINS": 200, "TEST.WINDOW": True}
+    (root / "tiny.yaml").write_text(yaml.safe_dump(nested(options)))
     save_checkpoint({"net": fakes.make_engine().network.state_dict()}, root / "tiny.pth.tar")
     return root
 
