@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -17,9 +18,9 @@ from torch import Tensor
 
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.formats import FORMATS, export
-from lib.test.tracker.graphs import describe
-from lib.utils.errors import CheckpointError, InputError, lookup
-from lib.utils.files import expand_home, folder_lock
+from lib.test.tracker.graphs import FORMAT_VERSION, graph_settings
+from lib.utils.errors import CheckpointError, InputError
+from lib.utils.files import expand_home, file_hash, folder_lock
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,14 @@ class RuntimeReader:
         with tempfile.TemporaryDirectory(prefix="seqtrack-") as temporary:
             folder = exported(params) or _export(params, Path(temporary))
             paths = [folder / f"{name}{kind.suffix}" for name in ("embed_template", "step")]
-            opened = [kind.open(path, params.device, params.dtype) for path in paths]
+            try:
+                opened = [kind.open(path, params.device, params.dtype) for path in paths]
+            except CheckpointError:
+                if folder.parent != cache_folder():
+                    raise
+                logger.warning("%s is damaged: exporting again", folder)
+                shutil.rmtree(folder)
+                opened = [kind.open(_export(params, folder) / path.name, params.device, params.dtype) for path in paths]
         for path, (_, facts) in zip(paths, opened, strict=True):
             check_facts(params, facts, path)
         self._embed, self._step = (run for run, _ in opened)
@@ -96,8 +104,8 @@ def exported(params: TrackerParams) -> Path | None:
 
 def _export(params: TrackerParams, folder: Path) -> Path:
     logger.info("exporting the network for %s; this takes a minute, once", params.backend)
-    precision = "int8" if params.dtype == "int8" else "float32"
-    export(params, folder, format=RUNTIMES[params.backend], precision=precision, progress=logger.debug)
+    options = {"format": RUNTIMES[params.backend], "precision": _file_precision(params)}
+    export(params, folder, **options, progress=logger.debug)
     return folder
 
 
@@ -108,23 +116,21 @@ def cache_folder() -> Path:
 
 def cache_key(params: TrackerParams) -> str:
     """Name of a folder, for all that the files depend on: weights, network, settings and versions."""
-    kind = FORMATS[RUNTIMES[params.backend]]
-    facts = describe(params, "", "int8" if params.dtype == "int8" else "float32")
-    versions = [metadata.version(package) for package in kind.packages]
-    settings = [facts, params.config.MODEL, params.mean, params.std, params.backend, versions]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    versions = [FORMAT_VERSION, *map(metadata.version, FORMATS[RUNTIMES[params.backend]].packages)]
+    settings = [graph_settings(params), params.config.MODEL, params.mean, params.std]
+    facts = [file_hash(params.checkpoint), settings, params.backend, _file_precision(params), versions]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def check_facts(params: TrackerParams, facts: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError if a file was exported for another configuration or precision."""
-    expected = describe(params, "", "int8" if params.dtype == "int8" else "float32")
-    for name in ("template", "search", "bins", "sequence_format", "window"):
-        if facts.get(name) != expected[name]:
-            raise CheckpointError(f"{path}: exported for another configuration: {name} is {facts.get(name)}, not {expected[name]}")
+    for name, expected in graph_settings(params).items():
+        if facts.get(name) != expected:
+            other = f"{name} is {facts.get(name)}, not {expected}"
+            raise CheckpointError(f"{path}: exported for another configuration: {other}")
     if (facts.get("precision") == "int8") != (params.dtype == "int8"):
         raise CheckpointError(f"{path}: exported in {facts.get('precision')}, which is not for {params.dtype}")
 
 
-def resolve_backend(name: str) -> str:
-    """Backend by name; ``auto`` is PyTorch. Raises ConfigError for an unknown one."""
-    return lookup({"auto": "torch", "torch": "torch", **{name: name for name in RUNTIMES}}, name, "backend")
+def _file_precision(params: TrackerParams) -> str:
+    return "int8" if params.dtype == "int8" else "float32"

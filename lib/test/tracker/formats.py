@@ -1,6 +1,7 @@
 """Writing both graphs of a network in one of several formats."""
 
 import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from lib.test.tracker.graphs import (
 )
 from lib.test.tracker.int8 import prepare, quantize, video_inputs
 from lib.test.tracker.network import read_network
+from lib.test.tracker.presence import score_path
 from lib.test.tracker.runtimes import Run, open_onnx, open_openvino, open_torch
 from lib.utils.errors import InputError, SeqTrackError
 
@@ -136,7 +138,12 @@ def export(
         run, _ = kind.open(Path(temporary, f"step{kind.suffix}"))
         found = [run(*(value.numpy() for value in one)) for one in _batches(inputs)]
         progress(compare(expected, found, exact=precision == "float32"))
-        return [file.replace(folder / file.name) for file in sorted(Path(temporary).iterdir())]
+        if params.checkpoint and (score := score_path(params.checkpoint)).is_file():
+            shutil.copyfile(score, score_path(Path(temporary, f"step{kind.suffix}")))
+        return [
+            file.replace(folder / file.name)
+            for file in sorted(Path(temporary).iterdir(), key=lambda file: (file.suffix == kind.suffix, file.name))
+        ]
 
 
 def _batches(inputs: Sequence[tuple[torch.Tensor, ...]]) -> list[list[torch.Tensor]]:

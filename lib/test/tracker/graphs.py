@@ -112,14 +112,9 @@ def make_graphs(network: SeqTrack, params: TrackerParams) -> dict[str, EmbedTemp
     return {"embed_template": EmbedTemplate(network, params).eval(), "step": Step(network, params).eval()}
 
 
-def describe(params: TrackerParams, config: str, precision: str) -> dict[str, Any]:
-    """What a program needs to know to run the graphs as this project does, and what they were made of."""
-    score = dataclasses.asdict(load_score(params.checkpoint, params.update_threshold))
+def graph_settings(params: TrackerParams) -> dict[str, Any]:
+    """What a program needs to know of the graphs themselves."""
     return {
-        "format_version": FORMAT_VERSION,
-        "config": config,
-        "precision": precision,
-        "checkpoint_sha256": "" if params.checkpoint is None else file_hash(params.checkpoint),
         "template": {
             "size": params.template_size,
             "factor": params.template_factor,
@@ -129,8 +124,19 @@ def describe(params: TrackerParams, config: str, precision: str) -> dict[str, An
         "bins": int(params.config.MODEL.BINS),
         "sequence_format": str(params.config.DATA.SEQ_FORMAT),
         "window": params.window,
+    }
+
+
+def describe(params: TrackerParams, config: str, precision: str) -> dict[str, Any]:
+    """What a program needs to know to track as this project does, and what the graphs were made of."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "config": config,
+        "precision": precision,
+        "checkpoint_sha256": "" if params.checkpoint is None else file_hash(params.checkpoint),
+        **graph_settings(params),
         "update": {"interval": params.update_interval, "threshold": params.update_threshold},
-        "score": score,
+        "score": dataclasses.asdict(load_score(params.checkpoint, params.update_threshold)),
     }
 
 

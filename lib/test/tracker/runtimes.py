@@ -31,6 +31,7 @@ def open_onnx(path: Path, device: str = "cpu", precision: str = "float32") -> tu
         CheckpointError: if the file is missing, damaged or not one of ours.
     """
     runtime = import_extra("onnxruntime", "onnx")
+    runtime.disable_telemetry_events()
     known = runtime.get_available_providers()
     kind, _, index = device.partition(":")
     if kind == "auto":
