@@ -16,7 +16,7 @@ from lib.utils.errors import InputError, printable
 
 PACKAGES = (
     *("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python", "opencv-python-headless"),
-    *("lmdb", "pycocotools"),
+    *("lmdb", "pycocotools", "onnxruntime", "openvino"),
 )
 """Packages whose versions can move a number."""
 
