@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import lib.models.seqtrack.seqtrack as model_module
-import lib.test.tracker.engine as engine_module
-from lib.test.tracker.engine import CLIP_MARGIN, load_network
+from lib.test.tracker.engine import CLIP_MARGIN
+from lib.test.tracker.network import load_network, read_network
 from lib.test.tracker.preprocess import Preprocessor
 from lib.test.tracker.seqtrack import SeqTrackEngine, SeqTrackTracker
 from lib.utils.checkpoint import save_checkpoint
@@ -249,11 +249,7 @@ def test_weights_come_from_the_checkpoint_and_nothing_is_downloaded(tmp_path, mo
     for prepared in (load_network(params), load_network(dataclasses.replace(params, compile=True))):
         assert not prepared.training
         assert not any(parameter.requires_grad for parameter in prepared.parameters())
-    # Packed weights can only be multiplied: what the checkpoint gave is looked at before they are packed.
-    loaded = []
-    monkeypatch.setattr(engine_module, "prepare_for_tracking", lambda network, *_: loaded.append(network) or network)
-    network = load_network(params)
-    assert loaded == [network]
+    network = read_network(params)  # packed weights of ``load_network`` can only be multiplied
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
     for key, value in network.state_dict().items():

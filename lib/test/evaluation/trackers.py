@@ -37,7 +37,7 @@ def _build_seqtrack(params: Any) -> Tracker:
 
 
 def _check_seqtrack(params: Any) -> None:
-    from lib.test.tracker.engine import check_network
+    from lib.test.tracker.network import check_network
 
     check_network(params)
 

@@ -3,7 +3,6 @@
 Source: SeqTrack, sections 3.3 (inference) and 3.4 (online template update and window penalty).
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,15 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.models.seqtrack import SeqTrack, build_seqtrack
-from lib.models.seqtrack.precision import check_precision, prepare_for_tracking
+from lib.models.seqtrack import SeqTrack
 from lib.test.parameter.seqtrack import TrackerParams
+from lib.test.tracker.network import load_network
 from lib.test.tracker.preprocess import Preprocessor, check_image, check_init_box
 from lib.test.tracker.reader import BoxReader
 from lib.utils.box_ops import clip_box
-from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.crop import map_box_back, sample_target
-from lib.utils.device import device_errors, resolve_device
 from lib.utils.errors import InputError
 
 CLIP_MARGIN = 10  # pixels: a box stays at least this large and this far inside the image
@@ -58,38 +55,6 @@ class TrackResult:
     tokens: np.ndarray
     likelihoods: np.ndarray
     updated: bool
-
-
-def load_network(params: TrackerParams) -> SeqTrack:
-    """Build the network of an experiment and give it its weights, ready for inference on its device.
-
-    Raises:
-        CheckpointError: if the checkpoint is missing, damaged or made for another network.
-        InputError: if the device or the precision is unknown, or they do not fit each other.
-    """
-    network = build_seqtrack(params.config, pretrained=False)
-    if params.checkpoint is not None:
-        load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
-    network.requires_grad_(False).eval()
-    device = resolve_device(params.device)
-    with device_errors(device, "a GPU with more memory, or --device cpu"):
-        return prepare_for_tracking(network, params.dtype, device)
-
-
-def check_network(params: TrackerParams) -> None:
-    """Raise what ``load_network`` would raise, without memory for the network.
-
-    Raises:
-        CheckpointError: if the checkpoint is missing, damaged or made for another network.
-        InputError: if the device or the precision is unknown, or they do not fit each other.
-    """
-    check_precision(params.dtype, resolve_device(params.device))
-    if params.checkpoint is not None:
-        with torch.device("meta"):  # names and shapes will do
-            network = build_seqtrack(params.config, pretrained=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # nothing is copied, and PyTorch says so for each tensor
-            load_model_weights(network, load_checkpoint(params.checkpoint), params.checkpoint)
 
 
 class SeqTrackEngine:

@@ -56,8 +56,11 @@ class Preprocessor(nn.Module):
         Returns:
             (B, 3, S, S).
         """
-        images = crops.permute(0, 3, 1, 2).float() / 255.0
-        return ((images - self.mean) / self.std).to(dtype)
+        return self.normalize_planes(crops.permute(0, 3, 1, 2)).to(dtype)
+
+    def normalize_planes(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) uint8 RGB -> float32."""
+        return (images.float() / 255.0 - self.mean) / self.std
 
 
 def check_image(image: Any) -> None:
