@@ -2,9 +2,9 @@
 
 import { Targets } from "./lost.js";
 import { allowThreads, loadModel } from "./runtime.js";
+import { drawOverlay, placement, showTargets } from "./show.js";
 import { CameraSource, FileSource } from "./video.js";
 
-const COLORS = ["#3ddc84", "#4da3ff", "#ffb02e", "#ff6ec7", "#9d7bff", "#2ee6d6", "#ff7a59", "#d4e157"];
 const SMALLEST_BOX = 4; // pixels of the frame
 const $ = (id) => document.getElementById(id);
 const canvas = $("frame"), overlay = $("overlay"), stage = $("stage");
@@ -34,11 +34,11 @@ const say = (text) => ($("status").textContent = text);
 
 // ---- video and tracking
 
-async function open(opening) {
+function open(opening) {
   playing = false;
-  await serially(async () => {
+  return serially(async () => {
     $("alert").hidden = true;
-    const next = await opening;
+    const next = await opening();
     source?.close();
     source = next;
     await toFirstFrame();
@@ -96,7 +96,7 @@ async function advance() {
   const before = performance.now();
   if (!(await readFrame())) {
     playing = false;
-    say(source.isLive ? "The camera has stopped." : "End of the video.");
+    say(source.isLive ? "The camera has stopped." : "End of the video. Save the boxes, or restart.");
     refresh();
     return false;
   }
@@ -166,82 +166,24 @@ function refresh() {
   $("speed").textContent = speed ? speed.toFixed(speed < 10 ? 1 : 0) : "–";
   $("count").textContent = source ? frameNumber : "–";
   $("time").textContent = source ? frameTime.toFixed(2) : "–";
-  showTargets();
-  drawOverlay();
+  showTargets(targets?.list ?? [], remove);
+  draw();
 }
 
-const colorOf = (id) => COLORS[(id - 1) % COLORS.length];
+const draw = () => drawOverlay(overlay, canvas, targets?.list ?? [], drag && dragBox());
 
-function showTargets() {
-  const list = $("targets"), shown = targets?.list ?? [];
-  $("no-targets").hidden = shown.length > 0;
-  for (const item of [...list.children]) if (!shown.some(({ id }) => item.dataset.id === String(id))) item.remove();
-  for (const { id, score, status } of shown) {
-    const item = list.querySelector(`[data-id="${id}"]`) ?? list.appendChild(targetItem(id));
-    item.querySelector(".state").textContent = status;
-    item.querySelector(".state").className = `state ${status}`;
-    item.querySelector("meter").value = score;
-    item.querySelector("output").textContent = score.toFixed(2);
-  }
-}
-
-function targetItem(id) {
-  const item = document.createElement("li");
-  item.dataset.id = id;
-  item.innerHTML = `<span class="chip" style="background:${colorOf(id)}"></span><span>Target ${id}</span>
-    <span class="state"></span>
-    <span class="score">score <meter min="0" max="1" low="0.3" high="0.85" optimum="1" aria-label="Score of target ${id}"></meter><output></output></span>
-    <button class="remove" type="button" aria-label="Remove target ${id}" title="Remove target ${id}">✕</button>`;
-  item.querySelector("button").onclick = () =>
-    serially(() => {
-      targets.remove(id);
-      refresh();
-    });
-  return item;
-}
-
-/** Where the frame is in the overlay: pixels of the page per pixel of the frame, and its corner. */
-function placement() {
-  const { width, height } = overlay.getBoundingClientRect();
-  const scale = Math.min(width / canvas.width, height / canvas.height);
-  return { scale, left: (width - scale * canvas.width) / 2, top: (height - scale * canvas.height) / 2, width, height };
-}
-
-function drawOverlay() {
-  const { scale, left, top, width, height } = placement(), density = devicePixelRatio || 1;
-  overlay.width = Math.round(width * density);
-  overlay.height = Math.round(height * density);
-  const context = overlay.getContext("2d");
-  context.scale(density, density);
-  context.font = "600 13px system-ui, sans-serif";
-  const rectangle = ([x, y, w, h]) => [left + x * scale, top + y * scale, w * scale, h * scale];
-  for (const { id, box, score, status } of targets?.list ?? []) {
-    const [x, y, w, h] = rectangle(box), label = status === "tracking" ? `${id}  ${score.toFixed(2)}` : `${id}  ${status}`;
-    context.setLineDash(status === "tracking" ? [] : [7, 5]);
-    context.lineWidth = 5;
-    context.strokeStyle = "rgb(0 0 0 / 45%)";
-    context.strokeRect(x, y, w, h);
-    context.lineWidth = 2.5;
-    context.strokeStyle = context.fillStyle = colorOf(id);
-    context.strokeRect(x, y, w, h);
-    const labelWidth = context.measureText(label).width + 12, labelY = y >= 22 ? y - 22 : Math.min(y + h, height - 20);
-    const labelX = Math.max(0, Math.min(x - 1, width - labelWidth));
-    context.fillRect(labelX, labelY, labelWidth, 20);
-    context.fillStyle = "#0d0f13";
-    context.fillText(label, labelX + 6, labelY + 14.5);
-  }
-  if (drag) {
-    context.setLineDash([4, 4]);
-    context.lineWidth = 2;
-    context.strokeStyle = "#ffffff";
-    context.strokeRect(...rectangle(dragBox()));
-  }
+function remove(id) {
+  return serially(() => {
+    targets.remove(id);
+    refresh();
+  });
 }
 
 function dragBox() {
   const [x0, y0] = drag.from, [x1, y1] = drag.to;
   return [Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0)];
 }
+
 
 // ---- files
 
@@ -275,7 +217,7 @@ function saveJson() {
 // ---- events
 
 function pointOf(event) {
-  const { scale, left, top } = placement(), { left: x, top: y } = overlay.getBoundingClientRect();
+  const { scale, left, top } = placement(overlay, canvas), { left: x, top: y } = overlay.getBoundingClientRect();
   const inside = (value, most) => Math.min(Math.max(value, 0), most);
   return [inside((event.clientX - x - left) / scale, canvas.width), inside((event.clientY - y - top) / scale, canvas.height)];
 }
@@ -289,17 +231,17 @@ overlay.onpointerdown = (event) => {
 overlay.onpointermove = (event) => {
   if (!drag) return;
   drag.to = pointOf(event);
-  drawOverlay();
+  draw();
 };
 overlay.onpointercancel = () => {
   drag = null;
-  drawOverlay();
+  draw();
 };
 overlay.onpointerup = async () => {
   if (!drag) return;
   const box = dragBox(), { resume } = drag;
   drag = null;
-  drawOverlay();
+  draw();
   if (Math.min(box[2], box[3]) >= SMALLEST_BOX) await serially(() => addTarget(box));
   if (resume && canMove()) play();
 };
@@ -315,10 +257,10 @@ $("numbers").onsubmit = (event) => {
 $("open").onclick = () => $("file").click();
 $("file").onchange = () => {
   const [file] = $("file").files;
-  if (file) open(FileSource.open(file));
+  if (file) open(() => FileSource.open(file));
   $("file").value = "";
 };
-$("camera").onclick = () => open(CameraSource.open());
+$("camera").onclick = () => open(CameraSource.open);
 $("play").onclick = togglePlay;
 $("step").onclick = () => serially(advance);
 $("restart").onclick = restart;
@@ -336,9 +278,9 @@ stage.ondrop = (event) => {
   event.preventDefault();
   stage.classList.remove("drop");
   const [file] = event.dataTransfer.files;
-  if (file) open(FileSource.open(file));
+  if (file) open(() => FileSource.open(file));
 };
-addEventListener("resize", drawOverlay);
+addEventListener("resize", draw);
 addEventListener("keydown", (event) => {
   const keys = { " ": "play", ArrowRight: "step", Home: "restart", Delete: "clear", Backspace: "clear", o: "open", s: "save-txt" };
   const button = $(keys[event.key]);

@@ -16,9 +16,19 @@ from typing import Any
 
 import pytest
 
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update
---disable-sync --no-first-run --remote-debugging-pipe --use-fake-ui-for-media-stream --use-fake-device-for-media-stream
---hide-scrollbars""".split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--remote-debugging-pipe",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--hide-scrollbars",
+]
 
 
 def find_chromium() -> str:
