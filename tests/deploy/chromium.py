@@ -59,7 +59,7 @@ class Page:
     """One page of a browser of its own.
 
     Attributes:
-        problems: errors and warnings of the console, failed requests included.
+        errors: of the console, failed requests included.
     """
 
     def __init__(self, profile: Path, *flags: str) -> None:
@@ -86,7 +86,7 @@ class Page:
         self._numbers = itertools.count(1)
         self._buffer = b""
         self._session: str | None = None
-        self.problems: list[str] = []
+        self.errors: list[str] = []
         target = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
         attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
@@ -110,7 +110,7 @@ class Page:
     def _read(self, deadline: float, what: str) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._from_browser], [], [], max(deadline - time.monotonic(), 0))
-            assert ready, f"{what}: no answer from the browser; console: {self.problems}"
+            assert ready, f"{what}: no answer from the browser; console: {self.errors}"
             data = os.read(self._from_browser, 1 << 16)
             assert data, "the browser has ended"
             self._buffer += data
@@ -119,12 +119,12 @@ class Page:
 
     def _note(self, event: dict[str, Any]) -> None:
         params = event.get("params", {})
-        if event.get("method") == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
-            self.problems.append(" ".join(str(part.get("value", part.get("description"))) for part in params["args"]))
+        if event.get("method") == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+            self.errors.append(" ".join(str(part.get("value", part.get("description"))) for part in params["args"]))
         elif event.get("method") == "Runtime.exceptionThrown":
-            self.problems.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
-        elif event.get("method") == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
-            self.problems.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+            self.errors.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
+        elif event.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited."""
@@ -144,7 +144,7 @@ class Page:
                 return value
             time.sleep(0.1)
         status = self.run("document.body.innerText")
-        raise AssertionError(f"{expression} has not become true; console: {self.problems}; page: {status}")
+        raise AssertionError(f"{expression} has not become true; console: {self.errors}; page: {status}")
 
     def open(self, url: str) -> None:
         """Load an address."""
