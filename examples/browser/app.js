@@ -116,6 +116,7 @@ async function advance() {
 
 async function play() {
   playing = true;
+  say(targets.list.length ? "Tracking." : "Playing; drag a box at any time.");
   refresh();
   const start = performance.now(), startTime = frameTime;
   while (playing) {
@@ -128,8 +129,10 @@ async function play() {
 }
 
 function togglePlay() {
-  if (playing) playing = false;
-  else if (canMove()) play();
+  if (playing) {
+    playing = false;
+    say("Paused.");
+  } else if (canMove()) play();
   refresh();
 }
 
@@ -262,7 +265,10 @@ $("file").onchange = () => {
 };
 $("camera").onclick = () => open(CameraSource.open);
 $("play").onclick = togglePlay;
-$("step").onclick = () => serially(advance);
+$("step").onclick = () => {
+  say("One frame further.");
+  serially(advance);
+};
 $("restart").onclick = restart;
 $("clear").onclick = clear;
 $("save-txt").onclick = saveTxt;

@@ -34,7 +34,7 @@ export async function loadModel(wanted, report) {
   const embed = await download(`${folder}/embed_template.onnx`, report);
   const step = await download(`${folder}/step.onnx`, report);
   report("Preparing the network …");
-  if (wanted !== "wasm" && (await hasWebGpu())) {
+  if (wanted !== "wasm" && (await hasWebGpu(wanted === "webgpu"))) {
     try {
       const ort = await runtime("ort.webgpu.min.mjs");
       return { model: await Model.load(ort, embed, step, ["webgpu", "wasm"]), place: "WebGPU" };
@@ -53,12 +53,10 @@ export async function loadModel(wanted, report) {
   return { model, place: `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}` };
 }
 
-async function hasWebGpu() {
-  try {
-    return Boolean(await navigator.gpu?.requestAdapter());
-  } catch {
-    return false;
-  }
+/** Whether there is a GPU; one that is emulated by the processor counts only if `emulated`. */
+async function hasWebGpu(emulated) {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  return Boolean(adapter) && (emulated || !adapter.info?.isFallbackAdapter);
 }
 
 async function runtime(name) {

@@ -129,8 +129,10 @@ export class Model {
       throw new Error(`step.onnx has metadata of format ${model.meta.format_version}, this page knows ${FORMAT}`);
     }
     model.ort = ort;
-    model.embed = await ort.InferenceSession.create(embed, { executionProviders: providers });
-    model.network = await ort.InferenceSession.create(step, { executionProviders: providers });
+    // Without warnings: WebGPU has one for shapes that the processor computes, as it should.
+    const options = { executionProviders: providers, logSeverityLevel: 3 };
+    model.embed = await ort.InferenceSession.create(embed, options);
+    model.network = await ort.InferenceSession.create(step, options);
     return model;
   }
 
