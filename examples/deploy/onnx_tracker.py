@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -65,11 +65,9 @@ class OnnxTracker:
             onnxruntime.InferenceSession(str(Path(folder, name)), options, providers=["CPUExecutionProvider"])
             for name in ("embed_template.onnx", "step.onnx")
         )
-        self.meta = json.loads(self.network.get_modelmeta().custom_metadata_map["seqtrack"])
-        if self.meta["format_version"] != FORMAT:
-            raise ValueError(
-                f"{folder}: format {self.meta['format_version']} of the metadata, this program knows {FORMAT}"
-            )
+        self.meta = json.loads(self.network.get_modelmeta().custom_metadata_map.get("seqtrack", "{}"))
+        if self.meta.get("format_version") != FORMAT:
+            raise ValueError(f"its metadata is not of format {FORMAT}")
         self.box = [0.0] * 4
         self.templates = np.empty((1, 0, 0), np.float32)
         self.frame = 0
@@ -126,6 +124,12 @@ class OnnxTracker:
         return float(1 / (1 + np.exp(-np.clip(value, -500, 500))))
 
 
+def stop(message: str) -> NoReturn:
+    """End the program."""
+    print(message, file=sys.stderr)
+    raise SystemExit(2)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write one line for each frame: x, y, width, height, score; return the number of frames."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -135,13 +139,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="file for the boxes: x,y,width,height,score of every frame")
     parser.add_argument("--threads", type=int, default=0, help="threads of the processor (default: as many as cores)")
     args = parser.parse_args(argv)
-    tracker, lines = OnnxTracker(args.model, args.threads), []
+    try:
+        box = [float(number) for number in args.box.split(",")]
+    except ValueError:
+        box = []
+    if len(box) != 4 or not min(box[2:]) > 0 or not all(map(math.isfinite, box)):
+        stop(f"{args.box}: expected x,y,width,height in pixels, width and height above 0")
+    try:
+        tracker = OnnxTracker(args.model, args.threads)
+    except Exception as error:  # ONNX Runtime has a class of its own for each kind of damage, without a common one
+        stop(f"{args.model}: no exported tracker: {str(error).splitlines()[0]}")
     capture = cv2.VideoCapture(args.video)
     done, frame = capture.read()
     if not done:
-        sys.exit(f"{args.video}: no frame")
-    tracker.init(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), [float(number) for number in args.box.split(",")])
-    box, score = tracker.box, 1.0
+        stop(f"{args.video}: no frame")
+    tracker.init(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), box)
+    score, lines = 1.0, []
     while done:
         lines.append(",".join(f"{value:.4f}" for value in (*box, score)))
         done, frame = capture.read()

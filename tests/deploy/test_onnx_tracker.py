@@ -51,6 +51,28 @@ def test_crop_is_that_of_the_library(box, factor: float, size: int) -> None:
     assert scale == expected_scale
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"box": "1,2,3"}, "1,2,3: expected x,y,width,height"),
+        ({"box": "1,2,-3,4"}, "above 0"),
+        ({"content": None}, "no exported tracker: "),
+        ({"content": b"nonsense"}, "no exported tracker: "),
+    ],
+)
+def test_bad_input(change, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"box": "1,2,3,4", "content": None} | change
+    for name in ("embed_template.onnx", "step.onnx"):
+        if given["content"] is not None:
+            (tmp_path / name).write_bytes(given["content"])
+    with pytest.raises(SystemExit) as stopped:
+        onnx_tracker.main([str(tmp_path), "a.avi", given["box"], str(tmp_path / "out.txt")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert message in line
+    assert not (tmp_path / "out.txt").exists()
+
+
 @pytest.mark.endurance
 def test_bundled_tracker_on_a_clip(exported: Path, tmp_path: Path) -> None:
     from lib.config.paths import bundled_checkpoint

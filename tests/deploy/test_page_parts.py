@@ -63,8 +63,10 @@ class FakeSession:
         return [tokens[None], tokens[None].astype(np.float32) / 64]
 
 
-@pytest.mark.parametrize("sequence_format", ["xywh", "whxy", "corner"])
-@pytest.mark.parametrize("points", [[], [[-9.0, 0.25], [-8.0, 0.5], [-7.2, 0.875]]])
+CURVE = [[-9.0, 0.25], [-8.0, 0.5], [-7.2, 0.875]]
+
+
+@pytest.mark.parametrize(("sequence_format", "points"), [("xywh", CURVE), ("whxy", []), ("corner", [])])
 def test_boxes_templates_and_scores(
     node: str, sequence_format: str, points: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
