@@ -97,8 +97,11 @@ class Tracker:
 
     @property
     def network(self) -> "SeqTrack":
-        """The network, a ``torch.nn.Module``."""
-        return self._model.follower.engine.network
+        """The network, a ``torch.nn.Module``. Raises InputError where another backend computes it."""
+        engine = self._model.follower.engine
+        if engine.network is None:
+            raise InputError(f"a tracker of the backend {engine.params.backend} has no network of PyTorch")
+        return engine.network
 
     @property
     def color(self) -> Color:
@@ -181,6 +184,7 @@ def load(
     update_interval: int | None = None,
     update_threshold: float | None = None,
     lost: LostOptions | None = None,
+    backend: str = "auto",
 ) -> Tracker:
     """Load a network and return a tracker for it.
 
@@ -197,6 +201,10 @@ def load(
             by default as for a benchmark without a setting of its own.
         update_threshold: it is taken if the confidence (0 to 40) is above this.
         lost: when the target is lost and found (``seqtrack.LostOptions``); default: its default values.
+        backend: what computes the network: ``torch`` (also ``auto``), ``onnxruntime`` or ``openvino``. The last two
+            need an extra of the same name or ``onnx``, export the network once, and keep it in a cache;
+            docs/deployment.md says what each of them is good for. With them ``checkpoint`` may be a file ``step`` of
+            ``tracking/export.py``, and precisions are ``float32``, ``int8``, and with OpenVINO ``bfloat16``.
 
     Raises:
         SeqTrackError: a ``ConfigError`` if the experiment is unknown or a setting does not fit, a ``CheckpointError``
@@ -212,7 +220,8 @@ def load(
     name, checkpoint = find_files(name, checkpoint)
     settings = {"update_interval": update_interval, "update_threshold": update_threshold}
     given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
-    params = parameters(name, checkpoint=checkpoint, device=device, dtype=dtype, compile=compile, **given)
+    given |= {"device": device, "dtype": dtype, "compile": compile, "backend": backend}
+    params = parameters(name, checkpoint=checkpoint, **given)
     score = load_score(params.checkpoint, params.update_threshold)
     return Tracker(Model(LostAndFound(SeqTrackEngine(params), score, lost or LostOptions()), color))
 

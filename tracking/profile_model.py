@@ -28,7 +28,7 @@ from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.flops import Cost, count_cost
 from lib.models.seqtrack.precision import PRECISIONS, check_precision
 from lib.test.evaluation.trackers import TRACKERS
-from lib.test.parameter.seqtrack import parameters_from_config
+from lib.test.parameter.seqtrack import BACKENDS, parameters_from_config
 from lib.test.profiling import Latency, measure_latency, peak_memory
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.utils.cli import ScriptParser, add_cuda_graphs, check_ranges, run_script, user_path
@@ -50,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
     parser.add_argument("--compile", action="store_true", help="compile the step; on CUDA also capture it")
+    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="auto: torch; docs/deployment.md compares")
     add_cuda_graphs(parser)
     parser.add_argument("--batch_size", type=int, default=1, help="sequences at once (default: 1)")
     parser.add_argument("--frames", type=int, default=20, help="how many frames to measure (default: 20)")
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     lookup(TRACKERS, args.script, "tracker")
     check_ranges(args, LIMITS)
-    if not args.count_only:
+    if not args.count_only and args.backend in ("auto", "torch"):
         check_precision(args.dtype, resolve_device(args.device))
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -102,7 +103,9 @@ def cost_lines(config: str, cost: Cost) -> list[str]:
 def measure(args: argparse.Namespace, cfg) -> dict:
     """Measure, print the table, and return the numbers for the JSON file."""
     params = parameters_from_config(cfg, checkpoint=None, device=args.device, dtype=args.dtype)
-    engine = SeqTrackEngine(dataclasses.replace(params, compile=args.compile, cuda_graphs=args.cuda_graphs))
+    backend = "torch" if args.backend == "auto" else args.backend
+    flags = {"compile": args.compile, "cuda_graphs": args.cuda_graphs, "backend": backend}
+    engine = SeqTrackEngine(dataclasses.replace(params, **flags))
     steps = args.frames + args.warm_up
     stages = measure_latency(
         engine,
@@ -114,7 +117,7 @@ def measure(args: argparse.Namespace, cfg) -> dict:
     memory = peak_memory(engine.device)
     machine = describe(engine.device)
     options = f"{', compiled' if args.compile else ''}{', captured' if engine.reader.is_captured else ''}"
-    print(f"\n{machine}, {args.dtype}{options}, batch {args.batch_size}")
+    print(f"\n{machine}, {backend} {args.dtype}{options}, batch {args.batch_size}")
     print(f"{'stage':<10} {'median ms':>10} {'p90 ms':>10}")
     for name, latency in stages.items():
         print(f"{name:<10} {latency.median:10.2f} {latency.p90:10.2f}")
@@ -124,6 +127,7 @@ def measure(args: argparse.Namespace, cfg) -> dict:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "dtype": args.dtype,
+        "backend": backend,
         "compile": args.compile,
         "cuda_graphs": engine.reader.is_captured,
         "batch_size": args.batch_size,

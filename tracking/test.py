@@ -27,6 +27,7 @@ from lib.test.evaluation.results import ResultFolder, run_config, run_log_path
 from lib.test.evaluation.running import run_benchmark
 from lib.test.evaluation.shared import Ranks, join_ranks
 from lib.test.evaluation.trackers import TRACKERS, TrackerRecipe, tracker_recipe
+from lib.test.parameter.seqtrack import BACKENDS
 from lib.utils.cli import ScriptParser, add_cuda_graphs, check_ranges, run_script, user_path
 from lib.utils.device import resolve_device, warn_of_shared_gpus
 from lib.utils.errors import InputError, lookup
@@ -56,6 +57,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num_gpus", type=int, help="spread the workers over so many GPUs; 0: CPU (default: all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", help="float32 (default), tf32, bfloat16, float16 or int8")
+    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="auto: torch; docs/deployment.md compares")
     parser.add_argument("--compile", action="store_true", help="compile the network: a slow start, then faster frames")
     add_cuda_graphs(parser)
     parser.add_argument(
@@ -107,6 +109,7 @@ def make_recipe(args: argparse.Namespace, benchmark: str, save_dir: Path, device
         ConfigError, CheckpointError, InputError: if the tracker cannot be made.
     """
     flags = {"checkpoint": args.checkpoint, "dtype": args.dtype, "compile": args.compile or None}
+    flags["backend"] = None if args.backend == "auto" else args.backend
     recipe = tracker_recipe(args.tracker, args.config, benchmark, save_dir=save_dir, **flags)
     params = recipe.parameters(device)
     if checkpoint := getattr(params, "checkpoint", None):
@@ -135,6 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = run_config(args.config, args.runid)
     checkpoint = getattr(params, "checkpoint", None)
     facts = {"config": args.config, "dtype": args.dtype}
+    if (backend := getattr(params, "backend", "torch")) != "torch":
+        facts["backend"] = backend
     facts |= {"cuda_graphs": args.cuda_graphs and resolve_device(devices[0]).type == "cuda"}
     facts |= {"batch_size": args.batch_size, "processes": len(devices) * ranks.world_size}
     facts = run_facts(params, checkpoint, **facts)

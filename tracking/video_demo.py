@@ -26,6 +26,7 @@ from lib.config.paths import load_paths
 from lib.config.seqtrack.config import experiment_name
 from lib.models.seqtrack.precision import PRECISIONS
 from lib.test.evaluation.trackers import TrackerRecipe, tracker_recipe
+from lib.test.parameter.seqtrack import BACKENDS
 from lib.test.video.display import has_display
 from lib.test.video.live import LiveSource
 from lib.test.video.outputs import SUFFIXES
@@ -83,6 +84,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
+    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="auto: torch; docs/deployment.md compares")
     add_cuda_graphs(parser)
     _add_live(parser)
     parser.add_argument("--max_frames", type=int, help="stop after so many frames")
@@ -213,6 +215,7 @@ def make_recipe(args: argparse.Namespace) -> TrackerRecipe:
         save_dir=args.save_dir,
         dtype=args.dtype,
         cuda_graphs=args.cuda_graphs,
+        backend=args.backend,
     )
 
 
@@ -257,6 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "checkpoint": str(params.checkpoint),
         "device": device,
         "dtype": args.dtype,
+        "backend": params.backend,
         **masks,
     }
     tracker = tracker or recipe(device)

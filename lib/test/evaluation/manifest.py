@@ -18,8 +18,8 @@ from lib.test.evaluation.results import ResultFolder
 from lib.utils.errors import InputError
 from lib.utils.files import FolderInUseError, file_hash, folder_lock, other_owners, write_text_atomic
 
-PACKAGES = ("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python")
-IDENTITY = {"dtype": "another dtype", "settings_sha256": "other settings"}
+PACKAGES = ("seqtrack", "torch", "torchvision", "timm", "numpy", "opencv-python", "onnxruntime", "openvino")
+IDENTITY = {"dtype": "another dtype", "backend": "another backend", "settings_sha256": "other settings"}
 """Facts that must be equal to those of earlier results, beside the weights, and how to call them if they are not."""
 CLAIM_SECONDS = 20.0
 """How long to wait for another run that is just looking at the folder."""
@@ -42,13 +42,13 @@ def run_facts(params: Any, checkpoint: Path | None = None, **facts: Any) -> dict
 
     Args:
         params: settings of the tracker, a data class or anything that ``repr`` describes; its ``checkpoint``,
-            ``device`` and ``dtype`` are no settings, since they have entries of their own.
+            ``device``, ``dtype`` and ``backend`` are no settings, since they have entries of their own.
         checkpoint: the weights; None if the tracker has none.
         facts: further entries, such as ``dtype``.
     """
     settings: Any = repr(params)
     if dataclasses.is_dataclass(params):
-        own = ("checkpoint", "device", "dtype")
+        own = ("checkpoint", "device", "dtype", "backend")
         settings = {key: value for key, value in dataclasses.asdict(params).items() if key not in own}
     text = json.dumps(settings, sort_keys=True, default=str)
     versions = {"python": platform.python_version()}
@@ -78,7 +78,8 @@ def describe_device(device: str) -> str:
 
 def identity(facts: Mapping[str, Any]) -> str:
     """One hash of what must not differ between the results of a folder."""
-    text = json.dumps([facts.get(key) for key in ("sha256", *IDENTITY)], default=str)
+    keys = ("sha256", *(key for key in IDENTITY if key in facts or key != "backend"))  # without one it is PyTorch
+    text = json.dumps([facts.get(key) for key in keys], default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -158,11 +159,13 @@ class FolderClaim:
         """In what the earlier results differ, in words; empty if they do not."""
         if earlier.get("sha256") != self._content["sha256"]:
             return f"other weights ({earlier.get('checkpoint', 'unknown')})"
+        earlier = {"backend": "torch", **earlier}
         for key, text in IDENTITY.items():
             if key == "settings_sha256" and _are_same(earlier.get("settings"), self._content.get("settings")):
                 continue
-            if key in earlier and earlier[key] != self._content.get(key, earlier[key]):
-                return f"{text} ({earlier[key]})" if key == "dtype" else text
+            default = "torch" if key == "backend" else earlier.get(key)
+            if key in earlier and earlier[key] != self._content.get(key, default):
+                return text if key == "settings_sha256" else f"{text} ({earlier[key]})"
         return ""
 
     def take(self, device: str = "") -> None:

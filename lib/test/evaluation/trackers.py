@@ -37,6 +37,11 @@ def _build_seqtrack(params: Any) -> Tracker:
 
 
 def _check_seqtrack(params: Any) -> None:
+    if params.backend != "torch":
+        from lib.test.tracker.backends import RuntimeReader
+
+        RuntimeReader(params)  # exports the network, if it has to be, before workers wait for it
+        return
     from lib.test.tracker.network import check_network
 
     check_network(params)

@@ -15,6 +15,9 @@ from lib.utils.storage import split_packed
 
 T = TypeVar("T")
 
+BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
+"""What computes the network."""
+
 
 @dataclass(frozen=True)
 class TrackerParams:
@@ -36,6 +39,7 @@ class TrackerParams:
         mean, std: normalization of RGB values in [0, 1].
         compile: compile the network, and capture it as a CUDA graph on CUDA; the first step takes long.
         cuda_graphs: capture the network as a CUDA graph without compiling it; without effect on other devices.
+        backend: what computes the network, one of ``BACKENDS`` but ``auto``, which means ``torch``.
     """
 
     config: EasyDict
@@ -54,6 +58,7 @@ class TrackerParams:
     std: tuple[float, float, float]
     compile: bool = False
     cuda_graphs: bool = False
+    backend: str = "torch"
 
 
 def parameters(
@@ -156,6 +161,10 @@ def _checked(params: TrackerParams) -> TrackerParams:
     ):
         if value != expected:
             raise ConfigError(f"{test_key} is {value} but {model_key} is {expected}; the network needs them to agree")
+    if params.backend not in BACKENDS:
+        raise ConfigError(f"unknown backend {params.backend!r}; known: {', '.join(BACKENDS)}")
+    if params.backend == "auto":
+        params = dataclasses.replace(params, backend="torch")
     for name in ("search_factor", "template_factor", "update_interval"):
         if not getattr(params, name) > 0:
             raise ConfigError(f"the tracker's {name} must be above 0, got {getattr(params, name)}")

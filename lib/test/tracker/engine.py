@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.models.seqtrack import SeqTrack
+from lib.models.seqtrack.vocabulary import CoordinateVocabulary
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.network import load_network
 from lib.test.tracker.preprocess import Preprocessor, check_image, check_init_box
@@ -61,12 +62,23 @@ class SeqTrackEngine:
     """Starts sequences and steps any number of them at once.
 
     Args:
-        params: settings; ``params.device`` and ``params.dtype`` are ignored where ``network`` is given.
+        params: settings; ``params.device``, ``dtype`` and ``backend`` are ignored where ``network`` is given.
         network: a network to share with other engines; by default one is built and loaded.
+
+    Attributes:
+        network: None where a runtime takes the place of PyTorch.
+        device: where templates are kept; of a runtime the CPU, wherever it computes.
     """
 
     def __init__(self, params: TrackerParams, network: SeqTrack | None = None) -> None:
         self.params = params
+        self.vocabulary = CoordinateVocabulary(params.config.MODEL.BINS, params.config.DATA.SEQ_FORMAT)
+        if network is None and params.backend != "torch":
+            from lib.test.tracker.backends import RuntimeReader  # with what exporting takes
+
+            self.network, self.device, self.dtype = None, torch.device("cpu"), torch.float32
+            self.reader = RuntimeReader(params)
+            return
         self.network = load_network(params) if network is None else network
         weight = self.network.encoder.body.pos_embed
         self.device, self.dtype = weight.device, weight.dtype
@@ -79,7 +91,7 @@ class SeqTrackEngine:
     def _make_window(self) -> Tensor:
         # Faithful: the product with the likelihoods is float64. Apple's MPS has no such type.
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        return self.network.vocabulary.window(dtype=dtype).to(self.device)
+        return self.vocabulary.window(dtype=dtype).to(self.device)
 
     @torch.inference_mode()
     def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> TrackState:
@@ -94,7 +106,7 @@ class SeqTrackEngine:
         """
         check_image(image)
         box = check_init_box(box_xywh, *image.shape[:2])
-        template = self._embed([self._crop_template(image, box)])[0]
+        template = self.reader.embed([self._crop_template(image, box)])[0]
         return TrackState(box_xywh=box, templates=template.repeat(self.params.num_templates, 1))
 
     @torch.inference_mode()
@@ -155,10 +167,6 @@ class SeqTrackEngine:
         """Cut a template crop, (S, S, 3) uint8."""
         return sample_target(image, box_xywh, self.params.template_factor, self.params.template_size)[0]
 
-    def _embed(self, crops: Sequence[np.ndarray]) -> Tensor:
-        """Embed template crops, one per sequence: (B, N, C)."""
-        return self.network.embed_template(self.preprocess(crops, self.dtype).unsqueeze(1))
-
     def _read_boxes(self, templates: Tensor, crops: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Run the network.
 
@@ -177,7 +185,7 @@ class SeqTrackEngine:
         """Turn tokens (B, 4) into boxes xywh in image pixels."""
         size = self.params.search_size
         # Faithful: float32 up to here, Python floats (float64) from the map-back on.
-        relative = self.network.vocabulary.decode(tokens) * size / torch.tensor(factors).unsqueeze(1)
+        relative = self.vocabulary.decode(tokens) * size / torch.tensor(factors).unsqueeze(1)
         boxes = []
         for box, factor, state, image in zip(relative.tolist(), factors, states, images, strict=True):
             height, width = image.shape[:2]
@@ -199,7 +207,7 @@ class SeqTrackEngine:
         chosen = [index for index, is_due in enumerate(due) if is_due]
         if chosen:
             # Faithful: cut around the box that was found in this very frame.
-            embedded = self._embed([self._crop_template(images[i], states[i].box_xywh) for i in chosen])
+            embedded = self.reader.embed([self._crop_template(images[i], states[i].box_xywh) for i in chosen])
             for index, new in zip(chosen, embedded, strict=True):
                 old = states[index].templates
                 states[index].templates = torch.cat((old[: len(new)], old[2 * len(new) :], new))

@@ -8,10 +8,13 @@ B is free. Normalization, window and the four decoding steps are inside. ``descr
 is in every file as JSON, under the name ``seqtrack`` (docs/deployment.md).
 """
 
+import copy
 import dataclasses
+import importlib
 import inspect
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,13 +28,16 @@ from lib.models.seqtrack import SeqTrack
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.preprocess import Preprocessor
 from lib.test.tracker.presence import load_score
-from lib.utils.errors import ConfigError, InputError, SeqTrackError, printable
+from lib.utils.errors import ConfigError, InputError, printable
 from lib.utils.files import file_hash
 
 FORMAT_VERSION = 1
 METADATA = "seqtrack"
 """Name of the JSON text in the metadata of a file."""
 OPSET = 20  # the first with GELU as one operator
+FEATURES = "features"
+"""Name of the tensor between encoder and decoder in ``step``."""
+LARGEST_BATCH = 4096
 LARGEST_FILE = 2**31 - 1
 """Bytes; a limit of protocol buffers, which ONNX files are."""
 
@@ -44,13 +50,14 @@ class EmbedTemplate(nn.Module):
 
     def __init__(self, network: SeqTrack, params: TrackerParams) -> None:
         super().__init__()
-        self.network = network
+        self.vit = copy.copy(network.vit)
+        self.vit._modules = {"patch_embed": network.vit.patch_embed}  # not the weights of the blocks
         self.preprocess = Preprocessor(params.mean, params.std)
         self.size = params.template_size
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, T, T) uint8 -> (B, Nt, C)."""
-        return self.network.embed_template(self.preprocess.normalize_planes(image).unsqueeze(1))
+        return self.vit.embed_template(self.preprocess.normalize_planes(image).unsqueeze(1))
 
     def example(self, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
         """Arguments of the right shapes."""
@@ -105,14 +112,9 @@ def make_graphs(network: SeqTrack, params: TrackerParams) -> dict[str, EmbedTemp
     return {"embed_template": EmbedTemplate(network, params).eval(), "step": Step(network, params).eval()}
 
 
-def describe(params: TrackerParams, config: str, precision: str) -> dict[str, Any]:
-    """What a program needs to know to run the graphs as this project does, and what they were made of."""
-    score = dataclasses.asdict(load_score(params.checkpoint, params.update_threshold))
+def graph_settings(params: TrackerParams) -> dict[str, Any]:
+    """What a program needs to know of the graphs themselves."""
     return {
-        "format_version": FORMAT_VERSION,
-        "config": config,
-        "precision": precision,
-        "checkpoint_sha256": "" if params.checkpoint is None else file_hash(params.checkpoint),
         "template": {
             "size": params.template_size,
             "factor": params.template_factor,
@@ -122,15 +124,24 @@ def describe(params: TrackerParams, config: str, precision: str) -> dict[str, An
         "bins": int(params.config.MODEL.BINS),
         "sequence_format": str(params.config.DATA.SEQ_FORMAT),
         "window": params.window,
+    }
+
+
+def describe(params: TrackerParams, config: str, precision: str) -> dict[str, Any]:
+    """What a program needs to know to track as this project does, and what the graphs were made of."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "config": config,
+        "precision": precision,
+        "checkpoint_sha256": "" if params.checkpoint is None else file_hash(params.checkpoint),
+        **graph_settings(params),
         "update": {"interval": params.update_interval, "threshold": params.update_threshold},
-        "score": score,
+        "score": dataclasses.asdict(load_score(params.checkpoint, params.update_threshold)),
     }
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
     """Import a package of an extra of setup.py. Raises InputError, which says how to install it, if it is missing."""
-    import importlib
-
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -138,59 +149,82 @@ def import_extra(module: str, extra: str) -> ModuleType:
         raise InputError(f'{module} is needed here: pip install "seqtrack[{extra}]" ({reason})') from error
 
 
-def export_onnx(graph: EmbedTemplate | Step, path: Path, metadata: Mapping[str, Any], *, half: bool = False) -> None:
-    """Write a graph as one ONNX file.
-
-    Args:
-        graph: from ``make_graphs``.
-        path: the file.
-        metadata: of ``describe``.
-        half: store matrices as float16; they are float32 again when a runtime has loaded them.
+def to_onnx(graph: EmbedTemplate | Step) -> Any:
+    """Translate a graph of ``make_graphs`` into an ONNX model.
 
     Raises:
-        InputError: if a package is missing, or the file would be too large.
+        InputError: if a package is missing.
         ConfigError: if the network has an operator that ONNX does not have.
     """
-    onnx = import_extra("onnx", "onnx")
+    import_extra("onnx", "onnx")
     import_extra("onnxscript", "onnx")
-    if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
-        raise InputError(f"PyTorch {torch.__version__} cannot export: it takes version 2.6 or later")
-    batch = torch.export.Dim("batch", min=1, max=4096)
+    if "custom_translation_table" not in inspect.signature(torch.onnx.export).parameters:
+        raise InputError(f"PyTorch {torch.__version__} cannot export to ONNX: it takes version 2.6 or later")
     arguments = graph.example(2)
     try:
-        program = torch.onnx.export(
-            graph,
-            arguments,
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=graph.inputs,
-            output_names=graph.outputs,
-            dynamic_shapes=tuple({0: batch} for _ in arguments),
-        )
-    except torch.onnx.errors.OnnxExporterError as error:
-        reason = printable(str(error.__cause__ or error).strip().splitlines()[0], 300)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names of axes, and what the next version will deprecate
+            program = torch.onnx.export(
+                graph,
+                arguments,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=graph.inputs,
+                output_names=graph.outputs,
+                dynamic_shapes=dynamic_batch(arguments),
+                custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _make_attention()},
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = printable((str(error.__cause__ or error).strip().splitlines() or [""])[0], 300)
         raise ConfigError(f"this network cannot be exported to ONNX: {reason}") from error
-    model = program.model_proto
-    if half:
-        halve(model, onnx)
-    tidy(model)
+    tidy(program.model_proto)
+    return program.model_proto
+
+
+def dynamic_batch(arguments: Sequence[Tensor]) -> tuple[dict[int, Any], ...]:
+    """What ``torch.export`` is told of the shapes of arguments: their first dimension is one and the same, and free."""
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    return tuple({0: batch} for _ in arguments)
+
+
+def save_onnx(model: Any, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write an ONNX model as one file. Raises InputError if it is too large for one."""
     model.metadata_props.add(key=METADATA, value=json.dumps(metadata))
     if model.ByteSize() > LARGEST_FILE:
-        raise InputError(f"{path.name}: {model.ByteSize() / 1e9:.1f} GB are too large for a file; take float16 or int8")
-    onnx.save_model(model, str(path))
+        raise InputError(f"{path.name}: {model.ByteSize() / 1e9:.1f} GB are too much for a file; take float16 or int8")
+    path.write_bytes(model.SerializeToString())
+
+
+def _make_attention() -> Callable[..., Any]:
+    """Attention in ONNX: two products and a softmax in a row, which runtimes recognize; the exporter's is longer."""
+    from onnxscript import opset20 as op
+
+    def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
+        scale = op.Constant(value_float=query.shape[-1] ** -0.5)
+        scores = op.MatMul(op.Mul(query, scale), op.Transpose(key, perm=[0, 1, 3, 2]))
+        return op.MatMul(op.Softmax(scores, axis=-1), value)
+
+    return attention
 
 
 def tidy(model: Any) -> None:
-    """Remove notes of the exporter that nobody reads."""
+    """Remove notes of the exporter that nobody reads, and name the tensor between encoder and decoder."""
     graph = model.graph
+    last = next((node for node in graph.node if "network.encoder.body.norm.weight" in node.input), None)
+    if last is not None:
+        old = last.output[0]
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [FEATURES if name == old else name for name in names]
     for entry in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
         del entry.metadata_props[:]
         entry.doc_string = ""
 
 
-def halve(model: Any, onnx: ModuleType) -> None:
+def halve(model: Any) -> None:
     """Store the matrices of an ONNX model as float16, each behind a cast, which runtimes do when they load the file."""
+    onnx = import_extra("onnx", "onnx")
     graph = model.graph
     casts = []
     for tensor in graph.initializer:
@@ -202,18 +236,3 @@ def halve(model: Any, onnx: ModuleType) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def check_parity(name: str, expected: Any, found: Any, *, exact: bool) -> float:
-    """Compare what two runtimes give for ``step``.
-
-    Returns:
-        Share of equal tokens.
-
-    Raises:
-        SeqTrackError: if ``exact`` and a token differs.
-    """
-    equal = (np.asarray(expected) == np.asarray(found)).mean().item()
-    if exact and equal < 1:
-        raise SeqTrackError(f"{name}: {100 * (1 - equal):.1f} % of the tokens differ from those of PyTorch")
-    return equal

@@ -71,7 +71,7 @@ def default_score(update_threshold: float) -> PresenceScore:
 def score_path(checkpoint: Path) -> Path:
     """File beside a checkpoint that holds what was fitted for its weights."""
     name = checkpoint.name
-    for suffix in (".pth.tar", ".pth", ".pt", ".tar", ".safetensors"):
+    for suffix in (".pth.tar", ".pth", ".pt", ".tar", ".safetensors", ".onnx", ".xml"):
         name = name.removesuffix(suffix)
     return checkpoint.with_name(f"{name}.score.json")
 

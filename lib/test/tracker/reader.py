@@ -6,9 +6,10 @@ and longer ones are cut.
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,6 +64,10 @@ class BoxReader:
         self._capture = on_cuda and (compile or cuda_graphs)
         self._pool: Any = None  # memory that the graphs share: one runs at a time, and its result is copied at once
         self._fast: dict[int, Step] = {}  # by batch size
+
+    def embed(self, crops: Sequence[np.ndarray]) -> Tensor:
+        """Embed template crops, (T, T, 3) uint8 each, one per sequence: (B, Nt, C)."""
+        return self.network.embed_template(self.preprocess(crops, self.dtype).unsqueeze(1))
 
     def __call__(self, templates: Tensor, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Read boxes.

@@ -27,8 +27,8 @@ class SeqTrackTracker:
         self.state: TrackState | None = None
 
     @property
-    def network(self) -> SeqTrack:
-        """The network that the tracker runs."""
+    def network(self) -> SeqTrack | None:
+        """The network that the tracker runs; None where a runtime takes the place of PyTorch."""
         return self.engine.network
 
     def initialize(self, image: np.ndarray, info: Mapping[str, Any]) -> None:
