@@ -26,9 +26,9 @@ def exported_half(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     import onnx
 
     folder = tmp_path_factory.mktemp("exported_half")
-    for path in exported.iterdir():
+    for path in exported.glob("*.onnx"):
         model = onnx.load(path)
-        halve(model, onnx)
+        halve(model)
         onnx.save(model, folder / path.name)
     return folder
 

@@ -27,7 +27,8 @@ def program(tmp_path: Path) -> Path:
 
 
 @pytest.mark.endurance
-def test_boxes_are_those_of_the_python_program(program: Path, exported: Path, tmp_path: Path) -> None:
+def test_boxes_are_those_of_the_python_program(program: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    exported = request.getfixturevalue("exported")  # takes long: not before it is known that there is a program
     clip = Clip(3, count=30)
     video, box = str(clip.write(tmp_path / "a.avi")), ",".join(f"{value:.2f}" for value in clip.boxes[0])
     subprocess.run([program, exported, video, box, tmp_path / "cpp.txt"], check=True)

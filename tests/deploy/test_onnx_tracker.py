@@ -93,7 +93,7 @@ def test_bundled_tracker_on_a_clip(exported: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.endurance
-@pytest.mark.parametrize("sequence_format", ["xywh", "whxy", "corner"])
+@pytest.mark.parametrize("sequence_format", ["whxy", "corner"])
 def test_new_templates(sequence_format: str, tmp_path: Path) -> None:
     config = tiny_config(DATA__SEQ_FORMAT=sequence_format, TEST__WINDOW=True)
     config.TEST.UPDATE_INTERVALS.DEFAULT, config.TEST.UPDATE_THRESHOLD.DEFAULT = 2, 0.5
