@@ -11,6 +11,7 @@ const canvas = $("frame"), overlay = $("overlay"), stage = $("stage");
 
 let targets = null; // Targets, once the network is loaded
 let source = null; // FileSource or CameraSource
+let player = null; // the loop of play() that is running
 let frame = null, frameNumber = -1, frameTime = 0, playing = false, ended = false, drag = null, speed = 0;
 let rows = []; // per frame with targets: {frame, time, targets: [{id, box, score, confidence, state}]}
 
@@ -42,6 +43,7 @@ function open(opening) {
     source?.close();
     source = next;
     await toFirstFrame();
+    if (source.isLive && canMove()) play();
   });
 }
 
@@ -115,12 +117,13 @@ async function advance() {
 }
 
 async function play() {
+  const me = (player = {});
   playing = true;
   say(targets.list.length ? "Tracking." : "Playing; drag a box at any time.");
   refresh();
   const start = performance.now(), startTime = frameTime;
-  while (playing) {
-    await serially(() => playing && advance());
+  while (playing && player === me) {
+    await serially(() => playing && player === me && advance());
     // Never faster than the video; the page gets its turn in any case.
     const wait = source?.isLive ? 0 : 1000 * (frameTime - startTime) - (performance.now() - start);
     await new Promise((resolve) => setTimeout(resolve, Math.max(wait, 0)));
@@ -263,6 +266,7 @@ $("file").onchange = () => {
   if (file) open(() => FileSource.open(file));
   $("file").value = "";
 };
+$("empty").onclick = () => $("file").click();
 $("camera").onclick = () => open(CameraSource.open);
 $("play").onclick = togglePlay;
 $("step").onclick = () => {
@@ -302,9 +306,11 @@ async function start() {
   playing = false;
   $("backend").disabled = true;
   await serially(async () => {
+    const previous = targets;
     targets = null;
     rows = [];
     refresh();
+    await previous?.model.release();
     const { model, place } = await loadModel($("backend").value, say);
     targets = new Targets(model);
     $("place").textContent = place;

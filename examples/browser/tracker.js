@@ -136,6 +136,12 @@ export class Model {
     return model;
   }
 
+  /** Give the memory back; nothing works afterwards. */
+  async release() {
+    await this.embed.release();
+    await this.network.release();
+  }
+
   /** Begin with a target: the state {box, templates, frame}; templates is a list of (tokens * width) floats. */
   async start(frame, box) {
     const template = await this.embedTemplate(frame, box);

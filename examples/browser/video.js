@@ -27,6 +27,7 @@ export class FileSource {
       const codec = (await track.getCodec?.()) ?? "unknown";
       throw new Error(`${file.name}: this browser cannot decode its format (${codec}). Convert it to H.264 or VP9.`);
     }
+    source.colors = colorsOf(await track.getColorSpace());
     source.sink = new media.VideoSampleSink(track);
     source.restart();
     return source;
@@ -50,9 +51,8 @@ export class FileSource {
     const { width, height } = sample.visibleRect, turned = sample.rotation % 180 !== 0;
     resize(canvas, turned ? height : width, turned ? width : height);
     sample.draw(contextOf(canvas), 0, 0, canvas.width, canvas.height);
-    const plain = sample.rotation === 0 && !sample.flip && !sample.colorSpace.fullRange;
-    const isYuv = plain && (sample.format === "I420" || sample.format === "NV12");
-    const frame = isYuv ? await yuvFrame(sample) : canvasFrame(canvas);
+    const isPlain = sample.rotation === 0 && !sample.flip && ["I420", "NV12"].includes(sample.format);
+    const frame = isPlain && this.colors ? await yuvFrame(sample, this.colors) : canvasFrame(canvas);
     const time = sample.timestamp;
     sample.close();
     this.count++;
@@ -112,29 +112,39 @@ function canvasFrame(canvas) {
   return { width: canvas.width, height: canvas.height, read };
 }
 
+// From YUV to RGB, in 1/8192: red from V, blue from U, green from U and from V.
+const BT601 = [13074.625, 16525.125, -3209.375, -6659.875], BT709 = [14686.125, 17304.75, -1746.875, -4365.625];
+
+/** How the colors of a video are converted; null for matrices other than BT.601 (also if none is given) and BT.709. */
+export function colorsOf({ matrix, fullRange }) {
+  const limited = matrix === "bt709" ? BT709 : [undefined, null, "bt470bg", "smpte170m"].includes(matrix) ? BT601 : null;
+  if (!limited) return null;
+  const factors = limited.map((factor) => Math.round(fullRange ? (factor * 224) / 255 : factor));
+  return { factors, black: fullRange ? 0 : 16, light: fullRange ? 8192 : 9539 };
+}
+
 /**
  * A decoded frame in YUV 4:2:0 as the frame that the tracker reads.
  *
- * Browsers convert to RGB each in their own way. This is what OpenCV does (FFmpeg's swscale on x86: BT.601, nearest
- * chroma, products of 16 bits), so that boxes are those of the Python programs, to the last digit.
+ * Browsers convert to RGB each in their own way, and guess BT.709 where a file does not say. This is what OpenCV does
+ * (FFmpeg's swscale on x86: nearest chroma, products of 16 bits), so that boxes are those of the Python programs.
  */
-async function yuvFrame(sample) {
+export async function yuvFrame(sample, { factors: [redV, blueU, greenU, greenV], black, light }) {
   const { width, height } = sample.visibleRect, bytes = new Uint8Array(sample.allocationSize());
-  const [luma, first, second] = await sample.copyTo(bytes);
-  const pixelStep = second ? 1 : 2; // NV12 has U and V side by side
-  const v = second ?? { offset: first.offset + 1, stride: first.stride };
+  const [luma, u, third] = await sample.copyTo(bytes);
+  const v = third ?? { offset: u.offset + 1, stride: u.stride }, pixelStep = third ? 1 : 2; // NV12 has U and V side by side
   const product = (value, factor) => (value * 8 * factor) >> 16;
   const read = (x, y, w, h) => {
     const out = new Uint8ClampedArray(4 * w * h);
     for (let j = y, at = 0; j < y + h; j++) {
       const lumaRow = luma.offset + j * luma.stride;
-      const uRow = first.offset + (j >> 1) * first.stride, vRow = v.offset + (j >> 1) * v.stride;
+      const uRow = u.offset + (j >> 1) * u.stride, vRow = v.offset + (j >> 1) * v.stride;
       for (let i = x; i < x + w; i++, at += 4) {
-        const light = product(bytes[lumaRow + i] - 16, 9539), chroma = (i >> 1) * pixelStep;
+        const chroma = (i >> 1) * pixelStep, gray = product(bytes[lumaRow + i] - black, light);
         const blue = bytes[uRow + chroma] - 128, red = bytes[vRow + chroma] - 128;
-        out[at] = light + product(red, 13075);
-        out[at + 1] = light + product(blue, -3209) + product(red, -6660);
-        out[at + 2] = light + product(blue, 16525);
+        out[at] = gray + product(red, redV);
+        out[at + 1] = gray + product(blue, greenU) + product(red, greenV);
+        out[at + 2] = gray + product(blue, blueU);
       }
     }
     return out;

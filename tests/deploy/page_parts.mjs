@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Targets } from "../../examples/browser/lost.js";
 import { crop, Model, readMetadata } from "../../examples/browser/tracker.js";
+import { colorsOf, yuvFrame } from "../../examples/browser/video.js";
 
 const { what, ...request } = JSON.parse(readFileSync(0));
 
@@ -46,6 +47,14 @@ const answers = {
       const scale = crop(frame, box, request.factor, request.size, out);
       return [scale, Buffer.from(out).toString("base64")];
     });
+  },
+  async colors() {
+    const { width, height, planes, strides, space } = request, bytes = planes.flat();
+    const starts = planes.map((_, i) => planes.slice(0, i).flat().length);
+    const copyTo = async (target) => (target.set(bytes), starts.map((offset, i) => ({ offset, stride: strides[i] })));
+    const sample = { visibleRect: { width, height }, allocationSize: () => bytes.length, copyTo };
+    const colors = colorsOf(space);
+    return colors && Array.from((await yuvFrame(sample, colors)).read(1, 1, width - 1, height - 1));
   },
   metadata: () => readMetadata(new Uint8Array(readFileSync(request.file))).get("seqtrack"),
   async boxes() {

@@ -43,6 +43,38 @@ def test_crops_are_those_of_opencv(node: str) -> None:
         assert scale == expected_scale
 
 
+@pytest.mark.parametrize("side_by_side", [False, True])
+@pytest.mark.parametrize(
+    ("space", "red", "blue"),
+    [
+        ({"matrix": "bt709", "fullRange": False}, 0.2126, 0.0722),
+        ({"matrix": None, "fullRange": None}, 0.299, 0.114),
+        ({"matrix": "bt470bg", "fullRange": True}, 0.299, 0.114),
+    ],
+)
+def test_colors(node: str, space: dict[str, Any], red: float, blue: float, side_by_side: bool) -> None:
+    """Against the definition of YUV; the page rounds as FFmpeg does."""
+    random = np.random.RandomState(0)
+    luma, u, v = (random.randint(60, 190, shape).astype(np.uint8) for shape in ((6, 8), (3, 4), (3, 4)))
+    planes = [luma, np.stack((u, v), axis=-1)] if side_by_side else [luma, u, v]
+    lists = [plane.ravel().tolist() for plane in planes]
+    strides = [8, 8] if side_by_side else [8, 4, 4]
+    found = ask(node, "colors", width=8, height=6, planes=lists, strides=strides, space=space)
+
+    full = space["fullRange"]
+    y = (luma - (0 if full else 16.0)) / (255 if full else 219)
+    cb, cr = ((plane.repeat(2, 0).repeat(2, 1) - 128.0) / (255 if full else 224) for plane in (u, v))
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    expected = (255 * np.stack((r, g, b), axis=-1)).clip(0, 255)[1:, 1:]
+    np.testing.assert_allclose(np.reshape(found, (5, 7, 4))[..., :3], expected, atol=4)
+
+
+def test_other_colors_are_left_to_the_browser(node: str) -> None:
+    space = {"matrix": "bt2020-ncl", "fullRange": False}
+    assert ask(node, "colors", width=2, height=2, planes=[], strides=[], space=space) is None
+
+
 @dataclass
 class State:
     """Of the fake engine below."""
