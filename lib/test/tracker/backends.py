@@ -19,6 +19,7 @@ from torch import Tensor
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.formats import FORMATS, export
 from lib.test.tracker.graphs import FORMAT_VERSION, graph_settings
+from lib.test.tracker.runtimes import Run
 from lib.utils.errors import CheckpointError, InputError
 from lib.utils.files import expand_home, file_hash, folder_lock
 
@@ -48,21 +49,26 @@ class RuntimeReader:
 
     def __init__(self, params: TrackerParams) -> None:
         check_backend(params)
-        kind = FORMATS[RUNTIMES[params.backend]]
+        self._params = params
         with tempfile.TemporaryDirectory(prefix="seqtrack-") as temporary:
-            folder = exported(params) or _export(params, Path(temporary))
-            paths = [folder / f"{name}{kind.suffix}" for name in ("embed_template", "step")]
+            step = exported_step(params) or _export(params, Path(temporary))
+            paths = [step.with_stem("embed_template"), step]
             try:
-                opened = [kind.open(path, params.device, params.dtype) for path in paths]
+                opened = self._open(paths)
             except CheckpointError:
-                if folder.parent != cache_folder():
+                if step.parent.parent != cache_folder():
                     raise
-                logger.warning("%s is damaged: exporting again", folder)
-                shutil.rmtree(folder)
-                opened = [kind.open(_export(params, folder) / path.name, params.device, params.dtype) for path in paths]
+                logger.warning("%s is damaged: exporting again", step.parent)
+                shutil.rmtree(step.parent)
+                _export(params, step.parent)
+                opened = self._open(paths)
         for path, (_, facts) in zip(paths, opened, strict=True):
             check_facts(params, facts, path)
         self._embed, self._step = (run for run, _ in opened)
+
+    def _open(self, paths: Sequence[Path]) -> list[tuple[Run, dict[str, Any]]]:
+        params = self._params
+        return [FORMATS[RUNTIMES[params.backend]].open(path, params.device, params.dtype) for path in paths]
 
     def embed(self, crops: Sequence[np.ndarray]) -> Tensor:
         """Embed template crops, (T, T, 3) uint8 each: (B, Nt, C)."""
@@ -83,30 +89,28 @@ def check_backend(params: TrackerParams) -> None:
         raise InputError(f"compiling goes with the backend torch, not with {params.backend}")
 
 
-def exported(params: TrackerParams) -> Path | None:
-    """Folder with the files of a network; they are made if they are not in the cache yet.
+def exported_step(params: TrackerParams) -> Path | None:
+    """Exported file ``step`` of a network; it is made if it is not in the cache yet.
 
     Returns:
-        That of ``params.checkpoint``, if this is an exported file; None without weights.
+        ``params.checkpoint``, if it is such a file; None without weights.
     """
     suffix = FORMATS[RUNTIMES[params.backend]].suffix
-    if params.checkpoint is None:
-        return None
-    if params.checkpoint.suffix == suffix:
-        return params.checkpoint.parent
+    if params.checkpoint is None or params.checkpoint.suffix in (suffix, ".onnx"):  # OpenVINO opens both
+        return params.checkpoint
     if not params.checkpoint.is_file():
         raise CheckpointError(f"{params.checkpoint}: no such checkpoint")
-    root = cache_folder()
-    folder = root / cache_key(params)
-    with _exporting, folder_lock(root, folder.name, EXPORT_SECONDS):
-        return folder if (folder / f"step{suffix}").is_file() else _export(params, folder)
+    folder = cache_folder() / cache_key(params)
+    step = folder / f"step{suffix}"
+    with _exporting, folder_lock(folder.parent, folder.name, EXPORT_SECONDS):
+        return step if step.is_file() else _export(params, folder)
 
 
 def _export(params: TrackerParams, folder: Path) -> Path:
+    """Export a network into a folder, and return the file ``step``."""
     logger.info("exporting the network for %s; this takes a minute, once", params.backend)
     options = {"format": RUNTIMES[params.backend], "precision": _file_precision(params)}
-    export(params, folder, **options, progress=logger.debug)
-    return folder
+    return export(params, folder, **options, progress=logger.debug)[-1]
 
 
 def cache_folder() -> Path:

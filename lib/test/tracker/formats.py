@@ -1,10 +1,11 @@
 """Writing both graphs of a network in one of several formats."""
 
+import contextlib
 import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,20 +131,32 @@ def export(
         ranges = prepare(step, video_inputs(step, params))
         finish = lambda model: quantize(model, ranges)  # noqa: E731
     metadata = describe(params, config, precision)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+    with _files_for(folder) as temporary:
         for name, graph in graphs.items():
             progress(f"exporting {name}")
-            kind.write(graph, Path(temporary, name + kind.suffix), metadata, finish)
-        run, _ = kind.open(Path(temporary, f"step{kind.suffix}"))
+            kind.write(graph, temporary / f"{name}{kind.suffix}", metadata, finish)
+        step_file = temporary / f"step{kind.suffix}"
+        run, _ = kind.open(step_file)
         found = [run(*(value.numpy() for value in one)) for one in _batches(inputs)]
         progress(compare(expected, found, exact=precision == "float32"))
         if params.checkpoint and (score := score_path(params.checkpoint)).is_file():
-            shutil.copyfile(score, score_path(Path(temporary, f"step{kind.suffix}")))
-        return [
-            file.replace(folder / file.name)
-            for file in sorted(Path(temporary).iterdir(), key=lambda file: (file.suffix == kind.suffix, file.name))
-        ]
+            shutil.copyfile(score, score_path(step_file))
+        files = sorted(temporary.iterdir(), key=lambda file: (file.suffix == kind.suffix, file.name))
+        return [file.replace(folder / file.name) for file in files]  # `step` last: with it the folder is complete
+
+
+@contextlib.contextmanager
+def _files_for(folder: Path) -> Iterator[Path]:
+    """A temporary folder on the disk of ``folder``, which is made; after an error it is gone again."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+            yield Path(temporary)
+    except BaseException:
+        if is_new:
+            folder.rmdir()
+        raise
 
 
 def _batches(inputs: Sequence[tuple[torch.Tensor, ...]]) -> list[list[torch.Tensor]]:

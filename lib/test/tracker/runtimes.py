@@ -79,7 +79,8 @@ def open_openvino(path: Path, device: str = "cpu", precision: str = "float32") -
         model = core.read_model(_existing(path))
     except RuntimeError as error:
         raise _damaged(path, error) from error
-    text = model.get_rt_info(METADATA).astype(str) if model.has_rt_info(METADATA) else None
+    place = METADATA if path.suffix == ".xml" else ["framework", METADATA]  # where the reader of ONNX files puts it
+    text = model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
 
     def compile(model: Any, hint: str) -> Run:
         options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
