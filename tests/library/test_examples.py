@@ -27,7 +27,7 @@ def run_example(name: str, *arguments: str):
 @pytest.fixture(autouse=True)
 def on_the_cpu(loaded: seqtrack.Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The examples leave the choice of the device to the library."""
-    monkeypatch.setattr("lib.test.tracker.engine.resolve_device", lambda name: __import__("torch").device("cpu"))
+    monkeypatch.setattr("lib.test.tracker.network.resolve_device", lambda name: __import__("torch").device("cpu"))
 
 
 def test_there_is_no_other_example() -> None:

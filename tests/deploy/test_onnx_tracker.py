@@ -1,0 +1,123 @@
+"""examples/deploy/onnx_tracker.py against the tracker of this project."""
+
+import ast
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config.paths import PROJECT_ROOT
+from lib.test.parameter.seqtrack import parameters_from_config
+from lib.test.tracker.engine import SeqTrackEngine
+from lib.test.tracker.formats import export
+from lib.test.tracker.presence import load_score
+from lib.utils.crop import sample_target
+from tests.library.conftest import Clip
+from tests.models.tiny import tiny_config, tiny_model
+
+pytest.importorskip("onnxruntime")
+FILE = PROJECT_ROOT / "examples" / "deploy" / "onnx_tracker.py"
+sys.path.insert(0, str(FILE.parent))
+import onnx_tracker  # noqa: E402
+
+
+def test_it_needs_nothing_of_this_project() -> None:
+    imports = [node for node in ast.walk(ast.parse(FILE.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+    outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert outside == {"cv2", "numpy", "onnxruntime"}
+
+
+BOXES = [
+    (40, 30, 25, 35),
+    (-20.5, -10, 60, 50),
+    (150, 100, 30, 40),
+    (70.25, 55.5, 3, 2),
+    (300, 300, 20, 20),
+    (2, 3, 4, 900),
+]
+
+
+@pytest.mark.parametrize("box", [*BOXES, (0, 0, 40, 30), (80, 60, 40, 30)])
+@pytest.mark.parametrize(("factor", "size"), [(4.0, 128), (2.0, 64)])
+def test_crop_is_that_of_the_library(box, factor: float, size: int) -> None:
+    image = np.random.RandomState(0).randint(0, 256, (120, 160, 3)).astype(np.uint8)
+    found, scale = onnx_tracker.crop(image, box, factor, size)
+    expected, expected_scale = sample_target(image, box, factor, size)
+    np.testing.assert_array_equal(found.transpose(1, 2, 0), expected)
+    assert scale == expected_scale
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"box": "1,2,3"}, "1,2,3: expected x,y,width,height"),
+        ({"box": "1,2,-3,4"}, "above 0"),
+        ({"content": None}, "no exported tracker: "),
+        ({"content": b"nonsense"}, "no exported tracker: "),
+    ],
+)
+def test_bad_input(change, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"box": "1,2,3,4", "content": None} | change
+    for name in ("embed_template.onnx", "step.onnx"):
+        if given["content"] is not None:
+            (tmp_path / name).write_bytes(given["content"])
+    with pytest.raises(SystemExit) as stopped:
+        onnx_tracker.main([str(tmp_path), "a.avi", given["box"], str(tmp_path / "out.txt")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert message in line
+    assert not (tmp_path / "out.txt").exists()
+
+
+@pytest.mark.endurance
+def test_bundled_tracker_on_a_clip(exported: Path, tmp_path: Path) -> None:
+    from lib.config.paths import bundled_checkpoint
+    from lib.test.parameter.seqtrack import parameters
+
+    clip = Clip(3, count=30)
+    video, output = clip.write(tmp_path / "a.avi"), tmp_path / "a.txt"
+    box = [float(value) for value in clip.boxes[0]]
+    assert onnx_tracker.main([str(exported), str(video), ",".join(map(str, box)), str(output)]) == 30
+    rows = np.loadtxt(output, delimiter=",")
+
+    params = parameters("seqtrack_demo", checkpoint=bundled_checkpoint("seqtrack_demo"), device="cpu")
+    engine = SeqTrackEngine(params)
+    expected = follow(engine, frames_of(video), box)
+    np.testing.assert_allclose(rows[:, :4], [box, *[result.box_xywh for result in expected]], atol=1e-4)
+    score = load_score(params.checkpoint, params.update_threshold)
+    np.testing.assert_allclose(rows[1:, 4], score(np.stack([result.likelihoods for result in expected])), atol=1e-4)
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("sequence_format", ["whxy", "corner"])
+def test_new_templates(sequence_format: str, tmp_path: Path) -> None:
+    config = tiny_config(DATA__SEQ_FORMAT=sequence_format, TEST__WINDOW=True)
+    config.TEST.UPDATE_INTERVALS.DEFAULT, config.TEST.UPDATE_THRESHOLD.DEFAULT = 2, 0.5
+    torch.save({"net": tiny_model(DATA__SEQ_FORMAT=sequence_format).float().state_dict()}, tmp_path / "tiny.pth.tar")
+    params = parameters_from_config(config, checkpoint=tmp_path / "tiny.pth.tar", device="cpu")
+    export(params, tmp_path / "exported", config="tiny")
+
+    clip = Clip(3, count=12)
+    expected = follow(SeqTrackEngine(params), clip.frames, clip.boxes[0])
+    assert {result.updated for result in expected} == {True, False}
+    tracker = onnx_tracker.OnnxTracker(tmp_path / "exported")
+    tracker.init(clip.frames[0], clip.boxes[0])
+    found = [tracker.update(frame)[0] for frame in clip.frames[1:]]
+    np.testing.assert_allclose(found, [result.box_xywh for result in expected], atol=1e-6)
+    assert len(np.unique(np.round(found, 3), axis=0)) > 3  # it moves
+
+
+def follow(engine: SeqTrackEngine, frames, box):
+    """Results of the plain tracker for all frames but the first."""
+    state = engine.start(frames[0], box)
+    return [engine.step([state], [frame])[0] for frame in frames[1:]]
+
+
+def frames_of(video: Path) -> list[np.ndarray]:
+    from lib.test.video.streams import open_video
+
+    return list(open_video(str(video)).frames())
