@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from lib.train.admin.stats import EpochStats
 from lib.train.admin.tensorboard import TensorboardWriter
+from lib.train.data.batch import TrainingBatch
 
 logger = logging.getLogger(__name__)
 
@@ -139,3 +140,9 @@ def learning_rates(optimizer: Optimizer) -> list[float]:
 def peak_memory(device: torch.device) -> dict[str, float]:
     """Most memory in use on a CUDA device so far, in GiB, as a curve; nothing on other devices."""
     return {"Memory/peak_gib": torch.cuda.max_memory_allocated(device) / 2**30} if device.type == "cuda" else {}
+
+
+def sample_names(parts: list[TrainingBatch]) -> str:
+    """Index in the epoch, dataset and sequence of each sample."""
+    named = (pair for part in parts for pair in zip(part.keys, part.sources, strict=True))
+    return ", ".join(f"{key.index} ({source})" for key, source in named)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from easydict import EasyDict
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from lib.train.admin.manifest import add_to_manifest
-from lib.train.admin.run_log import RunLog
+from lib.train.admin.run_log import RunLog, sample_names
 from lib.train.admin.stats import EpochStats
 from lib.train.admin.tensorboard import TensorboardWriter, draw_batch, draw_generated
 from lib.train.data.batch import TrainingBatch, upload_ahead
@@ -157,7 +156,7 @@ class LTRTrainer:
         """Train for one epoch from ``steps_done`` on, validate and track if it is time; the means by split."""
         results = {"train": self._train_epoch(epoch)}
         is_last = epoch == self.cfg.TRAIN.EPOCH
-        images: dict[str, np.ndarray] = {}
+        images: dict[str, Any] = {}
         if self.val_loader is not None and (epoch % self.cfg.TRAIN.VAL_EPOCH_INTERVAL == 0 or is_last):
             results["val"], batch = self._validate(epoch)
             every = self.cfg.TRAIN.VAL_IMAGE_INTERVAL
@@ -214,7 +213,7 @@ class LTRTrainer:
             except TrainingDiverged as error:
                 raise TrainingDiverged(
                     f"epoch {epoch}, step {self.steps_done + 1}: {error}; last samples of rank {get_rank()}: "
-                    f"{printable(_sample_names(parts), 300)}"
+                    f"{printable(sample_names(parts), 300)}"
                 ) from error
             except torch.cuda.OutOfMemoryError as error:
                 raise out_of_memory(error, len(batch), self.step.device) from error
@@ -237,7 +236,7 @@ class LTRTrainer:
 
     def _warn_left_out(self, report: StepReport, epoch: int, parts: list[TrainingBatch]) -> None:
         """Name the samples of a step that was not taken; all ranks take part, since any may be the one at fault."""
-        samples = gather(_sample_names(parts))
+        samples = gather(sample_names(parts))
         if is_main_process():
             logger.warning(
                 "epoch %d, step %d: loss %g, gradient norm %g: the step was not taken; samples %s",
@@ -353,9 +352,3 @@ class LTRTrainer:
             logger.warning("the code has changed since the checkpoint: it was %s, is %s", before, self.revision)
         steps = f" and {self.steps_done} steps" if self.steps_done else ""
         logger.info("continuing after epoch %d of %d%s", self.epoch, self.cfg.TRAIN.EPOCH, steps)
-
-
-def _sample_names(parts: list[TrainingBatch]) -> str:
-    """Index in the epoch, dataset and sequence of each sample."""
-    named = (pair for part in parts for pair in zip(part.keys, part.sources, strict=True))
-    return ", ".join(f"{key.index} ({source})" for key, source in named)
