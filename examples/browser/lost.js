@@ -14,6 +14,7 @@ const SAME_OVERLAP = 0.3; // of the boxes of two frames in a row that agree
 export class Targets {
   constructor(model) {
     this.model = model;
+    this.searches = model.meta.score.fitted; // scores that were fitted for other weights are no guide
     this.list = [];
     this.lastId = 0;
   }
@@ -44,13 +45,14 @@ export class Targets {
     let begin = 0;
     targets.forEach((target, i) => {
       const mine = results.slice(begin, (begin += probes[i].length));
+      if (target.status === "lost" && this.searches) target.state.frame++; // the copies were counted on, not this one
       judge(target, mine.reduce((best, result) => (result.score > best.score ? result : best)), frame);
     });
   }
 
   /** States to step for a target: its own, or while it is lost one for each place to look at. */
   probes(target, frame) {
-    if (target.status !== "lost") return [target.state];
+    if (target.status !== "lost" || !this.searches) return [target.state];
     let places = [target.candidate];
     if (!target.candidate) {
       const [x, y, w, h] = target.sureBox, [wholeW, wholeH] = target.wholeSize;
@@ -85,7 +87,6 @@ function judge(target, result, frame) {
 
 function judgeLost(target, box, score) {
   target.lostFor++;
-  target.state.frame++; // the copies were counted on, not this one
   if (score < FOUND_ABOVE) {
     Object.assign(target, { candidate: null, streak: 0 });
     return;

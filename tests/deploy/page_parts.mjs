@@ -69,7 +69,7 @@ const answers = {
     return found;
   },
   async lost() {
-    const { size, factor, center, scores } = request, found = [];
+    const { size, factor, center, scores, fitted } = request, found = [];
     const at = { index: 0, width: size[0], height: size[1] };
     const start = async (_, box) => ({ box: [...box], frame: 0 });
     const step = async ({ index }, states) =>
@@ -78,7 +78,7 @@ const answers = {
         state.box = near ? [...center, 30, 20] : [state.box[0] + 1, state.box[1], 30, 20];
         return { box: [...state.box], confidence: 0, score: near ? scores[index] : 0.01 };
       });
-    const targets = new Targets({ start, step, meta: { search: { factor } } });
+    const targets = new Targets({ start, step, meta: { search: { factor }, score: { fitted } } });
     const target = await targets.add(at, request.box);
     for (at.index = 0; at.index < scores.length; at.index++) {
       await targets.step(at);

@@ -135,12 +135,12 @@ def test_metadata_is_read_from_the_file(node: str, tmp_path: Path) -> None:
     assert ask(node, "metadata", file=str(tmp_path / "a.onnx")) == "Größe"
 
 
-@pytest.mark.parametrize("center", [(40.0, 30.0), (300.0, 200.0)])
-def test_lost_and_found_as_in_the_library(node: str, center: tuple[float, float]) -> None:
+@pytest.mark.parametrize(("center", "fitted"), [((40.0, 30.0), True), ((300.0, 200.0), True), ((40.0, 30.0), False)])
+def test_lost_and_found_as_in_the_library(node: str, center: tuple[float, float], fitted: bool) -> None:
     """The target vanishes for ten frames, comes back near `center`, is doubtful for two, and vanishes for ever."""
     scores = [0.9] * 4 + [0.1] * 10 + [0.9] * 8 + [0.2] * 2 + [0.95] * 2 + [0.0] * 3
     size, box = (415, 303), [45.0, 33.0, 30.0, 20.0]
-    found = ask(node, "lost", size=size, factor=4, center=center, scores=scores, box=box)
+    found = ask(node, "lost", size=size, factor=4, center=center, scores=scores, box=box, fitted=fitted)
 
     class Engine:
         params = SimpleNamespace(search_factor=4.0)
@@ -162,7 +162,7 @@ def test_lost_and_found_as_in_the_library(node: str, center: tuple[float, float]
     def score(likelihoods: np.ndarray) -> np.ndarray:
         return likelihoods[:, 0]
 
-    score.fitted = True
+    score.fitted = fitted
     follower = LostAndFound(Engine(), score, LostOptions())
     image = np.zeros((size[1], size[0], 3), np.uint8)
     target = follower.start(image, box)
