@@ -118,9 +118,14 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, modifiers=modifiers, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=modifiers)
 
-    def mouse(self, kind: str, x: float, y: float) -> None:
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag the mouse from one point of the page to another."""
+        for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
+            self.mouse(kind, x, y, buttons=1)
+
+    def mouse(self, kind: str, x: float, y: float, **more: int) -> None:
         """``mouseMoved``, ``mousePressed`` or ``mouseReleased`` at a point of the page, in CSS pixels."""
-        button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+        button = more if kind == "mouseMoved" else {"button": "left", "clickCount": 1, **more}
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
 
     def click(self, selector: str) -> None:

@@ -3,7 +3,10 @@
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,14 @@ import pytest
 
 from lib.config.paths import PROJECT_ROOT
 from lib.synthetic import SyntheticSequence
-from tests.deploy.chromium import Page, Server, find_chromium
+from tests.chromium import Page, find_browser, open_page
 from tests.deploy.test_onnx_tracker import onnx_tracker
 
 pytestmark = pytest.mark.endurance
 WIDTH, HEIGHT, FRAMES = 320, 240, 31
 BOX = [133, 124, 64, 54]  # of the target in the first frame of the clip
 SOURCE = PROJECT_ROOT / "examples" / "browser"
+FAKE_CAMERA = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 KEEP_DOWNLOADS = """
     window.saved = {};
     URL.createObjectURL = (blob) => { window.blob = blob; return "data:,"; };
@@ -30,7 +34,7 @@ KEEP_DOWNLOADS = """
 @pytest.fixture(scope="module")
 def site(exported_half: Path, node: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the page, complete."""
-    find_chromium()
+    find_browser()
     folder = tmp_path_factory.mktemp("site") / "browser"
     shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("node_modules", "model"))
     if not (folder / "vendor").is_dir():
@@ -44,23 +48,28 @@ def site(exported_half: Path, node: str, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+class Silent(SimpleHTTPRequestHandler):
+    """As `python -m http.server`, without a word."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
-    server = Server(site)
-    yield server.url
-    server.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
-def page(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(address: str) -> Iterator[Page]:
     """The page, ready."""
-    page = Page(tmp_path_factory.mktemp("profile"))
-    page.size(1280, 860)
-    page.open(f"{address}/")
-    page.wait("document.documentElement.dataset.state === 'ready'")
-    page.run(KEEP_DOWNLOADS)
-    yield page
-    page.close()
+    with open_page(1280, 860, FAKE_CAMERA) as page:
+        page.open(f"{address}/", "document.documentElement.dataset.state === 'ready'")
+        page.evaluate(KEEP_DOWNLOADS)
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +101,7 @@ def follow(model: Path, clip: Path, box: list[float]) -> tuple[list[list[float]]
 
 def draw_box(page: Page, box: list[float]) -> None:
     """Drag the mouse over the frame."""
-    rectangle = page.run("document.querySelector('#overlay').getBoundingClientRect().toJSON()")
+    rectangle = page.evaluate("document.querySelector('#overlay').getBoundingClientRect().toJSON()")
     left, top, width, height = (rectangle[key] for key in ("left", "top", "width", "height"))
     scale = min(width / WIDTH, height / HEIGHT)
     left, top = left + (width - scale * WIDTH) / 2, top + (height - scale * HEIGHT) / 2
@@ -103,19 +112,19 @@ def draw_box(page: Page, box: list[float]) -> None:
 def type_box(page: Page, box: list[float]) -> None:
     """Fill in the form."""
     for name, value in zip("xywh", box, strict=True):
-        page.run(f"document.querySelector('#numbers').elements.{name}.value = {value}")
-    page.run("document.querySelector('#numbers').requestSubmit()")
+        page.evaluate(f"document.querySelector('#numbers').elements.{name}.value = {value}")
+    page.evaluate("document.querySelector('#numbers').requestSubmit()")
 
 
 def status(page: Page, text: str) -> None:
     """Wait for a text in the status line."""
-    page.wait(f"document.querySelector('#status').textContent.includes({json.dumps(text)})")
+    page.wait_for(f"document.querySelector('#status').textContent.includes({json.dumps(text)})")
 
 
 def saved(page: Page, button: str) -> tuple[str, str]:
     """Name and content of the file that a button saves."""
-    page.run(f"saved = {{}}; document.querySelector('#{button}').click()")
-    ((name, text),) = page.wait("Object.keys(saved).length && Object.entries(saved)")
+    page.evaluate(f"saved = {{}}; document.querySelector('#{button}').click()")
+    ((name, text),) = page.wait_for("Object.keys(saved).length && Object.entries(saved)")
     return name, text
 
 
@@ -124,11 +133,11 @@ def boxes_of(document: dict[str, Any], target: int) -> np.ndarray:
 
 
 def test_boxes_are_those_of_the_python_program(page: Page, clip: Path, exported_half: Path) -> None:
-    page.choose_file("#file", clip)
+    page.choose_files("#file", clip)
     status(page, "320 × 240")
     draw_box(page, BOX)
     status(page, "Target 1")
-    page.press(" ", "Space")
+    page.press(" ")
     status(page, "End of the video")
 
     name, text = saved(page, "save-json")
@@ -149,14 +158,14 @@ def test_several_targets_and_keys(page: Page, clip: Path, exported_half: Path) -
     status(page, "320 × 240")
     draw_box(page, BOX)
     status(page, "Target 1")
-    page.run(
+    page.evaluate(
         "Object.entries({x: 10, y: 20, w: 60, h: 40}).forEach(([key, value]) => numbers.elements[key].value = value)"
     )
-    page.run("numbers.requestSubmit()")
+    page.evaluate("numbers.requestSubmit()")
     status(page, "Target 2")
     for index in range(1, 4):
         page.press("ArrowRight")
-        page.wait(f"document.querySelector('#count').textContent === '{index}'")
+        page.wait_for(f"document.querySelector('#count').textContent === '{index}'")
     document = json.loads(saved(page, "save-json")[1])
     for target in (1, 2):
         boxes, _ = follow(exported_half, clip, document["frames"][0]["targets"][target - 1]["box"])
@@ -166,7 +175,7 @@ def test_several_targets_and_keys(page: Page, clip: Path, exported_half: Path) -
     assert name == "clip.mot.txt"
     assert rows[:, :2].tolist() == [[frame, target] for frame in (1, 2, 3, 4) for target in (1, 2)]
     page.press("Delete")
-    page.wait("document.querySelectorAll('#targets li').length === 0")
+    page.wait_for("document.querySelectorAll('#targets li').length === 0")
 
 
 def test_bad_input_is_said_in_plain_words(page: Page, clip: Path, tmp_path: Path) -> None:
@@ -175,32 +184,31 @@ def test_bad_input_is_said_in_plain_words(page: Page, clip: Path, tmp_path: Path
         (clip.read_bytes()[:400], "is damaged"),
     ):
         (tmp_path / "bad.webm").write_bytes(content)
-        page.choose_file("#file", tmp_path / "bad.webm")
-        page.wait("!document.querySelector('#alert').hidden")
-        assert expected in page.run("document.querySelector('#alert-text').textContent")
-        page.run("document.querySelector('#alert-close').click()")
+        page.choose_files("#file", tmp_path / "bad.webm")
+        page.wait_for("!document.querySelector('#alert').hidden")
+        assert expected in page.evaluate("document.querySelector('#alert-text').textContent")
+        page.evaluate("document.querySelector('#alert-close').click()")
     assert page.errors == []
 
 
 def test_camera(page: Page) -> None:
     """Chromium's own test pattern."""
-    page.run("document.querySelector('#camera').click()")
-    page.wait("Number(document.querySelector('#count').textContent) > 2")  # it plays by itself
+    page.evaluate("document.querySelector('#camera').click()")
+    page.wait_for("Number(document.querySelector('#count').textContent) > 2")  # it plays by itself
     type_box(page, [100, 100, 90, 90])
-    page.wait("document.querySelectorAll('#targets li').length === 1")
-    count = page.run("Number(document.querySelector('#count').textContent)")
-    page.wait(f"Number(document.querySelector('#count').textContent) > {count + 2}")
-    page.press(" ", "Space")
+    page.wait_for("document.querySelectorAll('#targets li').length === 1")
+    count = page.evaluate("Number(document.querySelector('#count').textContent)")
+    page.wait_for(f"Number(document.querySelector('#count').textContent) > {count + 2}")
+    page.press(" ")
     status(page, "Paused")
     assert page.errors == []
 
 
 def test_narrow_windows_need_no_sideways_scrolling(page: Page) -> None:
-    page.size(360, 740)
-    assert page.run("document.documentElement.scrollWidth") <= 360
+    page.resize(360, 740)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_missing_network(page: Page, address: str) -> None:
-    page.open(f"{address}/?model=nowhere")
-    page.wait("document.documentElement.dataset.state === 'failed'")
-    assert "tracking/export.py" in page.run("document.querySelector('#alert-text').textContent")
+    page.open(f"{address}/?model=nowhere", "document.documentElement.dataset.state === 'failed'")
+    assert "tracking/export.py" in page.evaluate("document.querySelector('#alert-text').textContent")
