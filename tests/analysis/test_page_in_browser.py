@@ -57,6 +57,7 @@ def hash_of(page: Page) -> str:
 
 def go(page: Page, name: str, frame: int) -> None:
     page.evaluate(f"location.hash = '#' + encodeURIComponent({json.dumps(name)}) + '/{frame}'")
+    page.wait_for(f"document.querySelector('#sequence-name').textContent === {json.dumps(name)}")
     page.wait_for(f"document.querySelector('#stage').dataset.frame === '{frame}'")
 
 
@@ -154,7 +155,7 @@ def test_several_benchmarks(world, page: Page, tmp_path: Path) -> None:
     assert texts(page, "#benchmark option") == ["mine seqtrack", "mine got10k"]
     page.evaluate("location.hash = '#mine%20got10k/zebra/9'")
     page.wait_for("document.querySelector('#benchmark').value === '1'")
-    assert texts(page, "#sequence-name") == ["zebra"]
+    page.wait_for("document.querySelector('#sequence-name').textContent === 'zebra'")
     assert texts(page, "#score-table thead th")[1].startswith("AO")
     assert len(texts(page, "#plots svg.plot")) == 1  # that protocol knows no precision
 
