@@ -79,9 +79,11 @@ class Page:
 
     def open(self, url: str | Path, ready: str = "document.readyState === 'complete'") -> float:
         """Open a file or an address; return the seconds until the JavaScript expression ``ready`` holds."""
+        self.call("Page.navigate", url="about:blank")  # or the page before would be asked whether it is ready
+        self.wait_for("location.href === 'about:blank'")
         start = time.perf_counter()
         self.call("Page.navigate", url=url.absolute().as_uri() if isinstance(url, Path) else url)
-        self.wait_for(ready)
+        self.wait_for(f"location.href !== 'about:blank' && ({ready})")
         return time.perf_counter() - start
 
     def evaluate(self, script: str) -> Any:

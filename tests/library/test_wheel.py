@@ -67,6 +67,8 @@ def test_five_lines_outside_the_checkout(installed: Path, tmp_path: Path) -> Non
     names = python(tmp_path, "-c", "import seqtrack; print(*seqtrack.available())", PYTHONPATH=str(installed))
     assert names.split() == sorted(path.stem for path in (PROJECT_ROOT / "experiments" / "seqtrack").glob("*.yaml"))
     assert (installed / "seqtrack" / "py.typed").is_file()
+    page = installed / "lib" / "test" / "analysis" / "page"
+    assert {path.suffix for path in page.iterdir()} == {".py", ".html", ".css", ".js"}
     assert not list(installed.rglob("local.py"))
     assert list(tmp_path.iterdir()) == []
 

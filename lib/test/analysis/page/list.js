@@ -7,24 +7,24 @@ const difference = (sequence) => sequence.scores[state.a] - sequence.scores[stat
 
 function listColumns() {
   const columns = [
-    { key: "name", title: "Sequence", width: "minmax(8em, 1fr)", value: ({ name }) => name, upFirst: true },
-    { key: "length", title: "Frames", width: "4em", value: ({ length }) => length },
+    { key: "name", title: "Sequence", width: 8, value: ({ name }) => name, upFirst: true },
+    { key: "length", title: "Frames", width: 4, value: ({ length }) => length },
   ];
   for (const { tracker, index } of shown()) {
     columns.push({
       key: `tracker ${index}`,
       title: tracker.label,
       tracker,
-      width: "4.6em",
+      width: 4.6,
       value: ({ scores }) => Number(scores[index]),
       upFirst: true,
     });
   }
-  if (trackers().length > 1) columns.push({ key: "difference", title: "A − B", width: "4.4em", value: difference });
+  if (trackers().length > 1) columns.push({ key: "difference", title: "A − B", width: 4.4, value: difference });
   columns.push({
     key: "failure",
     title: "Failure of A",
-    width: "8.6em",
+    width: 8.6,
     upFirst: true,
     value: ({ failures, length }) => (failures[state.a].length ? failures[state.a][0][1] : length + 1e9),
   });
@@ -47,7 +47,10 @@ function drawList() {
   rows.sort(
     (one, two) => compare(value(sequences[one]), value(sequences[two])) * (state.listSort.down ? -1 : 1) || one - two,
   );
-  byId("list").style.setProperty("--columns", columns.map(({ width }) => width).join(" "));
+  // The first column takes what is left. A long name must not widen its row: head and rows would come apart.
+  const [first, ...others] = columns.map(({ width }) => `${width}em`);
+  byId("list").style.setProperty("--columns", [`minmax(${first}, 1fr)`, ...others].join(" "));
+  byId("list").style.setProperty("--narrowest", `${columns.reduce((sum, { width }) => sum + width + 0.6, 1)}em`);
   byId("list-head").replaceChildren(
     ...columns.map(({ key, title, tracker, upFirst }) =>
       sortHead(
