@@ -35,7 +35,7 @@ def test_lost_and_found_counts_returns() -> None:
     assert lost_and_found.summary([late], [video], gap=5)[:2] == ["0/1 (0 %)", "0"]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_lost_and_found_runs(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--videos", "1", "--frames", "24", "--gap", "1", "--size", "96", "80", "--device", "cpu", "--threads", "1"]
     assert lost_and_found.main(flags) == 0
