@@ -36,7 +36,7 @@ def test_lost_and_found_counts_returns() -> None:
     assert lost_and_found.summary([late], [video], gap=5)[:2] == ["0/1 (0 %)", "0"]
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_lost_and_found_runs(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--kinds", "medium", "hard", "easy", "--videos", "1", "--frames", "24", "--gap", "1"]
     flags += ["--size", "96", "80", "--device", "cpu", "--threads", "1"]

@@ -2,7 +2,7 @@
 
 import logging
 import math
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from lib.train.trainers.checkpoints import CheckpointStore, config_differences, 
 from lib.train.trainers.step import OptimizationStep, TrainingDiverged
 from lib.utils.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
 from lib.utils.errors import CheckpointError
+from tests.processes import wait_for
 from tests.train.world import CPU, Squares, make_loader, make_trainer, record_points, tiny_config
 
 
@@ -268,24 +269,40 @@ def test_finished_run_has_nothing_to_do(tmp_path, caplog):
 
 
 def test_a_line_after_the_first_step_and_then_by_time(tmp_path, caplog, monkeypatch):
-    """No line of PRINT_INTERVAL is near; curves get no point of it."""
+    """Steps of 10 s, pauses that double from 10 s on. No line of PRINT_INTERVAL is near; curves get no point of it."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(run_log, "FIRST_PAUSE", 0.2)
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(run_log, "time", SimpleNamespace(monotonic=lambda: clock.now))
     cfg, points = tiny_config(TRAIN__PRINT_INTERVAL=99, DATA__TRAIN__SAMPLE_PER_EPOCH=32, TRAIN__EPOCH=1), []
     trainer = make_trainer(cfg, tmp_path, start_records=record_points(points))
     taken = trainer.step.train
-    trainer.step.train = lambda *batch, **options: (time.sleep(0.06), taken(*batch, **options))[1]
+
+    def train(*batch, **options):
+        clock.now += 10
+        return taken(*batch, **options)
+
+    trainer.step.train = train
     trainer.train()
     lines = [record.message for record in caplog.records if record.message.startswith("epoch 1 of 1, step ")]
     assert lines[0].startswith("epoch 1 of 1, step 1 of 8 (4 samples each): loss ") and lines[0].endswith(" to go")
-    assert len(lines) in (2, 3) and [step for _, step, _ in points] == [8]
+    assert [line.split()[5] for line in lines] == ["1", "2", "4"] and [step for _, step, _ in points] == [8]
 
 
 def test_a_step_that_hangs_is_announced_once(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(watch, "STALLED", 0.3)
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(watch, "STALLED", 0.4)
     trainer = make_trainer(tiny_config(TRAIN__EPOCH=1), tmp_path)
     taken, count = trainer.step.train, iter(range(99))
-    trainer.step.train = lambda *batch, **options: (next(count) == 2 and time.sleep(0.5), taken(*batch, **options))[1]
+
+    def train(*batch, **options):
+        clock.now += 0.01
+        if next(count) == 2:
+            clock.now += 0.5
+            wait_for(lambda: caplog.records and caplog.records[-1].levelname == "WARNING", seconds=30)
+        return taken(*batch, **options)
+
+    trainer.step.train = train
     trainer.train()
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert [message.partition(":")[2][:26] for message in warnings] == [" no step was finished for "]
