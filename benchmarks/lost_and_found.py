@@ -9,9 +9,9 @@ Tracks rendered videos by the library, with the search for lost targets and with
 The columns:
 
 * found again: of all returns after at least --gap frames (30 behind a wall), the share in which the box overlaps the
-  target (IoU > 0.3) in a frame reported as `tracking`, within 10 frames;
+  target (IoU > 0.3) in a frame reported as `tracking`, within 10 frames from when half of the target shows;
 * false acceptance: a lost target is reported as `tracking` again with a box that is not on it; also for each return;
-* lost while absent: of the last frames before a return, the share that is reported as `lost`;
+* noticed: of the last frames before a return, the share that is reported as `lost`;
 * AUC: of the frames with a target;
 * crops: search crops for each frame, which is what a frame costs, also for each lost frame alone, and as ms.
 
@@ -44,7 +44,7 @@ from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 
 KINDS = ("medium", "hard", "here", "elsewhere", "easy")
 WALL_GAP = 30  # fewest frames behind a wall
-WITHIN = 10  # frames after a return
+WITHIN = 10  # frames after half of the target is back
 ON_TARGET = 0.3  # IoU
 
 
@@ -85,11 +85,16 @@ class Run:
     seconds: float
 
 
-def returns(sequence: SyntheticSequence, gap: int) -> list[int]:
-    """Frames in which the target is back after at least ``gap`` frames of absence."""
-    absent = sequence.absent
-    ends = [index for index in range(gap, len(absent)) if absent[index - gap : index].all() and not absent[index]]
-    return [index for index in ends if index + WITHIN <= len(absent)]
+def returns(sequence: SyntheticSequence, gap: int) -> list[tuple[int, int]]:
+    """Returns after at least ``gap`` frames of absence: the first frame with a trace, and the first with half of it."""
+    absent, in_sight = sequence.absent, sequence.visible_fraction >= 0.5
+    found = []
+    for back in range(gap, len(absent)):
+        if absent[back - gap : back].all() and not absent[back]:
+            seen = back + int(np.argmax(in_sight[back:] | absent[back:]))
+            if in_sight[seen] and seen + WITHIN <= len(absent):
+                found.append((back, seen))
+    return found
 
 
 class LongOcclusion(SyntheticSequence):
@@ -176,17 +181,17 @@ def follow(tracker: seqtrack.Tracker, frames: list[np.ndarray], sequence: Synthe
 
 def summary(runs: list[Run], sequences: list[SyntheticSequence], gap: int) -> list[str]:
     """The cells of a row: what the numbers at the head of this file are for some videos."""
-    back = [(run, index) for run, video in zip(runs, sequences, strict=True) for index in returns(video, gap)]
+    back = [(run, *when) for run, video in zip(runs, sequences, strict=True) for when in returns(video, gap)]
     hits = sum(
-        any(run.overlap[i] > ON_TARGET and run.states[i] == "tracking" for i in range(index, index + WITHIN))
-        for run, index in back
+        any(run.overlap[i] > ON_TARGET and run.states[i] == "tracking" for i in range(first, seen + WITHIN))
+        for run, first, seen in back
     )
     false = sum(
         run.states[i - 1] == "lost" and run.states[i] == "tracking" and run.overlap[i] <= ON_TARGET
         for run in runs
         for i in range(1, len(run.states))
     )
-    noticed = sum(run.states[index - 1] == "lost" for run, index in back)
+    noticed = sum(run.states[first - 1] == "lost" for run, first, _ in back)
     overlaps = np.concatenate([run.overlap[~video.absent] for run, video in zip(runs, sequences, strict=True)])
     auc = 100 * np.mean([(overlaps > threshold).mean() for threshold in np.linspace(0, 1, 21)])
     tracked = sum(len(run.states) - 1 for run in runs)

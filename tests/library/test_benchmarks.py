@@ -22,8 +22,13 @@ def test_multi_target_compares_the_same_boxes(capsys: pytest.CaptureFixture[str]
 
 
 def test_lost_and_found_counts_returns() -> None:
-    video = SimpleNamespace(absent=np.array([False] * 3 + [True] * 6 + [False] * 11))
-    assert lost_and_found.returns(video, gap=5) == [9]
+    absent = np.array([False] * 3 + [True] * 6 + [False] * 11)
+    video = SimpleNamespace(absent=absent, visible_fraction=np.where(absent, 0.0, 1.0))
+    assert lost_and_found.returns(video, gap=5) == [(9, 9)]
+    half = np.where(np.arange(20) < 10, video.visible_fraction / 3, 1.0)
+    assert lost_and_found.returns(SimpleNamespace(absent=absent, visible_fraction=half), gap=5) == [(9, 10)]
+    half[10:] = 0
+    assert lost_and_found.returns(SimpleNamespace(absent=half == 0, visible_fraction=half), gap=5) == []
     assert lost_and_found.returns(video, gap=7) == []
     overlap = np.where(video.absent, 0.0, 0.8)
     overlap[9:13] = 0.1
@@ -55,7 +60,8 @@ def test_wall_hides_the_target_for_long(elsewhere: bool) -> None:
     first, last = hidden[0], hidden[-1]
     assert 30 <= len(hidden) <= 110
     assert len(hidden) == last - first + 1
-    assert lost_and_found.returns(video, 30) == [last + 1]
+    ((back, seen),) = lost_and_found.returns(video, 30)
+    assert back == last + 1 <= seen <= last + 10
     assert (video.boxes_xywh[:first] == plain.boxes_xywh[:first]).all()
     after = slice(last + 1, None)
     if elsewhere:  # opposite the middle of the image

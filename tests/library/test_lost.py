@@ -73,7 +73,7 @@ def test_a_few_doubtful_frames_are_uncertain_and_more_are_lost() -> None:
 
 def test_thresholds_are_checked_with_the_defaults_of_the_score() -> None:
     follower, _ = follow(Scene(START))
-    assert (follower.lost_below, follower.found_above) == (0.3, 0.85)
+    assert follower.lost_below == 0.3
     assert follow(Scene(START), lost_below=0.6)[0].lost_below == 0.6
     with pytest.raises(seqtrack.InputError, match=r"got 0\.87 and 0\.85"):
         follow(Scene(START), lost_below=0.87)
@@ -136,7 +136,7 @@ def test_what_does_not_look_like_the_first_box_is_lost_and_not_found() -> None:
     assert [status(image), status(covered), status(covered)] == ["tracking", "uncertain", "lost"]
     assert [status(covered) for _ in range(4)] == ["lost"] * 4  # the scene sees something there all the time
     assert [status(image), status(image)] == ["lost", "tracking"]
-    assert (follower.lost_below, follower.found_above) == (0.5, 0.9)
+    assert follower.lost_below == 0.5
     assert target.look.likeness(Look(image, START)) == Look(image, START).likeness(Look(image, START))
 
 

@@ -33,7 +33,7 @@ class LostOptions:
     Attributes:
         lost_below: score, 0 to 1, below which a frame is doubtful. None: 0.5, or 0.3 with a score that knows nothing of
             the look of the target, which is often low while the box is right.
-        found_above: score from which on a frame is sure; in between nothing changes. None: 0.9, or 0.85.
+        found_above: score from which on a frame is sure; in between nothing changes.
         patience: doubtful frames in a row after which the target is lost.
         confirm: sure frames in a row, in one place, after which it is found.
         growth: factor by which the side of the search region grows with each frame while it is lost.
@@ -46,7 +46,7 @@ class LostOptions:
     """
 
     lost_below: float | None = None
-    found_above: float | None = None
+    found_above: float = 0.85
     patience: int = 3
     confirm: int = 2
     growth: float = 1.5
@@ -119,10 +119,9 @@ class LostAndFound:
     def __init__(self, engine: "SeqTrackEngine", score: PresenceScore, options: LostOptions) -> None:
         self.engine = engine
         self.score = score
-        low, high = (0.3, 0.85) if score.with_look is None else (0.5, 0.9)
-        self.lost_below = low if options.lost_below is None else options.lost_below
-        self.found_above = high if options.found_above is None else options.found_above
-        self.options = replace(options, lost_below=self.lost_below, found_above=self.found_above)  # checks their order
+        default = 0.3 if score.with_look is None else 0.5
+        self.lost_below = default if options.lost_below is None else options.lost_below
+        self.options = replace(options, lost_below=self.lost_below)  # checks the order of both
         self.searches = score.fitted if options.search is None else options.search
 
     def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> Target:
@@ -190,7 +189,7 @@ class LostAndFound:
             target.status = "lost" if target.streak >= options.patience else "uncertain"
             if target.status == "lost":
                 target.streak, target.lost_for, target.candidate = 0, 0, None
-        elif score >= self.found_above or target.status == "tracking":
+        elif score >= options.found_above or target.status == "tracking":
             target.status, target.streak, target.sure_box = "tracking", 0, list(result.box_xywh)
             x, y, w, h = result.box_xywh
             if min(x, y) > _EDGE and x + w < size[1] - _EDGE and y + h < size[0] - _EDGE:
@@ -203,7 +202,7 @@ class LostAndFound:
         """Move a lost target on: found, perhaps found, or still lost."""
         target.lost_for += 1
         target.state.frame += self.searches  # the engine has counted in the copies
-        if score < self.found_above:
+        if score < self.options.found_above:
             target.candidate, target.streak = None, 0
             return
         agrees = target.candidate is not None and _overlap(target.candidate, box) >= _SAME_OVERLAP
