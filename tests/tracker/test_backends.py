@@ -236,6 +236,14 @@ def test_calibration_keeps_the_network_and_int8_stays_near_it(params, exported):
     assert 0 < distance < 0.1
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_calibration_has_as_many_templates_as_the_network(count):
+    params = fakes.params(**ONE_LAYER, DATA__TEMPLATE__NUMBER=count, TEST__NUM_TEMPLATES=count)
+    step = make_graphs(read_network(params), params)["step"]
+    for templates, image in video_inputs(step, params, videos=1, frames=2):
+        assert templates.shape == (1, count, 32) and step(templates, image)[0].shape == (1, 4)
+
+
 def test_another_token_fails_the_export():
     one = [(torch.tensor([[1, 2, 3, 4]]), torch.zeros(1, 4))]
     other = [(np.array([[1, 2, 3, 9]], dtype=np.int32), np.full((1, 4), 0.5, np.float32))]
