@@ -113,6 +113,8 @@ def test_a_file_describes_itself(params, exported):
     assert types["image"] == onnx.TensorProto.UINT8 and types["tokens"] == onnx.TensorProto.INT32
     norms = 2 * 2 + 1 + 4 * (3 + 1 + 1)  # encoder; four steps of a layer, the embedding and the last norm
     assert [node.op_type for node in model.graph.node].count("LayerNormalization") == norms
+    assert sum("features" in node.output for node in model.graph.node) == 1  # where bfloat16 of OpenVINO ends
+    assert not any(node.metadata_props for node in model.graph.node)
     facts = json.loads({entry.key: entry.value for entry in model.metadata_props}["seqtrack"])
     assert facts["config"] == "tiny" and facts["precision"] == "float32" and facts["format_version"] == 1
     assert facts["checkpoint_sha256"] == file_hash(params.checkpoint)
