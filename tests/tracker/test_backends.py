@@ -113,6 +113,8 @@ def test_a_file_describes_itself(params, exported):
     assert types["image"] == onnx.TensorProto.UINT8 and types["tokens"] == onnx.TensorProto.INT32
     norms = 2 * 2 + 1 + 4 * (3 + 1 + 1)  # encoder; four steps of a layer, the embedding and the last norm
     assert [node.op_type for node in model.graph.node].count("LayerNormalization") == norms
+    assert sum("features" in node.output for node in model.graph.node) == 1  # where bfloat16 of OpenVINO ends
+    assert not any(node.metadata_props for node in model.graph.node)
     facts = json.loads({entry.key: entry.value for entry in model.metadata_props}["seqtrack"])
     assert facts["config"] == "tiny" and facts["precision"] == "float32" and facts["format_version"] == 1
     assert facts["checkpoint_sha256"] == file_hash(params.checkpoint)
@@ -234,6 +236,14 @@ def test_calibration_keeps_the_network_and_int8_stays_near_it(params, exported):
     found = [session.run(None, dict(zip(names, map(np.asarray, one), strict=True)))[1] for one in inputs]
     distance = max(np.abs(one.numpy() - other).max() for one, other in zip(before, found, strict=True))
     assert 0 < distance < 0.1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_calibration_has_as_many_templates_as_the_network(count):
+    params = fakes.params(**ONE_LAYER, DATA__TEMPLATE__NUMBER=count, TEST__NUM_TEMPLATES=count)
+    step = make_graphs(read_network(params), params)["step"]
+    for templates, image in video_inputs(step, params, videos=1, frames=2):
+        assert templates.shape == (1, count, 32) and step(templates, image)[0].shape == (1, 4)
 
 
 def test_another_token_fails_the_export():

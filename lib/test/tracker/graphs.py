@@ -178,8 +178,9 @@ def to_onnx(graph: EmbedTemplate | Step) -> Any:
     except torch.onnx.OnnxExporterError as error:
         reason = printable((str(error.__cause__ or error).strip().splitlines() or [""])[0], 300)
         raise ConfigError(f"this network cannot be exported to ONNX: {reason}") from error
-    tidy(program.model_proto)
-    return program.model_proto
+    model = program.model_proto  # a copy each time
+    tidy(model)
+    return model
 
 
 def dynamic_batch(arguments: Sequence[Tensor]) -> tuple[dict[int, Any], ...]:

@@ -53,7 +53,7 @@ def video_inputs(
         for index in chosen:
             crops = [
                 sample_target(video.frame(i), boxes[i], params.template_factor, params.template_size)[0]
-                for i in (0, last)[: params.num_templates]
+                for i in [0] * max(params.num_templates - 1, 1) + [last] * (params.num_templates > 1)
             ]
             before = index - 1 if boxes[index - 1][2] > 0 else index
             search = sample_target(video.frame(index), boxes[before], params.search_factor, params.search_size)[0]
