@@ -1,6 +1,6 @@
 // Noticing that targets are lost, and finding them again: as lib/test/tracker/lost.py, which explains it.
 
-const LOST_BELOW = 0.3; // score below which a frame is doubtful
+const LOST_BELOW = 0.3; // score below which a frame is doubtful; this score knows nothing of the look of a target
 const FOUND_ABOVE = 0.85; // score from which on a frame is sure
 const PATIENCE = 3; // doubtful frames in a row after which a target is lost
 const CONFIRM = 2; // sure frames in a row, in one place, after which it is found
@@ -8,7 +8,7 @@ const GROWTH = 1.5; // factor by which the side of the search region grows with 
 const MOST_CROPS = 16; // of one target in a frame
 const STRIDE = 0.6; // of the crops of a search over their side
 const EDGE = 2; // pixels: a box this near to the edge of the image may be cut by it
-const SAME_OVERLAP = 0.3; // of the boxes of two frames in a row that agree
+const SAME_OVERLAP = 0.5; // of the boxes of two frames in a row that agree
 
 /** Targets in one video, all of them one batch. `status` of each is tracking, uncertain or lost. */
 export class Targets {
