@@ -1,5 +1,6 @@
 """Exported graphs and the runtimes that run them: the tracker of PyTorch, without PyTorch's network."""
 
+import ctypes
 import dataclasses
 import json
 import shutil
@@ -23,6 +24,7 @@ from lib.test.tracker.formats import compare, export
 from lib.test.tracker.graphs import make_graphs
 from lib.test.tracker.int8 import prepare, quantize, video_inputs
 from lib.test.tracker.network import read_network
+from lib.test.tracker.runtimes import open_openvino
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, InputError, SeqTrackError
 from lib.utils.files import file_hash
@@ -271,3 +273,19 @@ def test_trajectories_of_the_golden_cases(name, tmp_path):
         found = [(result.tokens.tolist(), result.box_xywh, result.updated) for result in results]
         expected = expected or found
         assert found == expected, backend
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="openvino is not installed")
+def test_signals_are_handled_where_they_were(exported):
+    """OpenVINO gives the thread memory of its own for them, which is gone with the network."""
+
+    def stack():
+        facts = (ctypes.c_size_t * 3)()  # start, flags, size
+        assert ctypes.CDLL(None).sigaltstack(None, facts) == 0
+        return list(facts)
+
+    before = stack()
+    run, _ = open_openvino(exported)
+    assert stack() == before
+    del run
+    assert stack() == before

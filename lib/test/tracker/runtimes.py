@@ -1,7 +1,10 @@
 """Opening exported graphs with the runtime of their format; each is then a function of NumPy arrays."""
 
+import ctypes
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +87,8 @@ def open_openvino(path: Path, device: str = "cpu", precision: str = "float32") -
 
     def compile(model: Any, hint: str) -> Run:
         options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        compiled = core.compile_model(model, "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
+        with _signal_stack_kept():
+            compiled = core.compile_model(model, "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
         request = compiled.create_infer_request()
         return lambda *arrays: [value.copy() for value in request.infer(list(arrays)).values()]
 
@@ -116,6 +120,27 @@ def open_torch(path: Path, device: str = "cpu", precision: str = "float32") -> t
         return [value.numpy() for value in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
     return run, _metadata(path, extra[METADATA])
+
+
+class _SignalStack(ctypes.Structure):
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def _signal_stack_kept() -> Iterator[None]:
+    """Put back, after the block, the memory on which this thread handles signals.
+
+    OpenVINO's compiler sets memory of its own, and frees it with the network: when several networks have come and
+    gone, the next Ctrl-C would be handled in memory that is no longer there, and end the process.
+    """
+    change = getattr(ctypes.CDLL(None), "sigaltstack", None) if os.name == "posix" else None
+    before = _SignalStack()
+    known = change is not None and change(None, ctypes.byref(before)) == 0
+    try:
+        yield
+    finally:
+        if known:
+            change(ctypes.byref(before), None)
 
 
 def _split(model: Any, openvino: Any) -> tuple[Any, Any]:
