@@ -68,8 +68,9 @@ class PlainEngine(SeqTrackEngine):
     def __init__(self, params: TrackerParams, network: SeqTrack, read: Read | None = None) -> None:
         super().__init__(params, network)
         self._read = read or read_plainly
+        self.reader.embed = self._keep_images
 
-    def _embed(self, crops: Sequence[np.ndarray]) -> Tensor:
+    def _keep_images(self, crops: Sequence[np.ndarray]) -> Tensor:
         return self.preprocess(crops, self.dtype).flatten(1).unsqueeze(1)
 
     def _read_boxes(self, templates: Tensor, crops: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

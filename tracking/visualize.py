@@ -28,6 +28,7 @@ from lib.test.evaluation.trackers import TRACKERS
 from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.test.video.display import select_box
+from lib.test.video.flags import video_name
 from lib.test.video.sources import FolderSource, open_source
 from lib.test.visualize import FORMATS, KINDS, Gallery, Layers, Observer, choose, parse_numbers
 from lib.utils.cli import ScriptParser, run_script, user_path
@@ -41,7 +42,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracker_name", help="name of the tracker: seqtrack")
     parser.add_argument("tracker_param", help="name of the experiment (seqtrack_b256), or path of its YAML file")
-    parser.add_argument("video", help="a video file or a folder of images; with --dataset the name of a sequence")
+    parser.add_argument(
+        "video", type=video_name, help="a video file or a folder of images; with --dataset the name of a sequence"
+    )
     parser.add_argument("--dataset", help="benchmark of the sequence; it also chooses the rule of template updates")
     parser.add_argument(
         "--init_box", help="the target in the first frame: x,y,w,h in pixels (default: ground truth, or draw it)"
@@ -84,7 +87,7 @@ def open_frames(
         name, count, boxes = sequence.name, len(sequence.frames), sequence.ground_truth_rect
         images = map(sequence.read_frame, range(count))
     else:
-        source = open_source(user_path(args.video))
+        source = open_source(Path(args.video))
         name, count, boxes, images = source.name, None, None, source.frames()
         if isinstance(source, FolderSource):  # the number that a video file announces may be wrong
             count = source.num_frames

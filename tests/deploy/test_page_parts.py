@@ -162,7 +162,7 @@ def test_lost_and_found_as_in_the_library(node: str, center: tuple[float, float]
     def score(likelihoods: np.ndarray) -> np.ndarray:
         return likelihoods[:, 0]
 
-    score.fitted = fitted
+    score.fitted, score.with_look = fitted, None
     follower = LostAndFound(Engine(), score, LostOptions())
     image = np.zeros((size[1], size[0], 3), np.uint8)
     target = follower.start(image, box)

@@ -38,7 +38,7 @@ def test_a_profile_captures_unless_told_otherwise(config, tmp_path, capsys, flag
     assert set(latency["milliseconds"]) == (
         {"crop", "network", "post", "total"} if captured else {"crop", "encode", "decode", "post", "total"}
     )
-    assert ("Simulated, tf32, captured, batch 1" in capsys.readouterr().out) == captured
+    assert ("Simulated, torch tf32, captured, batch 1" in capsys.readouterr().out) == captured
 
 
 def test_a_batch_too_large_for_the_gpu_is_one_line(config, monkeypatch):

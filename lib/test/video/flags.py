@@ -87,8 +87,9 @@ def parse_lost(text: str) -> LostOptions:
         if name not in known:
             raise InputError(f"--lost: no option {printable(repr(name), 60)}; known: {', '.join(known)}")
         try:
-            convert = SEARCH.__getitem__ if name == "search" else type(known[name].default)
-            given[name] = convert(value)
+            default = known[name].default
+            convert = SEARCH.__getitem__ if name == "search" else float if default is None else type(default)
+            given[name] = None if default is None and value == "auto" else convert(value)
         except (KeyError, ValueError) as error:
             kind = "auto, on or off" if name == "search" else "a number"
             raise InputError(f"--lost: {name} must be {kind}, got {printable(repr(value), 60)}") from error
