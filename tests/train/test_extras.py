@@ -190,9 +190,9 @@ def test_negative_weights_are_refused(key):
 
 def test_attention_on_a_cpu_in_bfloat16_is_attention():
     """Training in bfloat16 spells attention out; the result is that of the fused kernel."""
-    from lib.models.seqtrack.vit import _attend
+    from lib.models.seqtrack.vit import attend
 
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, 7, 16, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
     expected = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
-    torch.testing.assert_close(_attend(query, key, value).float(), expected, atol=0.03, rtol=0.03)
+    torch.testing.assert_close(attend(query, key, value).float(), expected, atol=0.03, rtol=0.03)
