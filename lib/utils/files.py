@@ -200,21 +200,23 @@ def folder_lock(folder: Path | str, purpose: str, wait_seconds: float = 0.0) -> 
     if path in _held:
         raise FolderInUseError(f"{folder}: {purpose} is going on there already, in this process")
     deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            handle = _acquire(path, f"{folder}: {purpose} is going on there already, by")
-            break
-        except FolderInUseError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    handles: list[int] = []  # filled by the callee: Ctrl-C may come before a returned value has been stored
     try:
+        while not handles:
+            try:
+                _acquire(path, f"{folder}: {purpose} is going on there already, by", handles)
+            except FolderInUseError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
         _held.add(path)
         yield
     finally:
         _held.discard(path)
-        path.unlink(missing_ok=True)  # before the lock goes with the handle
-        os.close(handle)
+        for handle in handles:
+            if _is_file(path, handle):
+                path.unlink(missing_ok=True)  # before the lock goes with the handle
+            os.close(handle)
 
 
 def other_owners(folder: Path | str) -> list[str]:
@@ -260,8 +262,16 @@ def _is_gone(owner: str) -> bool:
     return False
 
 
-def _acquire(path: Path, refusal: str) -> int:
-    """Open and lock a file; the lock goes with the handle."""
+def _is_file(path: Path, handle: int) -> bool:
+    """Whether a path is that of an open file; another process may have put a new one in its place."""
+    try:
+        return os.stat(path).st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _acquire(path: Path, refusal: str, handles: list[int]) -> None:
+    """Open and lock a file, and add its handle to ``handles``; the lock goes with it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -272,9 +282,9 @@ def _acquire(path: Path, refusal: str) -> int:
             raise FolderInUseError(f"{refusal} {printable(owner)}") from error
         except OSError:
             pass  # this file system has no locks
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_ino == os.fstat(handle).st_ino:
-                os.ftruncate(handle, 0)
-                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-                return handle
-        os.close(handle)  # its last owner has just removed the file: take the new one
+        handles.append(handle)
+        if _is_file(path, handle):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            return
+        os.close(handles.pop())  # its last owner has just removed the file: take the new one

@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,33 @@ def test_a_folder_has_one_owner_and_a_killed_one_is_replaced(tmp_path: Path) -> 
     with folder_lock(tmp_path, "training"), pytest.raises(InputError, match="in this process"):
         folder_lock(tmp_path, "training").__enter__()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_a_lock_is_taken_leaves_none(tmp_path: Path) -> None:
+    """It comes between two lines: here in turn before each line that runs until the lock is held."""
+    source, steps, left = folder_lock.__wrapped__.__code__.co_filename, 0, 0
+
+    def interrupt(frame, event, argument):
+        nonlocal steps
+        if frame.f_code.co_filename == source and event == "line":
+            steps -= 1
+            if steps == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return interrupt
+
+    before = sys.gettrace()
+    for number in range(1, 100):
+        steps = number
+        sys.settrace(interrupt)
+        try:
+            with folder_lock(tmp_path, "test"):
+                sys.settrace(before)
+                break
+        except KeyboardInterrupt:
+            left += len(list(tmp_path.iterdir()))
+            (tmp_path / ".test.lock").unlink(missing_ok=True)
+        finally:
+            sys.settrace(before)
+    assert 10 < number < 99
+    assert left <= 3  # before it is known whose lock it is, the file must stay
