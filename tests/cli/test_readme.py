@@ -75,7 +75,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = text.replace(full, short)
     experiment.write_text(text, encoding="utf-8")
     writer = cv2.VideoWriter(str(root / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (640, 480))
-    for shift in range(5):
+    for shift in range(12):
         writer.write(np.roll(np.indices((480, 640, 3)).sum(0).astype(np.uint8), 3 * shift, axis=1))
     writer.release()
     return root
