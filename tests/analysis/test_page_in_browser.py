@@ -1,6 +1,7 @@
 """The page in a real browser: it opens in time, and does what it says, without an error and without the network."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,12 +39,14 @@ def browser() -> Iterator[Page]:
 
 @pytest.fixture
 def page(world, browser: Page) -> Iterator[Page]:
+    time.sleep(0.5)  # for what the page of the test before has still to report
+    browser.evaluate("0")
     browser.errors.clear()
     browser.requests.clear()
     browser.open(world[0] / "report.html", READY)
     yield browser
     browser.evaluate("0")  # whatever has happened is known now
-    assert browser.errors == []
+    assert browser.errors == [], browser.requests
     assert [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
 
 
