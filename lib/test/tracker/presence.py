@@ -28,7 +28,7 @@ NUM_LOOK_FEATURES = 3
 DEFAULT_THRESHOLD = 0.6
 _STEEPNESS = 2.0  # twice the threshold gives 0.8, half of it 0.2
 _SMALLEST = 1e-6  # likelihood
-_SIDE = 16  # pixels of the picture that a box is reduced to
+_SIDE = 16  # pixels of the patch that a box is reduced to
 _LEVELS = 5  # of each color channel in the histogram
 _BRIGHTNESS = 110.0  # gray level to which a box is brightened or dimmed before its colors are counted
 _NOISE = 10.0  # gray levels: patterns that are fainter count less
@@ -76,7 +76,7 @@ def features(likelihoods: np.ndarray, likeness: np.ndarray | None = None) -> np.
 
 
 class Look:
-    """What a box shows, reduced to a small picture; cheap beside the network.
+    """What a box shows, reduced to a small patch; cheap beside the network.
 
     Args:
         image: (H, W, 3) uint8.
@@ -90,16 +90,16 @@ class Look:
         for low, extent, length in zip(box_xywh[:2], box_xywh[2:], image.shape[1::-1], strict=True):
             begin = min(max(int(low), 0), max(length - 2, 0))
             spans.append(slice(begin, min(max(int(low + extent), begin + 2), length)))
-        picture = cv2.resize(image[spans[1], spans[0]], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-        self._pattern = (picture - picture.mean()) / (picture.std() + _NOISE)
-        self._colors = np.sqrt(_histogram(picture[_OVAL].astype(np.float64)))
+        patch = cv2.resize(image[spans[1], spans[0]], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        self._pattern = (patch - patch.mean()) / (patch.std() + _NOISE)
+        self._colors = np.sqrt(_histogram(patch[_OVAL].astype(np.float64)))
         self._size = 0.5 * math.log(box_xywh[2] * box_xywh[3])
 
     def likeness(self, first: "Look") -> tuple[float, float, float]:
         """How much it is like another one.
 
         Returns:
-            Correlation of the pictures in [-1, 1], Bhattacharyya coefficient of their color histograms in [0, 1], and
+            Correlation of the patches in [-1, 1], Bhattacharyya coefficient of their color histograms in [0, 1], and
             the absolute logarithm of the ratio of their sizes.
         """
         pattern = float((self._pattern * first._pattern).mean())
