@@ -1,4 +1,4 @@
-"""Starting a training from the weights of another one (MODEL.INIT): what fits is taken, the rest is named in the log."""
+"""Starting a training from the weights of another one (MODEL.INIT): what fits is taken, the rest is logged."""
 
 from __future__ import annotations
 
