@@ -7,7 +7,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from lib.synthetic.stable import cosine, halve, shifted_mean, sine, warp
+from lib.synthetic.stable import MIN_DEPTH, cosine, halve, shifted_mean, sine, warp
 
 Vector = tuple[float, float]
 
@@ -114,6 +114,8 @@ class Track:
         scale_y: (F,) float64, positive.
         angle: (F,) int64, clockwise, in 1/4096 turn.
         phase: (F,) int64, which image.
+        bend: None, or (F, 3) float64: columns per row of the sprite that its rows are shifted by, and how much farther
+            away than its middle a point is, per column and per row, as a share.
     """
 
     x: np.ndarray
@@ -122,6 +124,7 @@ class Track:
     scale_y: np.ndarray
     angle: np.ndarray
     phase: np.ndarray
+    bend: np.ndarray | None = None
 
 
 class Actor:
@@ -141,12 +144,16 @@ class Actor:
         # Sprite to view, each (F,): [[a, b], [c, d]].
         t = self.track
         cos, sin = cosine(t.angle), sine(t.angle)
-        return cos * t.scale_x, -sin * t.scale_y, sin * t.scale_x, cos * t.scale_y
+        a, b, c, d = cos * t.scale_x, -sin * t.scale_y, sin * t.scale_x, cos * t.scale_y
+        return (a, b, c, d) if t.bend is None else (a, b + a * t.bend[:, 0], c, d + c * t.bend[:, 0])
 
     def _to_view(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # (F', P) columns and rows of (P, 2) sprite points in some frames.
         a, b, c, d = (m[frames, None] for m in self._matrix)
         px, py = points[None, :, 0], points[None, :, 1]
+        if self.track.bend is not None:
+            depth = 1 + self.track.bend[frames, 1, None] * px + self.track.bend[frames, 2, None] * py
+            px, py = px / np.maximum(depth, MIN_DEPTH), py / np.maximum(depth, MIN_DEPTH)
         return a * px + b * py + self.track.x[frames, None], c * px + d * py + self.track.y[frames, None]
 
     @cached_property
@@ -181,8 +188,12 @@ class Actor:
         dx, dy = x - self.track.x[frames, None], y - self.track.y[frames, None]
         scale = a * d - b * c
         middle_x, middle_y = self.sprite.middle
-        column = np.floor((d * dx - b * dy) / scale + middle_x).astype(np.int64)
-        row = np.floor((a * dy - c * dx) / scale + middle_y).astype(np.int64)
+        px, py = (d * dx - b * dy) / scale, (a * dy - c * dx) / scale
+        if self.track.bend is not None:
+            depth = 1 - self.track.bend[frames, 1, None] * px - self.track.bend[frames, 2, None] * py
+            px, py = px / np.maximum(depth, MIN_DEPTH), py / np.maximum(depth, MIN_DEPTH)
+        column = np.floor(px + middle_x).astype(np.int64)
+        row = np.floor(py + middle_y).astype(np.int64)
         _, height, width = self.sprite.alpha.shape
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         phase = self.track.phase[frames, None]
@@ -270,7 +281,20 @@ class Actor:
         middle_x, middle_y = (m / shrink for m in self.sprite.middle)
         inverse = (ia, ib, ia * dx + ib * dy + middle_x, ic, id_, ic * dx + id_ * dy + middle_y)
         source = self.sprite.silhouette if alpha_only else self.sprite.image
-        return warp(source(phase, level), inverse, width, height, border=cv2.BORDER_CONSTANT)
+        plane = None
+        if self.track.bend is not None:
+            inverse, plane = self._tilted(inverse, *(self.track.bend[frame, 1:] * shrink).tolist(), middle_x, middle_y)
+        return warp(source(phase, level), inverse, width, height, border=cv2.BORDER_CONSTANT, plane=plane)
+
+    @staticmethod
+    def _tilted(
+        inverse: tuple[float, ...], tilt_x: float, tilt_y: float, middle_x: float, middle_y: float
+    ) -> tuple[tuple[float, ...], tuple[float, float, float]]:
+        # The arguments of `warp` for a plane that is farther away by a share `tilt` per pixel right of and below its middle.
+        to_x, to_y = np.array(inverse[:3]), np.array(inverse[3:])
+        plane = -tilt_x * (to_x - (0, 0, middle_x)) - tilt_y * (to_y - (0, 0, middle_y)) + (0, 0, 1)
+        to_x, to_y = to_x + middle_x * (plane - (0, 0, 1)), to_y + middle_y * (plane - (0, 0, 1))
+        return (*to_x.tolist(), *to_y.tolist()), tuple(plane.tolist())
 
 
 def blur_taps(smear: Vector) -> int:
