@@ -150,11 +150,16 @@ class Actor:
     def _to_view(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # (F', P) columns and rows of (P, 2) sprite points in some frames.
         a, b, c, d = (m[frames, None] for m in self._matrix)
-        px, py = points[None, :, 0], points[None, :, 1]
-        if self.track.bend is not None:
-            depth = 1 + self.track.bend[frames, 1, None] * px + self.track.bend[frames, 2, None] * py
-            px, py = px / np.maximum(depth, MIN_DEPTH), py / np.maximum(depth, MIN_DEPTH)
+        px, py = self._tilted(frames, points[None, :, 0], points[None, :, 1], 1)
         return a * px + b * py + self.track.x[frames, None], c * px + d * py + self.track.y[frames, None]
+
+    def _tilted(self, frames: np.ndarray, px: np.ndarray, py: np.ndarray, sign: int) -> tuple[np.ndarray, np.ndarray]:
+        # Where the perspective moves points of the sprite (sign 1), or where they came from (-1).
+        if self.track.bend is None:
+            return px, py
+        tilt_x, tilt_y = sign * self.track.bend[frames, 1, None], sign * self.track.bend[frames, 2, None]
+        depth = np.maximum(1 + tilt_x * px + tilt_y * py, MIN_DEPTH)
+        return px / depth, py / depth
 
     @cached_property
     def corners(self) -> np.ndarray:
@@ -188,10 +193,7 @@ class Actor:
         dx, dy = x - self.track.x[frames, None], y - self.track.y[frames, None]
         scale = a * d - b * c
         middle_x, middle_y = self.sprite.middle
-        px, py = (d * dx - b * dy) / scale, (a * dy - c * dx) / scale
-        if self.track.bend is not None:
-            depth = 1 - self.track.bend[frames, 1, None] * px - self.track.bend[frames, 2, None] * py
-            px, py = px / np.maximum(depth, MIN_DEPTH), py / np.maximum(depth, MIN_DEPTH)
+        px, py = self._tilted(frames, (d * dx - b * dy) / scale, (a * dy - c * dx) / scale, -1)
         column = np.floor(px + middle_x).astype(np.int64)
         row = np.floor(py + middle_y).astype(np.int64)
         _, height, width = self.sprite.alpha.shape
@@ -278,23 +280,17 @@ class Actor:
         shrink = 1 << level
         ia, ib, ic, id_ = d / scale / shrink, -b / scale / shrink, -c / scale / shrink, a / scale / shrink
         dx, dy = x0 - x, y0 - y
-        middle_x, middle_y = (m / shrink for m in self.sprite.middle)
-        inverse = (ia, ib, ia * dx + ib * dy + middle_x, ic, id_, ic * dx + id_ * dy + middle_y)
-        source = self.sprite.silhouette if alpha_only else self.sprite.image
-        plane = None
+        to_x, to_y, plane = (ia, ib, ia * dx + ib * dy), (ic, id_, ic * dx + id_ * dy), (0.0, 0.0, 1.0)
         if self.track.bend is not None:
-            inverse, plane = self._tilted(inverse, *(self.track.bend[frame, 1:] * shrink).tolist(), middle_x, middle_y)
+            tilt_x, tilt_y = (self.track.bend[frame, 1:] * shrink).tolist()
+            plane = tuple(p - tilt_x * x - tilt_y * y for x, y, p in zip(to_x, to_y, plane, strict=True))
+        inverse = tuple(
+            value + middle / shrink * p
+            for values, middle in zip((to_x, to_y), self.sprite.middle, strict=True)
+            for value, p in zip(values, plane, strict=True)
+        )
+        source = self.sprite.silhouette if alpha_only else self.sprite.image
         return warp(source(phase, level), inverse, width, height, border=cv2.BORDER_CONSTANT, plane=plane)
-
-    @staticmethod
-    def _tilted(
-        inverse: tuple[float, ...], tilt_x: float, tilt_y: float, middle_x: float, middle_y: float
-    ) -> tuple[tuple[float, ...], tuple[float, float, float]]:
-        # The arguments of `warp` for a plane that is farther away by a share `tilt` per pixel right of and below its middle.
-        to_x, to_y = np.array(inverse[:3]), np.array(inverse[3:])
-        plane = -tilt_x * (to_x - (0, 0, middle_x)) - tilt_y * (to_y - (0, 0, middle_y)) + (0, 0, 1)
-        to_x, to_y = to_x + middle_x * (plane - (0, 0, 1)), to_y + middle_y * (plane - (0, 0, 1))
-        return (*to_x.tolist(), *to_y.tolist()), tuple(plane.tolist())
 
 
 def blur_taps(smear: Vector) -> int:

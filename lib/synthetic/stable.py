@@ -99,7 +99,7 @@ def warp(
     height: int,
     *,
     border: int,
-    plane: tuple[float, float, float] | None = None,
+    plane: tuple[float, float, float] = (0.0, 0.0, 1.0),
 ) -> np.ndarray:
     """Resample an image bilinearly with a fixed-point affine map, or a perspective one.
 
@@ -110,7 +110,7 @@ def warp(
         width: of the output.
         height: of the output.
         border: an OpenCV border mode.
-        plane: ``(g, h, i)`` divides the image point by g x + h y + i.
+        plane: ``(g, h, i)``: the image point is divided by g x + h y + i.
 
     Returns:
         (height, width[, C]) uint8.
@@ -118,11 +118,12 @@ def warp(
     x, y = coordinates(height, width)
     maps = np.empty((height, width, 2), dtype=np.int16)
     fractions = []
-    if plane is not None:
+    flat = plane == (0, 0, 1)
+    if not flat:
         x, y = x + 0.5, y + 0.5
         depth = np.maximum(x * plane[0] + plane[2] + y * plane[1], MIN_DEPTH)
     for axis, (a, b, c) in enumerate((inverse[:3], inverse[3:])):
-        if plane is None:
+        if flat:
             a_fixed, b_fixed = round(a * 65536), round(b * 65536)
             c_fixed = round((0.5 * a + 0.5 * b + c - 0.5) * 65536)
             position = (x * a_fixed + c_fixed + y * b_fixed) >> 11  # in 1/32 pixel

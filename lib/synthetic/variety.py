@@ -29,7 +29,8 @@ class Variety:
         pitch: largest turn about the horizontal axis.
         lean: largest turn in the plane beyond what the kind of figure does.
         shear: largest lean of the upper part over the lower, in widths per height.
-        peeks: the target leaves the image in part, never as a whole.
+        slim: how much taller things are than their pictures; the width shrinks alike.
+        peeks: the target leaves the image often, and only in part.
         interlaced: odd rows come from the frame before.
         quality: JPEG quality of each frame; 0 leaves it as it is.
         coarse: it was compressed at half the size.
@@ -40,6 +41,7 @@ class Variety:
     pitch: int
     lean: int
     shear: float
+    slim: float
     peeks: bool
     interlaced: bool
     quality: int
@@ -49,8 +51,9 @@ class Variety:
     def plan(cls, draws: Draws, preset: Preset, unit: float) -> "Variety":
         """Draw one; ``unit`` is the shorter image side in pixels."""
         changes = {"shake": draws.choice([preset.shake, preset.shake, 0.03])}
-        if draws.chance(0.4):
-            low, high = draws.choice([(8, 14), (12, 24), (20, 40), (40, 60)])
+        low, high = draws.choice([(0, 0)] * 6 + [(8, 14), (12, 24), (20, 40), (40, 60)])
+        tiny = 0 < low < 20
+        if high:
             changes |= {**_CROWDED, "target_size": (low / unit, high / unit)}
         yaw, pitch = draws.choice([0, _STEEP // 2, _STEEP]), draws.choice([0, 0, _STEEP // 2, _STEEP])
         if yaw:
@@ -64,10 +67,11 @@ class Variety:
             pitch=pitch,
             lean=draws.choice([0, 0, TURN // 24, TURN // 10]),
             shear=draws.choice([0.0, 0.15, 0.4]),
+            slim=draws.choice([1.0, 1.5]) if high else 1.0,  # as upright as people
             peeks=peeks,
             interlaced=draws.chance(0.08),
-            quality=draws.integer(8, 40) if draws.chance(0.5) else 0,
-            coarse=draws.chance(0.2),
+            quality=draws.integer(30 if tiny else 10, 50) if draws.chance(0.5) else 0,
+            coarse=not tiny and draws.chance(0.2),
         )
 
     def pose(self, draws: Draws, track: Track, sprite: Sprite) -> Track:
@@ -82,8 +86,8 @@ class Variety:
         bend = [shear, near * 2 / sprite.extent[0] * sine(yaw), near * 2 / sprite.extent[1] * sine(pitch)]
         return replace(
             track,
-            scale_x=track.scale_x * cosine(yaw),
-            scale_y=track.scale_y * cosine(pitch),
+            scale_x=track.scale_x * cosine(yaw) / self.slim,
+            scale_y=track.scale_y * cosine(pitch) * self.slim,
             angle=track.angle + lean,
             bend=np.stack(bend, axis=1),
         )

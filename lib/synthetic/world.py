@@ -211,7 +211,7 @@ class World:
         x, y = self._path(draws, 0.0)
         if draws.chance(0.6):  # comes close to the target once
             close = excursion(self.recipe.num_frames, draws.integer(0, self.recipe.num_frames), draws.integer(6, 14), 2)
-            gap = draws.sign() * draws.uniform(0.4, 1.1) * float(sizes[0])
+            gap = draws.sign() * draws.uniform(*((0, 0.6) if self.variety else (0.4, 1.1))) * float(sizes[0])
             x, y = x + (target.track.x + gap - x) * close, y + (target.track.y - y) * close
         return Actor(sprite, self._pose(draws, sprite, kind, (x, y), sizes))
 
