@@ -120,16 +120,19 @@ def warp(
     fractions = []
     flat = plane == (0, 0, 1)
     if not flat:
-        x, y = x + 0.5, y + 0.5
-        depth = np.maximum(x * plane[0] + plane[2] + y * plane[1], MIN_DEPTH)
+        x, y = x.astype(np.float32) + 0.5, y.astype(np.float32) + 0.5
+        scale = 32 / np.maximum(x * plane[0] + (y * plane[1] + plane[2]), MIN_DEPTH)
     for axis, (a, b, c) in enumerate((inverse[:3], inverse[3:])):
         if flat:
             a_fixed, b_fixed = round(a * 65536), round(b * 65536)
             c_fixed = round((0.5 * a + 0.5 * b + c - 0.5) * 65536)
             position = (x * a_fixed + c_fixed + y * b_fixed) >> 11  # in 1/32 pixel
         else:
-            position = np.floor((x * a + c + y * b) / depth * 32 - 16)
-            position = np.clip(position, -1024, 1 << 19).astype(np.int32)
+            position = (x * a + (y * b + c)) * scale
+            np.minimum(position, 1 << 19, out=position)
+            position = (position + (1024 - 16)).astype(np.int32).clip(
+                0
+            ) - 1024  # rounds down, from 32 pixels before 0 on
         maps[:, :, axis] = position >> 5
         fractions.append(position & 31)
     fraction = (fractions[1] << 5 | fractions[0]).astype(np.uint16)
