@@ -75,12 +75,15 @@ class Sprite:
 
     @cached_property
     def samples(self) -> list[np.ndarray]:
-        """Per phase a regular grid of points (P, 2) inside the silhouette."""
+        """Per phase a regular grid of points (P, 2) inside the silhouette; of one that it misses, all points."""
         grids = []
         for alpha in self.alpha:
             height, width = alpha.shape
             step = max(1, -(-max(height, width) // _SAMPLES))
             rows, columns = np.nonzero(alpha[step // 2 :: step, step // 2 :: step] > 127)
+            if not rows.size:  # a thread, or a thing with holes that fall on the grid
+                step = 1
+                rows, columns = np.nonzero(alpha >= min(128, alpha.max()))
             grid = np.stack([columns, rows], axis=1) * step + step // 2 + 0.5
             grids.append(grid - np.array(self.middle))
         return grids

@@ -126,3 +126,12 @@ def test_poor_video() -> None:
     index = next(i for i in range(1, 40) if max(map(abs, combed._world.target.smear(i, 1.0, 99.0))) < 4)
     assert np.array_equal(combed.frame(index)[::2], combed._shown(index)[::2])
     assert np.array_equal(combed.frame(index)[1::2], combed._shown(index - 1)[1::2])
+
+
+@pytest.mark.parametrize("opacity", [255, 100])
+def test_a_thread_that_the_grid_of_samples_misses_is_seen(opacity):
+    alpha = np.zeros((200, 200), dtype=np.uint8)
+    alpha[:, 97] = opacity
+    image = np.repeat(alpha[:, :, None], 4, axis=2)
+    (points,) = Sprite([alpha], lambda phase: image).samples
+    assert len(points) == 200 and set(points[:, 0]) == {points[0, 0]}
