@@ -5,9 +5,9 @@
 Routes: /health, /setup, /predict (Label Studio), / (CVAT), /track (frames or the name of a video, and boxes; the answer
 is a track for each box). docs/finetune.md says how to connect the tools.
 
-It listens on this machine only unless --host says otherwise. Every request needs the token: that of --token_file, of the
-variable SEQTRACK_TOKEN, or one that is made and printed. Videos are files below --root; nothing is ever fetched. A request
-whose client has gone is cancelled. Needs: pip install "seqtrack[serve]".
+It listens on this machine only unless --host says otherwise. Every request needs the token: that of --token_file, of
+the variable SEQTRACK_TOKEN, or one that is made and printed. Videos are files below --root; nothing is ever fetched. A
+request whose client has gone is cancelled. Needs: pip install "seqtrack[serve]".
 """
 
 import argparse
@@ -117,7 +117,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         from lib.test.serving.worker import Worker
     except ImportError as error:
         raise InputError(f'serving needs the package {error.name}: pip install "seqtrack[serve]"') from error
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     chosen = read_token(args.token_file)
     token = chosen or secrets.token_urlsafe(24)
     limits = Limits(**{limit.name: getattr(args, f"max_{limit.name}") for limit in fields(Limits)})
@@ -129,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = f"[{address}]" if ":" in address else address
         print(f"{version} listens on http://{shown}:{port}", flush=True)
         print("token: as given" if chosen else f"token: {token}", flush=True)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the server raises it again
         worker = Worker(follower)
         try:
             Server(Service(worker, token, version, tuple(args.root), limits)).run(sockets=[place])

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -202,6 +202,9 @@ def make_app(service: Service) -> Starlette:
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "UP", "model_class": "SeqTrack", "model_version": version})
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=GONE)
+
     async def refused(_: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
             return _error(error.detail, error.status_code, error.headers)
@@ -212,7 +215,7 @@ def make_app(service: Service) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(TokenCheck, service=service)],
-        exception_handlers={SeqTrackError: refused, HTTPException: refused},
+        exception_handlers={SeqTrackError: refused, HTTPException: refused, ClientDisconnect: gone},
     )
 
 
