@@ -3,12 +3,14 @@
 import base64
 import contextlib
 import gc
+import json
 import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import time
 import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -246,6 +248,8 @@ def test_label_studio_requests_that_are_wrong_are_refused_by_key(client, clip) -
         (predict_request(region(clip, sequence=[key | {"rotation": 5}])), f"{where}[0].rotation: a turned box"),
         (predict_request(region(clip, sequence=[key | {"x": "1"}])), f"{where}[0]: x, y, width, height: expected"),
         (predict_request(region(clip, sequence=[key | {"width": 0}])), f"{where}[0]: the initial box must have"),
+        (predict_request(region(clip) | {"id": float("inf")}), "the request holds a number that is not finite"),
+        (predict_request(region(clip) | {"id": "\ud800"}), "the request holds a number that is not finite"),
         (predict_request() | {"params": {"context": {"event": "track"}}}, "params.context.event: only predict"),
         (predict_request() | {"params": {"context": [1]}}, "params.context: expected an object"),
     ]:
@@ -268,6 +272,17 @@ def test_cvat_tracks_frame_by_frame(client, clip, expected) -> None:
         assert answer["states"] == states
     mixed = {"image": images[0], "shapes": [shape, answer["shapes"][0]], "states": [None, states[0]]}
     assert client.post("/", mixed)["states"][1] == states[0]
+
+
+def test_the_nuclio_function_of_the_docs_passes_calls_on(client, monkeypatch) -> None:
+    page = (PROJECT_ROOT / "docs/finetune.md").read_text()
+    function = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], function)
+    monkeypatch.setenv("SEQTRACK_TOKEN", TOKEN)
+    monkeypatch.setenv("SEQTRACK_URL", f"http://127.0.0.1:{client.port}/")
+    event = SimpleNamespace(body={"image": text(image_file()), "shapes": [[8, 8, 24, 24]], "states": []})
+    answer = function["handler"](SimpleNamespace(Response=lambda **fields: fields), event)
+    assert answer["status_code"] == 200 and json.loads(answer["body"])["shapes"] == [[8, 8, 24, 24]]
 
 
 def test_cvat_states_are_not_taken_from_clients_and_not_shared_by_size(client) -> None:
@@ -425,7 +440,9 @@ def test_limits() -> None:
 
 
 def test_a_request_that_does_not_arrive_is_given_up(standing, monkeypatch, caplog) -> None:
-    standing.send("POST", "/track", None, Content_Length="5").close()
+    connection = standing.send("POST", "/track", None, Content_Length="5")
+    wait_for(lambda: standing.service.requests == 1, seconds=20)
+    connection.close()
     wait_for(lambda: standing.service.requests == 0, seconds=20)
     monkeypatch.setattr(app, "BODY_SECONDS", 0.1)
     assert standing.ask("POST", "/track", None, Content_Length="5")[0] == 408
@@ -491,8 +508,8 @@ def test_a_step_that_fails_ends_its_requests_and_not_the_service(caplog) -> None
 def test_the_time_limit_answers_with_what_there_is(monkeypatch) -> None:
     follower = Standing()
     with serving(follower, seconds=1) as client:
-        ticks = iter(range(1000))
-        monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: 0.3 * next(ticks)))
+        ticks, start = iter(range(1000)), time.monotonic()
+        monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: start + 1000 * (next(ticks) > 2)))
         answer = client.post("/track", {"frames": [text(image_file())] * 100, "boxes": [BOX]})
     assert answer["complete"] is False and answer["num_frames"] == 3
 

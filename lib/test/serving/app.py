@@ -90,7 +90,7 @@ class Service:
         gone = asyncio.ensure_future(request.receive())  # after the body there is nothing to come but that
         try:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-            return JSONResponse(answer.result()) if answer.done() else Response(status_code=GONE)
+            return _json(answer.result()) if answer.done() else Response(status_code=GONE)
         except asyncio.CancelledError:
             if not answer.cancelled():  # this request was, not the job
                 raise
@@ -114,6 +114,13 @@ class TokenCheck:
             await _error("the token is missing or wrong", 401, headers)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _json(answer: dict[str, Any]) -> JSONResponse:
+    try:
+        return JSONResponse(answer)
+    except ValueError:  # of a region that is sent back as it came
+        raise InputError("the request holds a number that is not finite, or a text that is not Unicode") from None
 
 
 def _error(message: object, status: int, headers: Any = None) -> JSONResponse:
@@ -205,18 +212,19 @@ def make_app(service: Service) -> Starlette:
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=GONE)
 
+    async def broken(_: Request, __: Exception) -> Response:
+        return _error("an internal error, which the log of the service describes", 500)
+
     async def refused(_: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
             return _error(error.detail, error.status_code, error.headers)
         return _error(error, *((error.status, error.headers) if isinstance(error, Refused) else (400,)))
 
+    handlers = {SeqTrackError: refused, HTTPException: refused, ClientDisconnect: gone, Exception: broken}
     routes = [Route(path, health) for path in ("/", "/health")]
     routes += [Route(path, handler, methods=["POST"]) for path, handler in posts.items()]
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(TokenCheck, service=service)],
-        exception_handlers={SeqTrackError: refused, HTTPException: refused, ClientDisconnect: gone},
-    )
+    middleware = [Middleware(TokenCheck, service=service)]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
 class Server(uvicorn.Server):

@@ -147,9 +147,11 @@ def predict(body: dict[str, Any], limits: Limits, roots: Sequence[Path], version
     data = tasks[0].get("data") if isinstance(tasks[0], dict) else None
     path = find_video(data.get(tags.key) if isinstance(data, dict) else None, roots, f"tasks[0].data.{tags.key}")
 
+    starts, deadline = [region.start for region in regions], limits.deadline()
+
     def steps(follower: LostAndFound) -> Steps:
         source = open_source(path)
-        tracked = yield from track_video(follower, source.frames(), [region.start for region in regions], limits)
+        tracked = yield from track_video(follower, source.frames(), starts, limits, deadline)
         found = [
             _answer(region, track, tracked, source, tags) for region, track in zip(regions, tracked.tracks, strict=True)
         ]
@@ -182,7 +184,7 @@ def _answer(
     boxes = {
         frame: tuple(sighting.box_xywh)
         for frame, sighting in track.items()
-        if sighting.status != "lost" and frame < count
+        if sighting.status != "lost" and frame < max(count, region.start.frame + 1)
     }
     sequence = region.kept + sequence_of(boxes, count, tracked.size, fps)
     names = {"type": "videorectangle", "from_name": tags.rectangle, "to_name": tags.video}

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,11 +49,15 @@ class Limits:
     body: int = _limit(64, 1, 4096, "MiB of a request")
     pixels: int = _limit(40, 1, 80, "million pixels of a frame")
     frames: int = _limit(1000, 1, 10**6, "frames that one request tracks; where a track stops the next one can go on")
-    seconds: int = _limit(90, 1, 86400, "seconds that one request tracks, then it answers with what it has")
+    seconds: int = _limit(90, 1, 86400, "seconds that one request takes, then it is answered with what there is")
     targets: int = _limit(32, 1, 1000, "targets of a request")
     jobs: int = _limit(64, 1, 1000, "requests at a time; further ones are answered 503 with Retry-After")
     states: int = _limit(1000, 1, 10**6, "targets of CVAT that are remembered; the one longest unused is forgotten")
     hours: int = _limit(8, 1, 1000, "hours for which an unused target of CVAT is remembered")
+
+    def deadline(self) -> float:
+        """When a request that comes now must be answered, by ``time.monotonic``."""
+        return time.monotonic() + self.seconds
 
     def check_pixels(self, width: int, height: int, where: str) -> None:
         """Raise Refused (413) if an image is too large."""

@@ -37,11 +37,12 @@ def track(body: dict[str, Any], limits: Limits, roots: Sequence[Path]) -> MakeSt
     if ("frames" in body) == ("video" in body):
         raise InputError("the request must have either frames or video")
     path = find_video(body["video"], roots, "video") if "video" in body else None
+    deadline = limits.deadline()
     images = _read_images(body["frames"], limits) if path is None else []
 
     def steps(follower: LostAndFound) -> Steps:
         frames = _decoded(images, limits) if path is None else open_source(path).frames()
-        tracked = yield from track_video(follower, frames, starts, limits)
+        tracked = yield from track_video(follower, frames, starts, limits, deadline)
         tracks = [
             {
                 "first": first,

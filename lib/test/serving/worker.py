@@ -29,6 +29,8 @@ MakeSteps = Callable[[LostAndFound], Steps]
 
 MOST_IN_BATCH = 16
 """Jobs that run at a time; the others wait for one to end."""
+MOST_TARGETS = 64
+"""Targets in a batch; one that is lost is several crops."""
 
 
 class Job:
@@ -141,13 +143,17 @@ class Worker:
         targets = [target for step in wanted.values() for target in step[0]]
         images = [image for step in wanted.values() for image in step[1]]
         try:
-            found = iter(self._follower.step(targets, images))
+            found = iter(self._step(targets, images))
         except Exception as error:  # memory that is short, a device that breaks
             logger.exception("a step of %d targets failed", len(targets))
             for job in wanted:
                 job.fail(Refused(500, f"tracking failed: {type(error).__name__}"))
             return {}
         return {job: list(itertools.islice(found, len(step[0]))) for job, step in wanted.items()}
+
+    def _step(self, targets: Sequence[Target], images: Sequence[np.ndarray]) -> list[Sighting]:
+        parts = [slice(begin, begin + MOST_TARGETS) for begin in range(0, len(targets), MOST_TARGETS)]
+        return [seen for part in parts for seen in self._follower.step(targets[part], images[part])]
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ class Tracked:
 
 
 def track_video(
-    follower: LostAndFound, frames: Iterator[np.ndarray], starts: Sequence[Start], limits: Limits
+    follower: LostAndFound, frames: Iterator[np.ndarray], starts: Sequence[Start], limits: Limits, deadline: float
 ) -> Generator[tuple[Sequence[Target], Sequence[np.ndarray]], list[Sighting], Tracked]:
     """Follow targets through frames, until they end, or a limit of frames or time is reached.
 
@@ -206,7 +212,7 @@ def track_video(
     """
     result = Tracked([{} for _ in starts])
     targets: dict[int, Target] = {}
-    first, deadline = min(start.frame for start in starts), time.monotonic() + limits.seconds
+    first = min(start.frame for start in starts)
     with closing(frames):
         for index, image in enumerate(frames):
             if index - first >= limits.frames or time.monotonic() > deadline:
@@ -224,10 +230,8 @@ def track_video(
                     result.tracks[number][index] = Sighting(list(box), 1.0, 40.0, "tracking")
     late = next((start for start, track in zip(starts, result.tracks, strict=True) if not track), None)
     if late is not None:
-        ends = "ends" if result.complete else "was read up to a limit, which is"
-        raise DataError(
-            f"{late.where}: begins in frame {late.frame}, the video {ends} before frame {result.num_frames}"
-        )
+        ends = "the video ends" if result.complete else "the limits of frames and seconds end"
+        raise DataError(f"{late.where}: begins in frame {late.frame}, {ends} before frame {result.num_frames}")
     return result
 
 
