@@ -218,6 +218,13 @@ def test_label_studio_track_ends_where_the_limit_of_frames_is(follower, root, cl
         assert client.post("/track", {"video": "frames", "boxes": [clip.boxes[0].tolist()]})["complete"] is False
 
 
+def test_label_studio_counts_of_frames_that_cannot_be_are_counted_anew(client, clip) -> None:
+    for count in (10**400, 0, "6", None, True):
+        request = predict_request(region(clip, framesCount=count, duration=None))
+        value = client.post("/predict", request)["results"][0]["result"][0]["value"]
+        assert value["framesCount"] == FRAMES and value["duration"] == FRAMES / 25
+
+
 def test_label_studio_without_a_region_gets_an_empty_prediction_for_each_task(client) -> None:
     request = predict_request() | {"params": {"context": None}}
     request["tasks"] *= 3
@@ -479,8 +486,11 @@ def test_a_cancelled_request_frees_its_memory(monkeypatch) -> None:
         waiting = client.send("POST", "/track", body)
         wait_for(lambda: len(service.worker.jobs) == 2, seconds=20)
         jobs += [weakref.ref(job) for job in service.worker.jobs]
+        steps = [weakref.ref(job._steps) for job in service.worker.jobs]  # which hold the frames
         waiting.close()
         wait_for(lambda: len(service.worker.jobs) == 1 and service.requests == 1, seconds=20)
+        gc.collect()
+        assert sum(step() is None for step in steps) == 1
         running.close()
         wait_for(lambda: service.requests == 0, seconds=20)
         follower.may_go.set()
@@ -488,7 +498,7 @@ def test_a_cancelled_request_frees_its_memory(monkeypatch) -> None:
         assert follower.steps < 5
         assert client.ask("POST", "/track", body)[0] == 200  # the worker has let go of what it last held
         gc.collect()
-        assert [job() for job in jobs] == [None, None]
+        assert [kept() for kept in jobs + steps] == [None] * 4
         assert images[0]() is None
 
 

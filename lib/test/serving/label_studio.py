@@ -173,7 +173,7 @@ def _answer(
     value = region.value
     count, duration = value.get("framesCount"), value.get("duration")
     known = tracked.num_frames if tracked.complete else source.num_frames or tracked.num_frames + 1
-    if not isinstance(count, int) or count < 1:
+    if type(count) is not int or not 1 <= count <= LAST_FRAME:
         count = known
     elif abs(count - known) > 1:
         logger.warning(
