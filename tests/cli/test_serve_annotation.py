@@ -118,7 +118,7 @@ def test_fifty_requests_at_once_each_get_their_answer(client, clip, expected) ->
     def ask(index):
         begin = index % 3
         box = [float(number) for number in clip.boxes[begin]]
-        return begin, client.post("/track", {"frames": frames[begin : begin + 3], "boxes": [box]})["tracks"][0]["boxes"]
+        return begin, client.post("/track", {"frames": frames[begin : begin + 2], "boxes": [box]})["tracks"][0]["boxes"]
 
     frames = track_request(clip)["frames"]
 
@@ -126,10 +126,10 @@ def test_fifty_requests_at_once_each_get_their_answer(client, clip, expected) ->
         answers = list(pool.map(ask, range(50)))
     assert len(answers) == 50
     for begin, boxes in answers:
-        true = clip.boxes[begin : begin + 3]
+        true = clip.boxes[begin : begin + 2]
         assert min(overlap(box, true) for box, true in zip(boxes, true, strict=True)) > 0.5
         if begin == 0:
-            np.testing.assert_allclose(boxes, expected[:3], atol=1e-2)  # in batches of changing size
+            np.testing.assert_allclose(boxes, expected[:2], atol=1e-2)  # in batches of changing size
     assert not client.service.worker.jobs and client.service.requests == 0
 
 
@@ -553,7 +553,7 @@ def test_a_signal_ends_the_service_and_its_requests(number, code, root, tmp_path
     assert process.returncode == code and "Traceback" not in error, error
 
 
-def test_flags_that_are_wrong_are_refused(refused, monkeypatch, tmp_path, capsys) -> None:
+def test_flags_that_are_wrong_are_refused(refused, monkeypatch, tmp_path) -> None:
     from lib.utils.cli import run_script
 
     def run(*flags):
@@ -570,3 +570,5 @@ def test_flags_that_are_wrong_are_refused(refused, monkeypatch, tmp_path, capsys
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "cannot listen there" in refused(run, "--port", str(taken.getsockname()[1]))
     assert "cannot listen there" in refused(run, "--host", "no such host")
+    monkeypatch.setitem(sys.modules, "lib.test.serving.app", None)
+    assert 'pip install "seqtrack[serve]"' in refused(run)
