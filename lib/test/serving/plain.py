@@ -17,11 +17,8 @@ from lib.utils.errors import InputError, printable
 def track(body: dict[str, Any], limits: Limits, roots: Sequence[Path]) -> MakeSteps:
     """Answer ``/track``.
 
-    Args:
-        body: ``boxes`` (x, y, w, h in pixels each), ``first`` (their frame, from 0 on; default 0), and ``frames``
-            (images as bytes or base64) or ``video``.
-        limits: of the request.
-        roots: folders in which ``video`` may be.
+    The request has ``boxes`` (x, y, w, h in pixels each), ``first`` (their frame, from 0 on; default 0), and ``frames``
+    (images as bytes or base64) or ``video`` (in one of the ``roots``).
 
     Raises:
         SeqTrackError: naming the key of the request that is wrong.

@@ -1,10 +1,13 @@
-"""The annotation service in a thread of the tests, and a client for it."""
+"""The annotation service in a thread of the tests, a client for it, and what is sent."""
 
+import base64
 import contextlib
 import http.client
 import json
+import struct
 import threading
 import time
+import zlib
 
 import numpy as np
 
@@ -13,8 +16,14 @@ from lib.test.serving.limits import Limits
 from lib.test.serving.worker import Worker
 from lib.test.tracker.engine import TrackState
 from lib.test.tracker.lost import Sighting, Target
+from lib.utils.image_io import encode_image
 from tests.processes import wait_for
 from tracking.serve_annotation import listen
+
+FRAMES = 6
+"""Frames of the clip."""
+BOX = [8, 8, 16, 16]
+
 
 TOKEN = "a token for tests"
 
@@ -107,6 +116,21 @@ class Standing:
 
 def image_file(height=48, width=64, value=90):
     """A PNG as bytes."""
-    from lib.utils.image_io import encode_image
-
     return encode_image(np.full((height, width, 3), value, np.uint8), ".png")
+
+
+def png_header(width, height):
+    """A PNG that says how large it is, and has no pixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + bytes(4) + b"IDAT"
+    )
+
+
+def text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def track_request(clip, **changes):
+    frames = [text(encode_image(frame, ".png")) for frame in clip.frames]
+    return {"frames": frames, "boxes": [clip.boxes[0].tolist()]} | changes
