@@ -5,7 +5,8 @@
 Tracks the videos, fits the probability that a box is on the target (overlap above 0.3) to the likelihoods of its
 tokens, alone and together with how like the first box it looks, by Platt scaling or isotonic regression, whichever
 predicts videos better that it was not fitted to, and writes both beside the weights, where the library finds them.
-Every third video is left out of the fit and reported on. Use videos that the weights were not trained on.
+Every third video is left out of the fit and reported on. Use videos that the weights were not trained on. --check fits
+nothing and reports on the score that the weights have.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from lib.test.analysis import calibration
 from lib.test.analysis.calibration import Observations
 from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
-from lib.test.tracker.presence import default_score, score_path, score_text
+from lib.test.tracker.presence import PresenceScore, default_score, load_score, score_path, score_text
 from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.errors import InputError
 from lib.utils.files import check_writable, file_hash, write_text_atomic
@@ -49,6 +50,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test_dataset", help="report on this one instead of every third video of --dataset")
     parser.add_argument("--checkpoint", type=user_path, help="file with the weights; default: that of the experiment")
     parser.add_argument("--output", type=user_path, help="file to write; default: <checkpoint>.score.json beside it")
+    parser.add_argument(
+        "--check", action="store_true", help="fit nothing: report how good the score that the weights have is"
+    )
     parser.add_argument("--plot", type=user_path, help="write the reliability diagram to this PNG file")
     parser.add_argument("--data_dir", type=user_path, help="folder of the datasets")
     parser.add_argument("--save_dir", type=user_path, help="where training wrote its checkpoints")
@@ -69,37 +73,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = {"save_dir": args.save_dir, "device": args.device, "dtype": args.dtype}
     params = parameters(args.tracker_param, checkpoint=args.checkpoint, **where)
     output = args.output or score_path(params.checkpoint)
-    for path in filter(None, (output, args.plot)):
+    if args.check and not score_path(params.checkpoint).is_file():
+        raise InputError(f"--check: the weights have no score: there is no {score_path(params.checkpoint)}")
+    for path in filter(None, (None if args.check else output, args.plot)):
         check_writable(path)
     paths = load_paths("test", data_dir=args.data_dir)
     sequences = get_dataset(args.dataset, paths=paths)
-    tests = get_dataset(args.test_dataset, paths=paths) if args.test_dataset else SequenceList(sequences[2::3])
-    if not args.test_dataset:
-        sequences = SequenceList(entry for index, entry in enumerate(sequences) if index % 3 != 2)
-    if not sequences or not tests:
-        raise InputError(f"dataset {args.dataset}: at least three videos are needed")
     engine = SeqTrackEngine(params)
-    seen, unseen = (observe(engine, videos, args.batch_size) for videos in (sequences, tests))
+    if args.check:
+        score = load_score(params.checkpoint, params.update_threshold)
+        unseen = observe(engine, sequences, args.batch_size)
+    else:
+        tests = get_dataset(args.test_dataset, paths=paths) if args.test_dataset else SequenceList(sequences[2::3])
+        if not args.test_dataset:
+            sequences = SequenceList(entry for index, entry in enumerate(sequences) if index % 3 != 2)
+        if not sequences or not tests:
+            raise InputError(f"dataset {args.dataset}: at least three videos are needed")
+        seen, unseen = (observe(engine, videos, args.batch_size) for videos in (sequences, tests))
+        score = fit(seen)
+    chosen = score.with_look or score
+    for label, one in zip(LABELS, (score, chosen, default_score(params.update_threshold)), strict=True):
+        report(label, calibration.apply(one, unseen), unseen)
+    if not args.check:
+        fitted_on = f"{args.dataset}: {len(sequences)} videos, {len(seen.overlap)} frames"
+        facts = {"fitted_on": fitted_on, "weights_sha256": file_hash(params.checkpoint)}
+        write_text_atomic(output, score_text(score, facts))
+        print(f"wrote {output}")
+    if args.plot:
+        title = f"{Path(args.tracker_param).stem}, {len(unseen.overlap)} frames left out"
+        calibration.write_reliability_plot(args.plot, calibration.apply(chosen, unseen), unseen.positive, title)
+        print(f"wrote {args.plot}")
+    return 0
+
+
+def fit(seen: Observations) -> PresenceScore:
+    """The best score of the likelihoods, and in it that with the look; prints what the candidates lose."""
     chosen = []
     for candidates in (calibration.CANDIDATES, calibration.LOOK_CANDIDATES):
         best, score, losses = calibration.choose(seen, candidates)
         chosen.append(score)
         for name, loss in losses.items():
             print(f"log loss of videos left out, {name + ':':<34} {loss:.4f}{'  <- chosen' if name == best else ''}")
-    score = replace(chosen[0], with_look=chosen[1])
-    for label, one in zip(LABELS, (score, chosen[1], default_score(params.update_threshold)), strict=True):
-        report(label, calibration.apply(one, unseen), unseen)
-    facts = {
-        "fitted_on": f"{args.dataset}: {len(sequences)} videos, {len(seen.overlap)} frames",
-        "weights_sha256": file_hash(params.checkpoint),
-    }
-    write_text_atomic(output, score_text(score, facts))
-    print(f"wrote {output}")
-    if args.plot:
-        title = f"{Path(args.tracker_param).stem}, {len(unseen.overlap)} frames left out"
-        calibration.write_reliability_plot(args.plot, calibration.apply(chosen[1], unseen), unseen.positive, title)
-        print(f"wrote {args.plot}")
-    return 0
+    return replace(chosen[0], with_look=chosen[1])
 
 
 def observe(engine: SeqTrackEngine, sequences: SequenceList, batch_size: int) -> Observations:

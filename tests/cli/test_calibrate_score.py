@@ -8,7 +8,7 @@ import pytest
 
 from lib.config.paths import bundled_checkpoint
 from lib.synthetic import SyntheticSequence
-from lib.test.tracker.presence import load_score
+from lib.test.tracker.presence import load_score, score_path
 from lib.utils.errors import DataError, InputError
 from lib.utils.image_io import write_image
 from tracking import calibrate_score
@@ -41,6 +41,14 @@ def test_fits_reports_and_writes_beside_the_weights(tmp_path: Path, capsys: pyte
     assert score.fitted
     assert len(score.with_look.weights) == 8
     assert cv2.imread(str(plot)).shape[0] > 300
+    written, path = score_path(checkpoint).read_bytes(), score_path(checkpoint)
+    assert calibrate_score.main([*flags, "--check", "--threads", "1"]) == 0
+    output = capsys.readouterr().out
+    assert "score with the look on 6 videos left out (36 frames" in output and "wrote" not in output
+    assert path.read_bytes() == written
+    path.unlink()
+    with pytest.raises(InputError, match="--check: the weights have no score"):
+        calibrate_score.main([*flags, "--check"])
 
 
 @pytest.mark.slow
