@@ -13,7 +13,7 @@ from pathlib import Path
 from easydict import EasyDict
 
 from lib.config.paths import Paths, load_paths
-from lib.data import benchmarks, coco, folder, got10k, imagenet_vid, lasot, synthetic, trackingnet
+from lib.data import benchmarks, coco, folder, got10k, imagenet_vid, lasot, newer_benchmarks, synthetic, trackingnet
 from lib.data.base import DiskOpener, TrainingDataset
 from lib.data.folder import FolderSpec, folder_entries, read_folder_spec
 from lib.data.sequence import Benchmark, SequenceList, is_there
@@ -25,7 +25,7 @@ FOLDER_PREFIX = "folder:"
 VOT_NAMES = ("vot20", "vot21", "vot22")
 """Names that have an update rule but no loader: the VOT toolkit runs these."""
 
-_MODULES = (lasot, got10k, trackingnet, benchmarks, synthetic, coco, imagenet_vid, folder)
+_MODULES = (lasot, got10k, trackingnet, benchmarks, newer_benchmarks, synthetic, coco, imagenet_vid, folder)
 
 TRAINING: dict[str, Callable[[str, EasyDict, Paths], TrainingDataset]] = {}
 """Every training dataset: how it is opened from its name (with what follows a colon), the configuration and paths."""

@@ -15,7 +15,9 @@ import numpy as np
 from lib.utils.errors import DataError
 
 ALWAYS_WITH_VISIBILITY = frozenset({"lasot"})
-NAN_GROUND_TRUTH_ALLOWED = frozenset({"uav"})
+PARTLY_LABELLED = frozenset({"lagot", "oxuva"})
+"""Some frames have no label, which the ground truth says by NaN; what is invalid never counts there."""
+NAN_GROUND_TRUTH_ALLOWED = PARTLY_LABELLED | {"uav"}
 
 
 @dataclass(frozen=True)
