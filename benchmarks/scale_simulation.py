@@ -5,8 +5,8 @@ sequences in lock-step takes
 
     max(launch, n * device) + n * crop
 
-milliseconds. The defaults are estimates for seqtrack_b256 in bfloat16 on an H100 with its cores (docs/distributed.md);
-nothing here was measured on a GPU. For each number of workers and batch size it prints
+milliseconds. The defaults were measured with seqtrack_b256 in bfloat16 with CUDA graphs on one H200 and its cores
+(docs/performance.md); more than one GPU was never at hand. For each number of workers and batch size it prints
 
 * ideal: all frames at the cost of a full batch, spread evenly, or the longest sequence by itself if that takes longer,
 * makespan / ideal and the idle share of the workers, for the dealing as it is, and as it was before: each worker takes
@@ -49,9 +49,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8, 16, 64])
     parser.add_argument("--sequences", type=int, default=280)
     parser.add_argument("--frames", type=int, default=685_000, help="of all sequences")
-    parser.add_argument("--launch", type=float, default=2.6, help="least milliseconds of a step on the device")
-    parser.add_argument("--device", type=float, default=0.34, help="milliseconds of a frame on the device")
-    parser.add_argument("--crop", type=float, default=0.1, help="milliseconds of a frame outside of it, not overlapped")
+    parser.add_argument("--launch", type=float, default=1.7, help="least milliseconds of a step on the device")
+    parser.add_argument("--device", type=float, default=0.43, help="milliseconds of a frame on the device")
+    parser.add_argument("--crop", type=float, default=0.2, help="milliseconds of a frame outside of it, not overlapped")
     parser.add_argument("--stagger", type=float, default=0.0, help="seconds between the starts of two workers")
     return parser.parse_args(argv)
 

@@ -119,7 +119,7 @@ def single_targets(videos: Sequence[Video]) -> list[Video]:
 
 
 def compare(before: Sequence[Video], after: Sequence[Video], tolerance: float) -> None:
-    """Check that what was read back is what was written; identities may have been numbered anew.
+    """Check that what was read back is what was written; identities may have got other numbers.
 
     Raises:
         DataError: naming the video and the frame that differ.

@@ -225,12 +225,15 @@ def _gather_cutouts(source: Source, paths: list[Path], output: Path, result: Gat
 
 
 def _gather_photos(source: Source, paths: list[Path], output: Path, result: Gathered, patches_per_photo: int) -> None:
+    sizes: dict[str, list[Path]] = {}
     for path in paths:
-        photo = read_image(path)
-        if not is_photo(photo):
-            continue
         # Wallpapers are named by their size, in a folder that bears the name.
         name = path.parents[2].name if path.parent.name.startswith("images") else path.stem
+        sizes.setdefault(name, []).append(path)
+    for name, same in sizes.items():
+        photo = max((photo for photo in map(read_image, same) if is_photo(photo)), key=np.size, default=None)
+        if photo is None:
+            continue
         split = split_of(name) if source.held_out else "train"
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
         for number, view in enumerate(photo_views(photo, rng)):

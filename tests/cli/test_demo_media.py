@@ -52,6 +52,8 @@ def root(tmp_path):
     flat[:, :, :3] = 200
     cv2.imwrite(str(stamps / "animals" / "flat.png"), flat)
     cv2.imwrite(str(root / "usr/share/wallpapers/Path/contents/images/2560x1600.png"), photo(1300, 2000))
+    for size in ((300, 400), (600, 900)):  # the same picture, smaller
+        cv2.imwrite(str(root / f"usr/share/wallpapers/Path/contents/images/{size[0]}.png"), photo(*size))
     cv2.imwrite(str(root / "usr/share/wallpapers/Path/contents/screenshot.png"), photo())
     return root
 
@@ -78,6 +80,18 @@ def test_gathers_filters_and_splits(root, tmp_path):
     wallpaper = [name for part in backgrounds.values() for name in part if "wallpapers-Path" in name]
     assert len(wallpaper) == 4, "a large photo gives close parts as well, and the screenshot is left out"
     assert "opencv-doc" in gathered.missing and "tuxpaint-stamps-default" not in gathered.missing
+
+
+def test_the_largest_of_a_picture_in_several_sizes_is_taken(root, tmp_path):
+    gather(tmp_path / "several", root)
+    for path in (root / "usr/share/wallpapers/Path/contents/images").glob("?00.png"):
+        path.unlink()
+    gather(tmp_path / "one", root)
+    several, one = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).rglob("*wallpapers-Path*")}
+        for name in ("several", "one")
+    )
+    assert several == one and one
 
 
 def test_same_files_every_time(root, tmp_path):

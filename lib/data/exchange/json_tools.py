@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.exchange.coco import field_of, read_json
-from lib.data.exchange.tracks import Box, Key, Source, Video, folders_with, hull, interpolate, keys_of
+from lib.data.exchange.tracks import Box, Key, Source, Video, folders_with, hull, interpolate
 from lib.utils.errors import DataError, printable
 from lib.utils.files import write_text_atomic
 
@@ -78,20 +78,33 @@ def write_label_studio(videos: Iterable[Video], path: Path) -> list[Path]:
 
 def regions_of(video: Video, fps: float = 25.0) -> Iterator[dict[str, Any]]:
     """A region of Label Studio for each target of a video whose size is known."""
-    width, height = video.require_size("Label Studio")
+    size = video.require_size("Label Studio")
     for id, track in video.tracks.items():
-        keys = [key for key in keys_of(track.boxes, video.length) if key.visible]
-        sequence = []
-        for key in keys:
-            x, y, w, h = key.box
-            entry = {"frame": key.frame + 1, "time": (key.frame + 1) / fps, "rotation": 0}
-            entry |= {"x": 100 * x / width, "y": 100 * y / height, "width": 100 * w / width, "height": 100 * h / height}
-            ends = key.frame + 1 not in track.boxes and key.frame + 1 < video.length
-            sequence.append(entry | {"enabled": not ends})
+        sequence = sequence_of(track.boxes, video.length, size, fps)
         value = {"framesCount": video.length, "duration": video.length / fps, "sequence": sequence}
         value["labels"] = [track.label or "object"]
         names = {"id": id, "type": "videorectangle", "from_name": "box", "to_name": "video", "origin": "manual"}
         yield names | {"value": value}
+
+
+def sequence_of(
+    boxes: Mapping[int, Box], num_frames: int, size: tuple[int, int], fps: float = 25.0
+) -> list[dict[str, Any]]:
+    """The keys of a region of Label Studio: one for every box, all of them upright.
+
+    Args:
+        boxes: x, y, w, h in pixels by frame, from 0 on.
+        num_frames: of the video; a target without a box in the frame after one, if there is a frame, ends there.
+        size: (width, height) of a frame.
+        fps: from which the times of the keys are made.
+    """
+    sequence = []
+    for frame, (x, y, w, h) in sorted(boxes.items()):
+        entry = {"frame": frame + 1, "time": (frame + 1) / fps, "rotation": 0}
+        entry |= {"x": 100 * x / size[0], "y": 100 * y / size[1]}
+        entry |= {"width": 100 * w / size[0], "height": 100 * h / size[1]}
+        sequence.append(entry | {"enabled": frame + 1 in boxes or frame + 1 >= num_frames})
+    return sequence
 
 
 # LabelMe --------------------------------------------------------------------------------------------------------
