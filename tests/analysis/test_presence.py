@@ -55,6 +55,7 @@ def test_table_and_damaged_files(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with (tmp_path / "test/result_plots/oxuva_dev/presence.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert [float(row[name]) for name in ("TPR50", "TNR", "GM", "MaxGM")] == [100, 100, 100, 100]
+    assert row["invalid_frames_excluded"] == "yes" and "invalid frames excluded" in out
     source = own_results(folder)
     for text, message in (("1\n2\n", "expected 5 numbers from 0 to 1, got 2"), ("x", "one number for each frame")):
         folder.presence_path(dev.name).write_text(text)
