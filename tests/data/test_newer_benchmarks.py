@@ -136,6 +136,7 @@ def test_lagot(tmp_path: Path, prefix: str) -> None:
     assert score_sequence(predicted, first.ground_truth_rect, dataset="lagot").success[:20].tolist() == [1] * 20
     scores = score_sequence(predicted, second.ground_truth_rect, dataset="lagot")
     assert scores.valid.tolist() == [True, False, False, True] and scores.success[10] == 0.5
+    assert scores.precision.max() <= 1 and scores.norm_precision.max() <= 1
 
 
 @pytest.mark.parametrize("prefix", ["", "sequences"])

@@ -127,7 +127,7 @@ def _family_errors(frames: Frames, valid: np.ndarray) -> FrameErrors:
     overlap[~valid] = -1.0
     # Faithful: an invalid frame fails in precision except on UAV123, and succeeds in normalized precision ...
     distance[~valid] = -1.0 if dataset == "uav" else np.inf
-    norm_distance[~valid] = -1.0
+    norm_distance[~valid] = np.inf if dataset in PARTLY_LABELLED else -1.0
     if dataset in ALWAYS_WITH_VISIBILITY:
         # ... except that invisible frames of LaSOT fail in both.
         distance[~target_visible] = np.inf
