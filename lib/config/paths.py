@@ -50,6 +50,11 @@ DATASET_DIRS = {
     "nfs": "nfs",
     "uav": "uav",
     "tc128": "tc128",
+    "vasttrack": "vasttrack",
+    "avist": "avist",
+    "dtb70": "dtb70",
+    "didi": "didi",
+    "oxuva": "oxuva",
 }
 """Datasets and their default folders below ``data_dir``; each has a setting ``<name>_dir``."""
 

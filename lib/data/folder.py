@@ -91,7 +91,7 @@ def find_videos(storage: Storage, folder: str = "") -> Iterator[VideoFolder]:
             children = storage.list_dirs(plain)
             ground_truth = find_file(storage, plain, GROUND_TRUTH) or ""
             if ground_truth:
-                yield VideoFolder(folder, ground_truth, _find_images(storage, folder, children))
+                yield VideoFolder(folder, ground_truth, find_images(storage, folder, children))
             else:
                 waiting += [f"{folder}{child}/" for child in reversed(children)]
         except DataError as error:
@@ -100,7 +100,7 @@ def find_videos(storage: Storage, folder: str = "") -> Iterator[VideoFolder]:
             yield VideoFolder(folder, ground_truth, plain, str(error))
 
 
-def _find_images(storage: Storage, folder: str, children: list[str]) -> str:
+def find_images(storage: Storage, folder: str, children: list[str]) -> str:
     """Folder of the frames of a sequence: its child of a usual name, itself, or its only child that holds images."""
     usual = [child for child in children if child.lower() in IMAGE_FOLDERS]
     if len(usual) == 1:
@@ -301,13 +301,3 @@ class FolderOpener(DiskOpener):
             return FolderDataset(storage, spec=spec, **common | {"name": name})
 
         return DiskOpener("", open_as, self.argument, True)(f"{base}:{spec.root.resolve()}", cfg, paths)
-
-
-TRAINING = {
-    "FOLDER": FolderOpener(
-        "",
-        lambda storage, _, **common: FolderDataset(storage, **common),
-        "a folder of your sequences, or a YAML file that describes one,",
-        is_path=True,
-    )
-}

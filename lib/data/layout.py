@@ -104,9 +104,9 @@ def require_file(storage: Storage, folder: str, *names: str) -> str:
 
 
 def numbered_frames(
-    storage: Storage, folder: str, first: int, last: int, digits: int, *, ends: bool = False
+    storage: Storage, folder: str, first: int, last: int, digits: int, *, ends: bool = False, suffix: str = ".jpg"
 ) -> list[str]:
-    """Paths of ``<folder>/<number>.jpg``, without listing the folder.
+    """Paths of ``<folder>/<number><suffix>``, without listing the folder.
 
     Args:
         storage: the dataset.
@@ -115,18 +115,19 @@ def numbered_frames(
         last: number of the last frame.
         digits: length to which numbers are filled with zeros.
         ends: whether the folder must end with ``last``.
+        suffix: of the files.
 
     Raises:
         DataError: if the first or the last frame is missing, or (``ends``) there is one more.
     """
-    frames = [f"{folder}/{number:0{digits}d}.jpg" for number in range(first, last + 1)]
+    frames = [f"{folder}/{number:0{digits}d}{suffix}" for number in range(first, last + 1)]
     for frame in (frames[0], frames[-1]):
         if not storage.exists(frame):
             raise DataError(
                 f"{storage.root / frame}: no such frame (expected {first} to {last}); found "
                 f"{what_lies_near(storage, frame)}"
             )
-    if ends and storage.exists(f"{folder}/{last + 1:0{digits}d}.jpg"):
+    if ends and storage.exists(f"{folder}/{last + 1:0{digits}d}{suffix}"):
         raise DataError(f"{storage.root / folder}: there are more frames than ground truth boxes ({len(frames)})")
     return frames
 

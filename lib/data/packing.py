@@ -272,6 +272,7 @@ PACKABLE: dict[str, Packable] = TRAINING_PACKABLE | {
     **{name: _benchmark(name) for name in ("lasot_extension_subset", "got10k_val", "got10k_test")},
     "trackingnet_test": _benchmark("trackingnet", "TEST"),
     **{name: _benchmark(name) for name in ("tnl2k", "otb", "nfs", "uav", "tc128")},
+    **{name: _benchmark(name) for name in ("vasttrack", "avist", "dtb70", "didi", "oxuva_dev", "oxuva_test")},
 }
 """Every dataset that can be packed, by the name for ``tracking/make_lmdb.py``."""
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from easydict import EasyDict
 
 from lib.config.paths import Paths, load_paths
-from lib.data import benchmarks, coco, folder, got10k, imagenet_vid, lasot, synthetic, trackingnet
+from lib.data import annotated, benchmarks, coco, got10k, imagenet_vid, lasot, newer_benchmarks, synthetic, trackingnet
+from lib.data.annotated import annotated_entries, find_annotated
 from lib.data.base import DiskOpener, TrainingDataset
 from lib.data.folder import FolderSpec, folder_entries, read_folder_spec
 from lib.data.sequence import Benchmark, SequenceList, is_there
@@ -25,7 +26,7 @@ FOLDER_PREFIX = "folder:"
 VOT_NAMES = ("vot20", "vot21", "vot22")
 """Names that have an update rule but no loader: the VOT toolkit runs these."""
 
-_MODULES = (lasot, got10k, trackingnet, benchmarks, synthetic, coco, imagenet_vid, folder)
+_MODULES = (lasot, got10k, trackingnet, benchmarks, newer_benchmarks, synthetic, coco, imagenet_vid, annotated)
 
 TRAINING: dict[str, Callable[[str, EasyDict, Paths], TrainingDataset]] = {}
 """Every training dataset: how it is opened from its name (with what follows a colon), the configuration and paths."""
@@ -60,8 +61,8 @@ def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
 
     Args:
         name: a key of ``BENCHMARKS``, possibly with ``_lmdb`` behind it to insist on the packed form; ``folder:<path>``
-            for a folder of one's own videos, relative to the current folder or else to ``data_dir``; or a YAML
-            file that describes one.
+            for a folder of one's own videos, or annotations of MOT or COCO, relative to the current folder or else to
+            ``data_dir``; or a YAML file that describes a folder.
         paths: path settings; by default those of the environment and the path file.
 
     Raises:
@@ -78,16 +79,21 @@ def find_benchmark(name: str, paths: Paths | None = None) -> Benchmark:
 
 
 def _own_folder(name: str, data_dir: Path) -> Benchmark:
-    """A folder of one's own videos: below the current folder, or, if it is not there, below ``data_dir``."""
+    """One's own videos or annotations: below the current folder, or, if they are not there, below ``data_dir``."""
     given = expand_home(name.removeprefix(FOLDER_PREFIX))
     if name == FOLDER_PREFIX:
         raise ConfigError(f"dataset {name!r}: expected the path of a folder after the colon")
     places = list(dict.fromkeys(Path(os.path.abspath(base / given)) for base in (Path(), data_dir)))
-    root = next(filter(is_there, places), places[-1])
+    root = next((place for place in places if is_there(place) or os.path.isfile(place)), places[-1])
     origin = "as given" if root == places[0] else f"where {name} was looked for after {places[0]}"
+    found = find_annotated(root)
+    own = root.name if found is None else found.name
     # Results on a folder called lasot are filed apart from those on LaSOT.
-    tag = f"folder_{root.name}" if root.name in _tags() else root.name
-    return _own(FolderSpec(root, tag), origin)
+    tag = f"folder_{own}" if own in _tags() else own
+    benchmark = _own(FolderSpec(root, tag), origin)
+    if found is None:
+        return benchmark
+    return replace(benchmark, root=found.root, entries=partial(annotated_entries, found=found, tag=tag))
 
 
 def _tags() -> set[str]:

@@ -139,7 +139,10 @@ def test_surplus_rows_are_ignored(world: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--dataset", "lasso"), "unknown dataset 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
+        (
+            ("--dataset", "lasso"),
+            "unknown dataset 'lasso'; known: avist, didi, dtb70, got10k_ltrval",
+        ),
         ((*VAL, "--config", "nope"), "with results on it: seqtrack bad, seqtrack good"),
         ((*VAL, "--tracker", "stark", "--config", "good"), "no results of stark good"),
         (("--protocol", "otb"), "unknown protocol 'otb'; known: got10k, pytracking, seqtrack"),

@@ -83,7 +83,11 @@ def test_a_sequence_that_cannot_be_read_fails_alone_and_by_name(tmp_path: Path, 
     [
         ({"tracker": "seqtrak"}, (), "unknown tracker 'seqtrak'; known: fake, seqtrack"),
         ({"tracker": "seqtrack", "config": "nope"}, (), "seqtrack_b256"),
-        ({"dataset": "lasso"}, (), "unknown dataset 'lasso'; known: got10k_ltrval, got10k_test, got10k_val"),
+        (
+            {"dataset": "lasso"},
+            (),
+            "unknown dataset 'lasso'; known: avist, didi, dtb70, got10k_ltrval",
+        ),
         ({}, (), "no such data folder"),
         ({}, ("--threads", "-1"), "--threads must be from 0"),
         ({}, ("--threads", "1000000000"), "--threads must be from 0 to 1024"),

@@ -188,6 +188,8 @@ def test_published_names_and_tags() -> None:
         "tc128": "tc128",
         "tc128ce": "tc128",
         "synthetic": "synthetic",
+        **{name: name for name in ("vasttrack", "avist", "dtb70", "lagot", "didi")},
+        **{f"oxuva_{part}": "oxuva" for part in ("dev", "test")},
     }
     assert find_benchmark("lasot_lmdb").name == "lasot"  # so the update rule is that of LaSOT, whatever the storage
     with pytest.raises(ConfigError, match="VOT toolkit"):

@@ -21,6 +21,7 @@ from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import write_image
 from lib.utils.storage import DirectoryStorage, LmdbStorage, open_storage
 from tests.data import fabricate
+from tests.data import test_newer_benchmarks as newer
 from tests.data.fabricate import FABRICATE, load, write
 from tests.data.reading import assert_same as assert_same_rows
 from tests.data.reading import read_all
@@ -45,8 +46,11 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "nfs": lambda root: fabricate.write_nfs(root, "official"),
     "uav": write_uav,
     "tc128": lambda root: fabricate.write_tc128(root, ["Ball_ce1", "Basketball"]),
+    **{name: newer.FABRICATE[name] for name in ("vasttrack", "avist", "dtb70", "didi", "oxuva_dev")},
+    "oxuva_test": newer.oxuva,
 }
 FOLDERS = {"got10k_val": "got10k", "got10k_test": "got10k", "trackingnet_test": "trackingnet"}
+FOLDERS |= {"oxuva_dev": "oxuva", "oxuva_test": "oxuva"}
 BENCHMARK = {"trackingnet_test": "trackingnet"}
 SHORT = {"otb": ["Board", "Football1", "Jogging_2"], "uav": ["uav_bird1_1", "uav_car1_2"], "nfs": ["nfs_car_jumping"]}
 
@@ -240,5 +244,7 @@ def test_training_batches_are_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["lasott", "vot20"])
 def test_unknown_names_list_the_known(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"unknown dataset to pack '{name}'; known: coco, .*lasot, .*uav, vid"):
+    with pytest.raises(
+        ConfigError, match=f"unknown dataset to pack '{name}'; known: avist, coco, .*lasot, .*uav, vasttrack, vid"
+    ):
         pack_dataset(name, open_storage(tmp_path), tmp_path / "packed")

@@ -71,7 +71,8 @@ def read_coco(path: Path, source: Source) -> Iterator[Video]:
         video = Video(Path(names.get(key, path.stem)).name, frame_names=[], size=source.size)
         for frame, image in _in_order(members, path):
             video.num_frames = frame + 1
-            video.frame_names.append(Path(str(image.get("file_name", ""))).name)
+            video.frame_files[frame] = str(image.get("file_name", ""))
+            video.frame_names.append(Path(video.frame_files[frame]).name)
             if isinstance(image.get("width"), int) and isinstance(image.get("height"), int):
                 video.size = image["width"], image["height"]
             for index, item in annotations.get(image.get("id"), ()):
@@ -121,6 +122,7 @@ def _read_vis(content: Mapping[str, Any], labels: Mapping[Any, str], path: Path)
         names = [Path(str(name)).name for name in files]
         folder = Path(str(files[0])).parent.name if files else ""
         video = Video(str(item.get("name") or folder or item.get("id")), num_frames=len(files), frame_names=names)
+        video.frame_files = dict(enumerate(map(str, files)))
         if isinstance(item.get("width"), int) and isinstance(item.get("height"), int):
             video.size = item["width"], item["height"]
         videos[item.get("id")] = video

@@ -146,14 +146,15 @@ def read_vot(path: Path, source: Source) -> Iterator[Video]:
             frames = 0
             check_file_size(file)
             for frames, line in enumerate(read_text(file).splitlines(), 1):
-                box = _vot_region(line.strip(), f"{file}: line {frames}")
+                box = vot_region(line.strip(), f"{file}: line {frames}")
                 if box is not None:
                     track.add(frames - 1, box, f"{file}: line {frames}")
             video.num_frames = max(frames, video.num_frames or 0)
         yield video
 
 
-def _vot_region(line: str, where: str) -> Box | None:
+def vot_region(line: str, where: str) -> Box | None:
+    """Box of a region as VOT writes it, None for a special code or NaN. Raises DataError if it is malformed."""
     if line.startswith("m"):
         return _mask_box([int(number) for number in _numbers(line[1:], ",", where)], where)
     values = _numbers(line.replace(",", " ").replace("\t", " "), None, where)

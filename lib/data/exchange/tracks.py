@@ -60,6 +60,7 @@ class Video:
         num_frames: how many frames it has, None if the format does not say.
         size: (width, height) of a frame in pixels, None if the format does not say.
         frame_names: file names of its frames, where the format says.
+        frame_files: paths of its frames by number, as the format writes them (COCO).
     """
 
     name: str
@@ -67,6 +68,7 @@ class Video:
     num_frames: int | None = None
     size: tuple[int, int] | None = None
     frame_names: list[str] | None = None
+    frame_files: dict[int, str] = field(default_factory=dict)
 
     def track(self, id: object, label: str = "") -> Track:
         """The track of an identity, which is new if there was none."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib.test.analysis.protocols import PROTOCOLS, Frames
+from lib.test.analysis.protocols import PARTLY_LABELLED, PROTOCOLS, Frames
 from lib.utils.errors import DataError, InputError, lookup
 
 SUCCESS_STEP = 0.05
@@ -91,7 +91,7 @@ def score_sequence(
         if len(target_visible) != len(ground_truth):
             raise DataError(f"{len(target_visible)} visibility flags for {len(ground_truth)} frames")
     errors = conventions.measure(Frames(predicted, ground_truth, dataset, target_visible, image_size))
-    exclude_invalid_frames = exclude_invalid_frames or conventions.counts_frames
+    exclude_invalid_frames = exclude_invalid_frames or conventions.counts_frames or dataset in PARTLY_LABELLED
     frames = int(errors.valid.sum()) if exclude_invalid_frames else len(ground_truth)
     if frames == 0 and not conventions.counts_frames:
         raise DataError("no frame has a visible target, so nothing is left without the invalid frames")

@@ -15,7 +15,9 @@ import numpy as np
 from lib.utils.errors import DataError
 
 ALWAYS_WITH_VISIBILITY = frozenset({"lasot"})
-NAN_GROUND_TRUTH_ALLOWED = frozenset({"uav"})
+PARTLY_LABELLED = frozenset({"lagot", "oxuva"})
+"""Some frames have no label, which the ground truth says by NaN; what is invalid never counts there."""
+NAN_GROUND_TRUTH_ALLOWED = PARTLY_LABELLED | {"uav"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _family_errors(frames: Frames, valid: np.ndarray) -> FrameErrors:
     overlap[~valid] = -1.0
     # Faithful: an invalid frame fails in precision except on UAV123, and succeeds in normalized precision ...
     distance[~valid] = -1.0 if dataset == "uav" else np.inf
-    norm_distance[~valid] = -1.0
+    norm_distance[~valid] = np.inf if dataset in PARTLY_LABELLED else -1.0
     if dataset in ALWAYS_WITH_VISIBILITY:
         # ... except that invisible frames of LaSOT fail in both.
         distance[~target_visible] = np.inf

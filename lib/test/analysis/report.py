@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lib.config.paths import Paths
 from lib.data.attributes import unexpected_counts
 from lib.data.registry import BENCHMARKS, find_benchmark
 from lib.data.sequence import SequenceList
+from lib.test.analysis.presence import presence_table
+from lib.test.analysis.protocols import PARTLY_LABELLED
 from lib.test.analysis.scoring import ScoreCache, ScoredTracker, Scoring, score_results, score_static_box
 from lib.test.analysis.selection import Selection, choose_sources, warn_once, without_missing
 from lib.test.analysis.tables import Table, group_table, score_table, sequence_table
+from lib.test.evaluation.results import ASK_PRESENCE
 from lib.utils.errors import DataError
 from lib.utils.storage import split_packed
 
@@ -61,6 +64,8 @@ class Report:
             "invalid_frames_excluded": "yes" if self.scoring.exclude_invalid_frames else "no",
         }
         tables = {"scores": score_table(self.trackers, self.title, facts)}
+        if all(sequence.dataset in ASK_PRESENCE for sequence in self.sequences):
+            tables["presence"] = presence_table(self.trackers, self.sequences, self.title, facts)
         if per_sequence:
             tables["per_sequence"] = sequence_table(self.trackers, self.title, facts)
         if per_attribute:
@@ -115,6 +120,8 @@ def analyze(
         InputError: if there is nothing to score.
     """
     found = find_benchmark(benchmark, paths)
+    if found.tag in PARTLY_LABELLED:
+        scoring = replace(scoring, exclude_invalid_frames=True)
     sequences = found.load(paths, strict=not selection.allow_missing)
     warn_once(logger, [f"left out, it cannot be read: {error}" for error in sequences.failures.values()])
     hidden = [sequence for sequence in sequences if not sequence.has_ground_truth]

@@ -59,6 +59,7 @@ class Source:
         file: gives the box file of a sequence by the sequence's name, whether it exists or not.
         how_to_make: what to do about a missing file.
         weights: which checkpoint made the results, as far as that is known.
+        presence: gives the file of what it says of the presence of the target, if there may be one.
         manifest: what else is known of the run that made them (lib/test/evaluation/manifest.py).
     """
 
@@ -66,6 +67,7 @@ class Source:
     file: Callable[[str], Path]
     how_to_make: str
     weights: str = UNKNOWN_WEIGHTS
+    presence: Callable[[str], Path] | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def read(self, sequence: str) -> bytes | None:
@@ -101,7 +103,8 @@ def own_results(folder: ResultFolder) -> Source:
     flag = " --float" if folder.floats else ""
     command = f"track them with tracking/test.py {folder.tracker} {folder.config}{flag}"
     manifest = read_manifest(folder)
-    return Source(f"{folder.tracker} {folder.config}", folder.read_path, command, _weights(manifest), manifest)
+    name, presence = f"{folder.tracker} {folder.config}", folder.presence_path if folder.asks_presence else None
+    return Source(name, folder.read_path, command, _weights(manifest), presence, manifest)
 
 
 def _weights(manifest: Mapping[str, Any]) -> str:

@@ -87,6 +87,7 @@ class _Live:
     in_step: bool = False
     boxes: list[list[float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    presence: list[float] = field(default_factory=list)
 
     @property
     def frames_left(self) -> int:
@@ -248,9 +249,15 @@ class SequenceRunner:
             else:
                 self._fail_in_tracker(step.batch, error)
             return
-        for live, state, result in zip(step.batch, step.states, results, strict=True):
+        present = self._presence(results) if self._folder.asks_presence else [1.0] * len(results)
+        for live, state, result, presence in zip(step.batch, step.states, results, present, strict=True):
             live.state, live.image = state, None
-            self._accept(live, list(result.box_xywh), seconds / len(step.batch))
+            self._accept(live, list(result.box_xywh), seconds / len(step.batch), presence)
+
+    def _presence(self, results: AbstractSequence[BoxResult]) -> AbstractSequence[float]:
+        """How likely it is that each target is there; 1 of a tracker that does not say."""
+        measure = getattr(self._tracker, "presence", None)
+        return [1.0] * len(results) if measure is None else measure(results)
 
     def _halve(self, size: int) -> None:
         """Go on with half of what the device had no memory for; the next steps track the same images again."""
@@ -260,15 +267,17 @@ class SequenceRunner:
         if torch := sys.modules.get("torch"):
             torch.cuda.empty_cache()
 
-    def _accept(self, live: _Live, box_xywh: list[float], seconds: float) -> None:
+    def _accept(self, live: _Live, box_xywh: list[float], seconds: float, presence: float = 1.0) -> None:
         """Keep the answer for a frame; write the result after the last one."""
         live.boxes.append(box_xywh)
         live.seconds.append(seconds)
+        live.presence.append(presence)
         self._frames += 1
         self._errors_in_a_row = 0
         if not live.frames_left:
             try:
-                self._folder.write(live.sequence.name, np.array(live.boxes, dtype=np.float64), live.seconds)
+                boxes = np.array(live.boxes, dtype=np.float64)
+                self._folder.write(live.sequence.name, boxes, live.seconds, live.presence)
             except Exception as error:  # as above: a box that is not a number, or a full disk
                 self._fail([live], error)
             else:

@@ -31,7 +31,7 @@ class BatchTracker(Protocol):
     """A tracker that follows many sequences at once; a tracker offers it as its attribute ``engine``.
 
     It may also have ``crop(states, images)``, the part of a step that the CPU does; ``step`` then takes what it returns
-    as a third argument.
+    as a third argument. And ``presence(results)``, how likely it is, 0 to 1, that each target is there at all.
     """
 
     def start(self, image: np.ndarray, box_xywh: AbstractSequence[float]) -> Any:

@@ -2,10 +2,12 @@
 
 ``<save_dir>/test/tracking_results/<tracker>/<config>/<dataset>/<sequence>.txt`` holds one line per frame, x, y, w, h as
 integers separated by tabs; ``<sequence>_time.txt`` beside it holds the seconds spent on each frame. On request the same
-boxes with their fractions are in ``float/<sequence>.txt`` below.
+boxes with their fractions are in ``float/<sequence>.txt`` below; for benchmarks that ask whether the target is there at
+all, ``presence/<sequence>.txt`` holds how likely that is in each frame.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from lib.utils.files import other_owners, write_text_atomic
 
 TIME_SUFFIX = "_time.txt"
 FLOAT_DIR = "float"
+PRESENCE_DIR = "presence"
+ASK_PRESENCE = frozenset({"oxuva"})
+"""Tags of benchmarks that score what a tracker says of the presence of its target."""
 LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.(txt|json)")
 """Names of temporary files (``lib.utils.files.atomic_path``)."""
 
@@ -95,17 +100,29 @@ class ResultFolder:
         """Box file of a sequence with fractions."""
         return self.path / FLOAT_DIR / f"{sequence}.txt"
 
+    @property
+    def asks_presence(self) -> bool:
+        """Whether results hold how likely it is that the target is there."""
+        return self.dataset in ASK_PRESENCE
+
+    def presence_path(self, sequence: str) -> Path:
+        """File of the probabilities of a sequence that its target is there."""
+        return self.path / PRESENCE_DIR / f"{sequence}.txt"
+
     def times_path(self, sequence: str) -> Path:
         """Time file of a sequence."""
         return self.path / f"{sequence}{TIME_SUFFIX}"
 
-    def write(self, sequence: str, boxes_xywh: np.ndarray, seconds: np.ndarray) -> None:
+    def write(
+        self, sequence: str, boxes_xywh: np.ndarray, seconds: np.ndarray, presence: Sequence[float] | None = None
+    ) -> None:
         """Write the files of a sequence, each whole or not at all.
 
         Args:
             sequence: its name.
             boxes_xywh: (F, 4) boxes in pixels.
             seconds: (F,) time spent on each frame.
+            presence: (F,) probability that the target is there, kept where the benchmark asks for it; None for 1.
 
         Raises:
             InputError: if a box is not four finite numbers, there is not one time per box, or a run with other settings
@@ -126,6 +143,9 @@ class ResultFolder:
         if self.floats:
             rows = "".join("\t".join(f"{value:.4f}" for value in row) + "\n" for row in boxes.tolist())
             write_text_atomic(self.float_path(sequence), rows)
+        if self.asks_presence:
+            values = [1.0] * len(boxes) if presence is None else presence
+            write_text_atomic(self.presence_path(sequence), "".join(f"{value:.4f}\n" for value in values))
         write_text_atomic(self.boxes_path(sequence), lines)
 
     def _is_claimed(self) -> bool:
@@ -146,6 +166,8 @@ class ResultFolder:
         """Whether all files of a sequence are there with one line per frame, and boxes that the analysis accepts."""
         try:
             times = self.times_path(sequence).read_bytes().count(b"\n")
+            if self.asks_presence and self.presence_path(sequence).read_bytes().count(b"\n") != frames:
+                return False
             boxes = [self.boxes_path(sequence)] + [self.float_path(sequence)] * self.floats
             return times == frames and all(len(read_boxes(path, allow_nan=False)) == frames for path in boxes)
         except (OSError, DataError):
@@ -156,12 +178,13 @@ class ResultFolder:
         self.boxes_path(sequence).unlink(missing_ok=True)
         self.times_path(sequence).unlink(missing_ok=True)
         self.float_path(sequence).unlink(missing_ok=True)
+        self.presence_path(sequence).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files of processes that were killed, unless another run is going on in the folder."""
         if not self.path.is_dir() or other_owners(self.path):
             return
-        for path in (*self.path.glob(".*"), *(self.path / FLOAT_DIR).glob(".*")):
+        for path in (file for part in ("", FLOAT_DIR, PRESENCE_DIR) for file in (self.path / part).glob(".*")):
             if LEFTOVER.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 

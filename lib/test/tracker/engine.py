@@ -5,6 +5,7 @@ Source: SeqTrack, sections 3.3 (inference) and 3.4 (online template update and w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from lib.models.seqtrack.vocabulary import CoordinateVocabulary
 from lib.test.parameter.seqtrack import TrackerParams
 from lib.test.tracker.network import load_network
 from lib.test.tracker.preprocess import Preprocessor, check_image, check_init_box
+from lib.test.tracker.presence import PresenceScore, load_score
 from lib.test.tracker.reader import BoxReader
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import map_box_back, sample_target
@@ -145,6 +147,14 @@ class SeqTrackEngine:
             TrackResult(list(boxes[i]), confidences[i], tokens[i].numpy(), likelihoods[i].numpy(), updated[i])
             for i in range(len(states))
         ]
+
+    def presence(self, results: Sequence[TrackResult]) -> np.ndarray:
+        """How likely it is that each box is on its target, (B,) in [0, 1], by the score of the checkpoint."""
+        return self._score(np.stack([result.likelihoods for result in results]))
+
+    @cached_property
+    def _score(self) -> PresenceScore:
+        return load_score(self.params.checkpoint, self.params.update_threshold)
 
     def crop(self, states: Sequence[TrackState], images: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[float]]:
         """Cut the search crops, (S, S, 3) uint8 each, around the last boxes; also their resize factors.
