@@ -300,6 +300,6 @@ BENCHMARKS = (
         "oxuva",
         sequences=166,
         has=OxuvaTest.has,
-        server="https://competitions.codalab.org",
+        server="the challenge server of OxUvA",
     ),
 )
