@@ -46,7 +46,13 @@ def write_world(root: Path) -> list[str]:
         scores = np.where(np.arange(FRAMES) < 30, 0.9, 0.1)
         (theirs / f"{name}_score.txt").write_text("".join(f"{score}\n" for score in scores))
     facts = {"checkpoint": str(root / "secret" / "x.pth.tar"), "sha256": "ab" * 32, "dtype": "bfloat16"}
-    content = {**facts, "device": "cpu (x86_64)", "versions": {"torch": "2.9.1"}, "settings": {"a": [1]}}
+    content = {
+        **facts,
+        "backend": "openvino",
+        "device": "cpu (x86_64)",
+        "versions": {"torch": "2.9.1"},
+        "settings": {"a": [1]},
+    }
     results[0].manifest_path.write_text(json.dumps(content))
     flags = ["--dataset", f"folder:{root / 'mine'}", "--save_dir", str(root), "--data_dir", str(root)]
     return [*flags, "--tracker", "seqtrack", "--results", f"{LABEL}={theirs}", "--static_box"]

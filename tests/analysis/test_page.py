@@ -94,6 +94,7 @@ def test_facts_of_the_run_are_shown_and_nothing_about_this_machine(world, page: 
         "checkpoint": "x.pth.tar",
         "sha256": "ab" * 32,
         "dtype": "bfloat16",
+        "backend": "openvino",
         "device": "cpu (x86_64)",
         "torch version": "2.9.1",
     }

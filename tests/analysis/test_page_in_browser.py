@@ -103,6 +103,9 @@ def test_the_list_is_sorted_searched_and_filtered(world, page: Page) -> None:
     assert deltas == sorted(deltas, reverse=True) and len(deltas) == 6
     page.evaluate("(s => { s.value = 'BIRD'; s.oninput({target: s}) })(document.querySelector('#search'))")
     assert sorted(texts(page, "#list-body .row > :first-child")) == ["bird-1", "bird-2"]
+    cell = "document.querySelector('#list-body .row > :first-child')"
+    assert page.evaluate(f"getComputedStyle({cell}).direction") == "rtl"  # a long name keeps its end
+    assert any("bfloat16, openvino, cpu" in text for text in texts(page, "#made li"))
     page.evaluate("(s => { s.value = ''; s.oninput({target: s}) })(document.querySelector('#search'))")
     labels = [tracker["label"] for tracker in content_of(world[0] / "report.html")["benchmarks"][0]["trackers"]]
     page.click(f"[data-failure='never recovered {labels.index('jumpy')}']")

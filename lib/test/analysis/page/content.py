@@ -31,7 +31,7 @@ from lib.utils.errors import DataError, printable
 
 MARKS = ("1{}", "2{}", "0{}")
 """Formats of a table's cells (``Table.cells``) whose first character is the rank: best, second, other."""
-FACTS = ("checkpoint", "sha256", "dtype", "device", "batch_size", "settings_sha256", "versions")
+FACTS = ("checkpoint", "sha256", "dtype", "backend", "device", "batch_size", "settings_sha256", "versions")
 """Of a manifest; the rest says nothing that a reader of the scores needs, or where files are on some machine."""
 
 

@@ -103,7 +103,7 @@ function listRow(index, place) {
       "data-sequence": sequence.name,
       onclick: () => openSequence(index, 0),
     },
-    make("div", { class: "clip", title: sequence.name }, sequence.name),
+    make("div", { class: "clip", title: sequence.name }, make("bdi", {}, sequence.name)),
     make("div", { class: "number" }, String(sequence.length)),
     shown().map((entry) =>
       make(

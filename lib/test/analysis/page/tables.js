@@ -284,16 +284,11 @@ function drawMade() {
   byId("made").replaceChildren(
     ...trackers()
       .filter((tracker) => !tracker.baseline)
-      .map((tracker) =>
-        make(
-          "li",
-          {},
-          swatch(tracker),
-          [tracker.label, [tracker.weights, tracker.facts.dtype, tracker.facts.device].filter(Boolean).join(", ")].join(
-            ": ",
-          ),
-        ),
-      ),
+      .map((tracker) => {
+        const { label, weights, facts } = tracker;
+        const how = [weights, facts.dtype, facts.backend === "torch" ? "" : facts.backend, facts.device];
+        return make("li", {}, swatch(tracker), [label, how.filter(Boolean).join(", ")].join(": "));
+      }),
   );
 }
 
