@@ -141,6 +141,7 @@ def test_flags(script: str, place: Path, monkeypatch, capsys) -> None:
     module = importlib.import_module(f"tracking.{script}")
     monkeypatch.setattr(sys, "argv", [f"{script}.py"])
     monkeypatch.setattr("subprocess.Popen.__init__", refuse_to_start)
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)  # flags that are right would serve for ever
     if hasattr(module, "DEFAULT_WORKSPACE"):
         monkeypatch.setattr(module, "DEFAULT_WORKSPACE", place / "workspace")
     with pytest.raises(SystemExit) as asked:

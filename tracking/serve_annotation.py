@@ -128,13 +128,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = f"[{address}]" if ":" in address else address
         print(f"{version} listens on http://{shown}:{port}", flush=True)
         print("token: as given" if chosen else f"token: {token}", flush=True)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the server raises it again
+        # The server raises it again when it has ended.
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         worker = Worker(follower)
         try:
             Server(Service(worker, token, version, tuple(args.root), limits)).run(sockets=[place])
         finally:
             worker.stop()
             worker.join(10)
+            signal.signal(signal.SIGTERM, before)
     return 0
 
 
