@@ -60,7 +60,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32", choices=PRECISIONS, help="precision (default: float32)")
     parser.add_argument("--batch_size", type=int, default=8, help="videos tracked at once (default: 8)")
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU; default: its own choice")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.check and (args.output or args.test_dataset):
+        parser.error("--check writes no score and fits nothing: it does not go with --output and --test_dataset")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,25 +80,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--check: the weights have no score: there is no {score_path(params.checkpoint)}")
     for path in filter(None, (None if args.check else output, args.plot)):
         check_writable(path)
-    paths = load_paths("test", data_dir=args.data_dir)
-    sequences = get_dataset(args.dataset, paths=paths)
+    fitted, tests = choose_videos(args)
     engine = SeqTrackEngine(params)
     if args.check:
         score = load_score(params.checkpoint, params.update_threshold)
-        unseen = observe(engine, sequences, args.batch_size)
     else:
-        tests = get_dataset(args.test_dataset, paths=paths) if args.test_dataset else SequenceList(sequences[2::3])
-        if not args.test_dataset:
-            sequences = SequenceList(entry for index, entry in enumerate(sequences) if index % 3 != 2)
-        if not sequences or not tests:
-            raise InputError(f"dataset {args.dataset}: at least three videos are needed")
-        seen, unseen = (observe(engine, videos, args.batch_size) for videos in (sequences, tests))
+        seen = observe(engine, fitted, args.batch_size)
         score = fit(seen)
+    unseen = observe(engine, tests, args.batch_size)
     chosen = score.with_look or score
     for label, one in zip(LABELS, (score, chosen, default_score(params.update_threshold)), strict=True):
         report(label, calibration.apply(one, unseen), unseen)
     if not args.check:
-        fitted_on = f"{args.dataset}: {len(sequences)} videos, {len(seen.overlap)} frames"
+        fitted_on = f"{args.dataset}: {len(fitted)} videos, {len(seen.overlap)} frames"
         facts = {"fitted_on": fitted_on, "weights_sha256": file_hash(params.checkpoint)}
         write_text_atomic(output, score_text(score, facts))
         print(f"wrote {output}")
@@ -104,6 +101,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         calibration.write_reliability_plot(args.plot, calibration.apply(chosen, unseen), unseen.positive, title)
         print(f"wrote {args.plot}")
     return 0
+
+
+def choose_videos(args: argparse.Namespace) -> tuple[SequenceList, SequenceList]:
+    """Videos to fit to, none with --check, and videos to report on. Raises InputError if there are too few."""
+    paths = load_paths("test", data_dir=args.data_dir)
+    sequences = get_dataset(args.dataset, paths=paths)
+    if args.check:
+        return SequenceList(), sequences
+    if args.test_dataset:
+        tests = get_dataset(args.test_dataset, paths=paths)
+    else:
+        tests = SequenceList(sequences[2::3])
+        sequences = SequenceList(entry for index, entry in enumerate(sequences) if index % 3 != 2)
+    if not sequences or not tests:
+        raise InputError(f"dataset {args.dataset}: at least three videos are needed")
+    return sequences, tests
 
 
 def fit(seen: Observations) -> PresenceScore:

@@ -132,7 +132,7 @@ class Dtb70(Reader):
 class Lagot(Reader):
     """LaGOT: more targets in the test videos of LaSOT, each a sequence of its own (``<video>_<track>``).
 
-    One of its two JSON files lies in the folder of LaSOT: video -> ``frames`` (paths below that folder) and ``xywh``,
+    One of its two JSON files is in the folder of LaSOT: video -> ``frames`` (paths below that folder) and ``xywh``,
     the boxes of each track by its number, or of the only one. Every third frame is annotated, where a negative number
     means that the target is absent; between them the truth is NaN and does not count. Source: Mayer et al., WACV 2024.
     """

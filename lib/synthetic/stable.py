@@ -24,7 +24,7 @@ import numpy as np
 T = TypeVar("T")
 
 MIN_DEPTH = 0.05
-"""A perspective divides by no less: what is beyond lies far outside any image."""
+"""A perspective divides by no less: what is beyond is far outside any image."""
 
 TURN = 4096
 """Angle units of a full turn; angles are integers so that sine and cosine come from a table."""
@@ -129,10 +129,8 @@ def warp(
             position = (x * a_fixed + c_fixed + y * b_fixed) >> 11  # in 1/32 pixel
         else:
             position = (x * a + (y * b + c)) * scale
-            np.minimum(position, 1 << 19, out=position)
-            position = (position + (1024 - 16)).astype(np.int32).clip(
-                0
-            ) - 1024  # rounds down, from 32 pixels before 0 on
+            shifted = (np.minimum(position, 1 << 19) + (1024 - 16)).astype(np.int32)
+            position = shifted.clip(0) - 1024  # rounds down, from 32 pixels before 0 on
         maps[:, :, axis] = position >> 5
         fractions.append(position & 31)
     fraction = (fractions[1] << 5 | fractions[0]).astype(np.uint16)

@@ -29,7 +29,7 @@ class Variety:
         pitch: largest turn about the horizontal axis.
         lean: largest turn in the plane beyond what the kind of figure does.
         shear: largest lean of the upper part over the lower, in widths per height.
-        slim: how much taller things are than their pictures; the width shrinks alike.
+        slim: how much taller figures are than their images; the width shrinks alike.
         peeks: the target leaves the image often, and only in part.
         interlaced: odd rows come from the frame before.
         quality: JPEG quality of each frame; 0 leaves it as it is.

@@ -46,6 +46,8 @@ def test_fits_reports_and_writes_beside_the_weights(tmp_path: Path, capsys: pyte
     output = capsys.readouterr().out
     assert "score with the look on 6 videos left out (36 frames" in output and "wrote" not in output
     assert path.read_bytes() == written
+    with pytest.raises(SystemExit):
+        calibrate_score.main([*flags, "--check", "--output", str(tmp_path / "other.json")])
     path.unlink()
     with pytest.raises(InputError, match="--check: the weights have no score"):
         calibrate_score.main([*flags, "--check"])

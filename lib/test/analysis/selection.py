@@ -103,8 +103,9 @@ def own_results(folder: ResultFolder) -> Source:
     flag = " --float" if folder.floats else ""
     command = f"track them with tracking/test.py {folder.tracker} {folder.config}{flag}"
     manifest = read_manifest(folder)
-    name, presence = f"{folder.tracker} {folder.config}", folder.presence_path if folder.asks_presence else None
-    return Source(name, folder.read_path, command, _weights(manifest), presence, manifest)
+    presence = folder.presence_path if folder.asks_presence else None
+    name, weights = f"{folder.tracker} {folder.config}", _weights(manifest)
+    return Source(name, folder.read_path, command, weights, presence=presence, manifest=manifest)
 
 
 def _weights(manifest: Mapping[str, Any]) -> str:
