@@ -37,7 +37,7 @@ from lib.test.tracker.backends import PRECISIONS
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.test.tracker.formats import NEAR, export
 from lib.utils.checkpoint import save_checkpoint
-from lib.utils.cli import ScriptParser, run_script
+from lib.utils.cli import ScriptParser, check_ranges, run_script
 
 FIRST_SEED = 1000
 BOX_XYWH = (600.0, 320.0, 90.0, 70.0)
@@ -60,11 +60,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--parity", action="store_true", help="compare the tokens of float32")
     parser.add_argument("--accuracy", action="store_true", help="track rendered sequences")
     parser.add_argument("--speed", action="store_true", help="time whole frames of 1280 x 720")
-    parser.add_argument("--inputs", type=int, default=20, help="frames of the parity check (default: 20)")
+    parser.add_argument("--inputs", type=int, default=20, help="frames of the parity check, in fives (default: 20)")
     parser.add_argument("--sequences", type=int, default=20, help="rendered sequences of 60 frames (default: 20)")
     parser.add_argument("--repeats", type=int, default=10, help="frames that are timed (default: 10)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every backend")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_ranges(args, {"inputs": (5, 1000), "sequences": (1, 1000), "repeats": (1, 1000), "threads": (1, 1024)})
+    return args
 
 
 @contextmanager
