@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import traceback
 
@@ -55,7 +56,8 @@ def run_ranks(function, folder, world_size=2, timeout=120):
     for rank, child in enumerate(children):
         child.join(timeout)
         if child.is_alive():
-            child.kill()
+            for other in filter(lambda child: child.is_alive(), children):
+                os.kill(other.pid, signal.SIGABRT)  # faulthandler shows where each one waits
             raise AssertionError(f"rank {rank} did not end")
         error = folder / f"{rank}.error"
         result = folder / f"{rank}.result"

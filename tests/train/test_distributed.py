@@ -2,6 +2,7 @@
 
 import logging
 import math
+import multiprocessing
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError, InputError
 from lib.utils.launch import Launch
 from tests.train import ranks
-from tests.train.ranks import run_ranks
+from tests.train.ranks import FORK, run_ranks
 from tests.train.world import Squares, make_loader, make_trainer, tiny_config
 
 # Without dropout the only difference is rounding. Gradients that are zero but for rounding (of key biases) move by the
@@ -231,16 +232,26 @@ def test_a_failure_reaches_a_rank_that_waits_for_ever(tmp_path, monkeypatch, fai
     assert (tmp_path / "0.log").read_text() == ("" if failing == 0 else "rank 1: DataError: a damaged image\n")
 
 
+def keep_store(connection):
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    connection.send(store.port)
+    connection.recv()
+
+
 def test_ranks_that_are_started_again_meet_each_other(tmp_path, monkeypatch):
     """The store of torchrun still has the addresses of the ranks before them."""
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    here, there = multiprocessing.Pipe()
+    # Not in this process: a rank forked while the thread of the store holds a lock waits for ever.
+    launcher = FORK.Process(target=keep_store, args=(there,), daemon=True)
+    launcher.start()
+    port = here.recv()
     initialize = torch.distributed.init_process_group
 
     def initialize_late(*arguments, **options):
         time.sleep(1.0 if os.environ["RANK"] == "0" else 0.0)
         initialize(*arguments, **options)
 
-    monkeypatch.setattr(ranks, "free_port", lambda: store.port)
+    monkeypatch.setattr(ranks, "free_port", lambda: port)
     monkeypatch.setattr(torch.distributed, "init_process_group", initialize_late)
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
@@ -248,6 +259,7 @@ def test_ranks_that_are_started_again_meet_each_other(tmp_path, monkeypatch):
     assert killed == ["exit code -9"] * 2
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert run_ranks(lambda rank: rank, tmp_path / "second", timeout=30) == [0, 1]
+    launcher.kill()
 
 
 def test_devices_of_different_models_take_the_weights_of_rank_0(tmp_path, monkeypatch):
