@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from lib.config.paths import PROJECT_ROOT, bundled_checkpoint, find_checkpoint
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import build_seqtrack
 from lib.synthetic import SyntheticSequence
+from lib.synthetic.presets import PRESETS
 from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.train import run_training, train_script
@@ -86,11 +88,38 @@ def test_comparison_with_opencv(tmp_path: Path, experiment, capsys) -> None:
     small = ["--sequences", 1, "--frames", 4, "--threads", 1, "--opencv", "MIL"]
     assert against_opencv.main([str(flag) for flag in (*flags, *small)]) == 0
     printed = capsys.readouterr().out
-    assert "3 videos of 4 frames (painted: there is no" in printed and "all (3 videos)" in printed
+    assert "3 videos (4 frames, painted: there is no" in printed and "all (3 videos)" in printed
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    videos = scores.pop("videos")
     assert set(scores) == {"easy", "medium", "hard", "all"}
     assert set(scores["all"]) == {"tiny float32", "MIL"}
-    assert scores["all"]["MIL"]["frames/s"] > 0 and 0 <= scores["easy"]["MIL"]["AUC"] <= 100
+    for row in scores["all"].values():
+        assert 0 < row["ms 50%"] <= row["95%"] <= row["99%"] < 1000 * 60 and row["frames/s"] > 0 and row["MiB"] > 10
+    assert len(videos) == 3
+    for name in ("tiny float32", "MIL"):  # each difficulty has one video
+        assert [video[name] for video in videos.values()] == [scores[part][name]["AUC"] for part in PRESETS]
+
+    # The same videos as somebody's own.
+    own = ["--folders", *videos, "--output", tmp_path / "own", "--threads", 1, "--opencv", "MIL"]
+    assert against_opencv.main([str(flag) for flag in (*flags, *own)]) == 0
+    assert "3 videos (given), 1 threads" in capsys.readouterr().out
+    again = json.loads((tmp_path / "own" / "scores.json").read_text())
+    assert again["videos"] == videos and set(again) == {"given", "videos"}
+
+
+def test_own_videos_of_the_comparison_are_checked(tmp_path: Path) -> None:
+    def message() -> str:
+        with pytest.raises(InputError) as caught:
+            against_opencv.main(["--folders", str(tmp_path), "--output", str(tmp_path / "out")])
+        return str(caught.value)
+
+    assert message() == f"--folders {tmp_path}: 0 JPEG frames"
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), np.zeros((40, 60, 3), np.uint8))
+    assert message() == f"--folders {tmp_path}: no groundtruth.txt"
+    (tmp_path / "groundtruth.txt").write_text("1,2,30,20\n" * 2)
+    assert message() == f"--folders {tmp_path}: 3 JPEG frames but 2 lines in groundtruth.txt"
+    assert not (tmp_path / "out").exists()
 
 
 def test_comparison_without_the_trackers(tmp_path: Path) -> None:
