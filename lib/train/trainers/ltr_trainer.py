@@ -238,14 +238,9 @@ class LTRTrainer:
         """Name the samples of a step that was not taken; all ranks take part, since any may be the one at fault."""
         samples = gather(sample_names(parts))
         if is_main_process():
-            logger.warning(
-                "epoch %d, step %d: loss %g, gradient norm %g: the step was not taken; samples %s",
-                epoch,
-                self.steps_done,
-                report.loss,
-                report.grad_norm,
-                "; ".join(f"of rank {rank}: {names}" for rank, names in enumerate(samples)),
-            )
+            names = "; ".join(f"of rank {rank}: {of_rank}" for rank, of_rank in enumerate(samples))
+            what = f"epoch {epoch}, step {self.steps_done}: loss {report.loss:g}, gradient norm {report.grad_norm:g}"
+            logger.warning("%s: the step was not taken; samples %s", what, names)
 
     def _validate(self, epoch: int) -> tuple[dict[str, float], TrainingBatch]:
         """Means over the validation samples; and the first of their batches, the same in every epoch."""
