@@ -60,6 +60,22 @@ def test_ends_of_tracks() -> None:
         assert interpolate(keys_of(boxes, length), length, "x") == boxes
     with pytest.raises(DataError, match="frame 2 comes after frame 2"):
         interpolate([Key(2, box), Key(2, box)], 5, "x")
+    assert interpolate([], 5, "x") == {}
+    with pytest.raises(DataError, match="more than a video has"):
+        interpolate([Key(0, box)], 10**12, "x")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_identities_stay_apart(name: str, tmp_path: Path) -> None:
+    video = Video("v", num_frames=3, size=SIZE)
+    video.tracks = {id: Track(id, "", {frame: (1.0, 1.0, 5.0, 5.0)}) for frame, id in enumerate(("car", "1", "01"))}
+    path = tmp_path / ("out.json" if FORMATS[name].one_file else "out")
+    FORMATS[name].write(iter([video]), path)
+    (again,) = FORMATS[name].read(path, SOURCE)
+    assert sorted(sorted(track.boxes) for track in again.tracks.values()) == [[0], [1], [2]]
+    video.tracks["car"].boxes |= video.tracks.pop("1").boxes
+    with pytest.raises(DataError, match="targets of 2, 1 boxes were written, 1, 1, 1 are read"):
+        convert_annotations.compare([video], [again], 1e-3)
 
 
 CVAT = """<annotations><version>1.1</version><meta><task><size>4</size><start_frame>10</start_frame>
@@ -127,6 +143,9 @@ def test_label_studio_as_it_is_exported(tmp_path: Path) -> None:
     region = {"id": "r1", "type": "videorectangle", "value": {"framesCount": 7, "labels": ["car"], "sequence": keys}}
     path = tmp_path / "export.json"
     path.write_text(json.dumps([{"data": {"video": "/data/upload/clip.mp4"}, "annotations": [{"result": [region]}]}]))
+    task = json.loads(path.read_text())[0]
+    task["annotations"].append({"was_cancelled": True, "result": []})  # skipped by a second annotator
+    path.write_text(json.dumps([task]))
     (video,) = FORMATS["label_studio"].read(path, Source((200, 100)))
     boxes = video.tracks["r1"].boxes
     assert video.name == "clip" and sorted(boxes) == [0, 1, 2, 5, 6]
@@ -165,6 +184,9 @@ def test_coco_and_youtube_vis(tmp_path: Path) -> None:
             r"annotations\[0\]: no image 2",
         ),
         ('{"annotations": [{"image_id": 1, "bbox": [1,1,0,1]}], "images": [{"id": 1}]}', "without an area"),
+        ('{"annotations": [], "images": 5}', "images: expected a list, got 5"),
+        ('{"annotations": [{"image_id": [1]}]}', r"annotations\[0\]: expected an object"),
+        ('{"annotations": [], "images": [{"id": 1}, {"id": 1}]}', r"images\[1\]: a second one with the id 1"),
         ('{"annotations": [{"image_id": 1, "bbox": [1,1,1e999,1]}], "images": [{"id": 1}]}', "not finite"),
         (
             '{"images": [{"id": 1}], "annotations": [%s, %s]}' % (('{"image_id": 1, "bbox": [1,1,1,1]}',) * 2),
@@ -186,7 +208,10 @@ def test_what_is_wrong_in_coco_is_named(content: str, message: str, tmp_path: Pa
         ("mot", "1,1,2,3,4,5\n1,1,2,3,4,5\n", "line 2: a second box of target 1"),
         ("mot", "0,1,2,3,4,5\n", "line 1: frame 0"),
         ("mot", "1,1,2,3\n", "line 1: expected frame, id"),
-        ("mot", "1,1,2,3,nan,5\n", "line 1: a box of numbers that are not finite"),
+        ("mot", "1,1,2,3,nan,5\n", "line 1: expected numbers"),
+        ("mot", "nan,1,2,3,4,5\n", "line 1: expected numbers"),
+        ("mot", "1,1,2,3,4,5,1,inf\n", "line 1: expected numbers"),
+        ("vot", "m1,2,nan,4,5\n", "line 1: expected numbers"),
         ("vot", "1,2,3,4\n1,2,3,4,5\n", "line 2: 5 numbers"),
         ("vot", "1,2\n", "line 1: 2 numbers"),
         ("vot", "m1,1,2,2,9\n", "line 1: runs of 9 pixels"),
@@ -269,3 +294,57 @@ def test_the_script_refuses_and_leaves_nothing(street: Path) -> None:
     out.mkdir()
     with pytest.raises(SeqTrackError, match="exists; remove it"):
         convert_annotations.main([str(source), str(out), "--from", "mot", "--to", "coco"])
+
+
+def frames_in(folder: Path, names: list[str], size: tuple[int, int] = (64, 48)) -> None:
+    folder.mkdir(parents=True)
+    for name in names:
+        Image.new("RGB", size).save(folder / name)
+
+
+def test_files_belong_to_the_frames_of_their_names(tmp_path: Path) -> None:
+    """Names without leading zeros, and no file for a frame without a target, as Ultralytics and LabelMe write them."""
+    frames_in(tmp_path / "frames", [f"clip_{number}.jpg" for number in range(1, 13)])
+    shown = [1, 2, 5, 10, 12]
+    for name in ("yolo", "labelme", "masks", "coco"):
+        (tmp_path / name).mkdir()
+    images, boxes = [], []
+    for n in shown:
+        (tmp_path / "yolo" / f"clip_{n}.txt").write_text(f"0 {(n + 2.5) / 64} 0.5 {5 / 64} 0.5 1\n")
+        shape = {"label": "a", "shape_type": "rectangle", "points": [[n, 12], [n + 5, 36]]}
+        facts = {"imagePath": f"clip_{n}.jpg", "imageWidth": 64, "imageHeight": 48, "shapes": [shape]}
+        (tmp_path / "labelme" / f"clip_{n}.json").write_text(json.dumps(facts))
+        pixels = np.zeros((48, 64), np.uint8)
+        pixels[12:36, n : n + 5] = 1
+        Image.fromarray(pixels).save(tmp_path / "masks" / f"clip_{n}.png")
+        images.append({"id": n, "file_name": f"clip_{n}.jpg"})
+        boxes.append({"image_id": n, "bbox": [n, 12, 5, 24]})
+    (tmp_path / "coco" / "c.json").write_text(json.dumps({"images": images[::-1], "annotations": boxes}))
+    for name in ("yolo", "labelme", "masks", "coco/c.json"):
+        flags = ["--from", name.partition("/")[0], "--to", "vot", "--images", str(tmp_path / "frames")]
+        assert convert_annotations.main([str(tmp_path / name), str(tmp_path / "out" / name), *flags]) == 0
+        (file,) = (tmp_path / "out" / name).glob("*/groundtruth.txt")
+        lefts = [float(line.partition(",")[0]) for line in file.read_text().splitlines()]
+        assert lefts == pytest.approx([n if n in shown else np.nan for n in range(1, 13)], nan_ok=True), name
+    (tmp_path / "frames" / "clip_5.jpg").unlink()
+    with pytest.raises(DataError, match="frames has no image clip_5"):
+        convert_annotations.main([str(tmp_path / "yolo"), str(tmp_path / "o"), "--from", "yolo", *flags[2:]])
+
+
+def test_each_video_has_frames_of_its_own_size(tmp_path: Path) -> None:
+    for video, size in (("a", (64, 48)), ("b", (640, 480))):
+        frames_in(tmp_path / "frames" / video, ["0.jpg"], size)
+        (tmp_path / "yolo" / video).mkdir(parents=True)
+        (tmp_path / "yolo" / video / "0.txt").write_text("0 0.5 0.5 0.25 0.25 1\n")
+    flags = ["--from", "yolo", "--to", "coco", "--images", str(tmp_path / "frames")]
+    run, coco = convert_annotations.main, tmp_path / "all.json"
+    assert run([str(tmp_path / "yolo"), str(coco), *flags]) == 0
+    assert [item["bbox"][2] for item in json.loads(coco.read_text())["annotations"]] == [16, 160]
+    flags = [str(coco), str(tmp_path / "out"), "--from", "coco", "--to", "folder", "--images"]
+    Image.new("RGB", (32, 24)).save(tmp_path / "frames" / "b" / "0.jpg")
+    with pytest.raises(DataError, match=r"b: annotations and images in .* are of different sizes: 640x480 and 32x24"):
+        run([*flags, str(tmp_path / "frames")])
+    frames_in(tmp_path / "one", ["0.jpg"])
+    coco.write_text(coco.read_text().replace("640", "64").replace("480", "48"))
+    with pytest.raises(DataError, match="one: would be the frames of a and of b; make a folder for each"):
+        run([*flags, str(tmp_path / "one")])

@@ -11,11 +11,23 @@ from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import quoteattr
 
 from lib.data.exchange.text import shortest
-from lib.data.exchange.tracks import LARGEST_FILE, Box, Key, Source, Video, check_file_size, interpolate, keys_of
+from lib.data.exchange.tracks import (
+    LARGEST_FILE,
+    Box,
+    Key,
+    Source,
+    Video,
+    check_file_size,
+    interpolate,
+    keys_of,
+    warn_left_out,
+)
 from lib.utils.errors import DataError, InputError, printable
 from lib.utils.files import atomic_path
 
 ANNOTATIONS = "annotations.xml"
+SHAPES = frozenset({"polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton"})
+"""What has no box, and is left out with a warning."""
 
 
 def read_cvat(path: Path, source: Source) -> Iterator[Video]:
@@ -77,7 +89,9 @@ def _read(file: IO[bytes], path: Path, source: Source) -> Video:
     meta: dict[str, str] = {}
     images: list[tuple[str, list[Element]]] = []
     tracks: list[Element] = []
+    others: list[str] = []
     for names, element in _elements(file, path):
+        others += [element.tag] if element.tag in SHAPES else []
         if names == ["annotations", "meta", *names[2:]] and len(names) in (4, 5):
             meta.setdefault("/".join(names[3:]), (element.text or "").strip())
         elif names == ["annotations", "track"]:
@@ -92,6 +106,7 @@ def _read(file: IO[bytes], path: Path, source: Source) -> Video:
         raise DataError(f"{path}: no <track> and no <image> in it: not annotations of CVAT")
     if images and not tracks:
         _add_images(video, images, path)
+    warn_left_out(path, others)
     return video
 
 

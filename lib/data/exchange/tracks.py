@@ -4,7 +4,10 @@ Frames count from 0, boxes are x, y, w, h in pixels from the left upper corner o
 has no box. What a format says otherwise is converted where the format is read or written.
 """
 
+import logging
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lib.data.layout import natural_key
 from lib.utils.errors import DataError, printable
+
+logger = logging.getLogger(__name__)
 
 LARGEST_FILE = 2 * 2**30
 """Most bytes of a file of annotations."""
@@ -80,6 +86,12 @@ class Video:
         last = max((max(track.boxes, default=-1) for track in self.tracks.values()), default=-1)
         return max(last + 1, self.num_frames or 0)
 
+    def whole_ids(self) -> dict[str, int]:
+        """Numbers for identities; those of a video whose identities are all such numbers stay."""
+        if all(re.fullmatch(r"0|[1-9][0-9]{0,8}", id) for id in self.tracks):
+            return {id: int(id) for id in self.tracks}
+        return {id: number for number, id in enumerate(self.tracks, 1)}
+
     def require_size(self, format: str) -> tuple[int, int]:
         """Size of a frame. Raises DataError if it is not known."""
         if self.size is None:
@@ -126,10 +138,13 @@ def interpolate(keys: Sequence[Key], num_frames: int | None, where: str) -> dict
         where: what messages begin with.
 
     Raises:
-        DataError: if frames do not rise.
+        DataError: if frames do not rise, or there are more than a video can have.
     """
     boxes: dict[int, Box] = {}
-    for key, following in zip(keys, [*keys[1:], None], strict=True):
+    most = max(num_frames or 0, *(key.frame for key in keys), 0)
+    if most > LAST_FRAME:
+        raise DataError(f"{where}: {most} frames are more than a video has")
+    for key, following in zip(keys, [*keys[1:], None][: len(keys)], strict=True):
         if following is not None and following.frame <= key.frame:
             raise DataError(f"{where}: frame {following.frame} comes after frame {key.frame}")
         if not key.visible:
@@ -162,6 +177,18 @@ def hull(points: Sequence[float]) -> Box:
     """x, y, w, h of the upright box around the points x1, y1, x2, y2, ..."""
     xs, ys = points[0::2], points[1::2]
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+
+
+def warn_left_out(path: Path, kinds: Sequence[str]) -> None:
+    """Say which shapes of a file or folder were left out, since they are not boxes."""
+    if kinds:
+        counts = ", ".join(f"{number} {printable(kind, 40)}" for kind, number in Counter(kinds).items())
+        logger.warning("%s: left out what is not a box: %s", path, counts)
+
+
+def in_order(files: Iterable[Path]) -> list[Path]:
+    """Files of frames in the order of the numbers in their names: ``2`` before ``10``."""
+    return sorted(files, key=lambda file: natural_key(file.name))
 
 
 def folders_with(path: Path, pattern: str) -> list[Path]:
@@ -197,7 +224,16 @@ class Source:
     Attributes:
         size: (width, height) of all frames, None if not given.
         num_frames: of each video, None if not given.
+        size_of: (width, height) of the frames of a video by its name, where not all have one size.
     """
 
     size: tuple[int, int] | None = None
     num_frames: int | None = None
+    size_of: Callable[[str], tuple[int, int] | None] | None = None
+
+    def require_size(self, video: str, what: str) -> tuple[int, int]:
+        """Size of the frames of a video. Raises DataError, which begins with ``what``, if it is not known."""
+        size = self.size if self.size_of is None else self.size_of(video)
+        if size is None:
+            raise DataError(f"{what} needs the size of the frames; give --images or --size")
+        return size
