@@ -71,7 +71,7 @@ def read_coco(path: Path, source: Source) -> Iterator[Video]:
             raise DataError(f"{path}: annotations[{found[0][0]}]: no image {printable(repr(image_id), 40)}")
     for key, members in by_video.items():
         video = Video(Path(names.get(key, path.stem)).name, frame_names=[], size=source.size)
-        for frame, image in _in_order(members, path):
+        for frame, image in images_in_order(members, path):
             video.num_frames = frame + 1
             video.frame_files[frame] = str(image.get("file_name", ""))
             video.frame_names.append(Path(video.frame_files[frame]).name)
@@ -97,8 +97,12 @@ def _items(content: Mapping[str, Any], key: str, path: Path) -> Iterator[Mapping
         yield item
 
 
-def _in_order(images: list[Mapping[str, Any]], path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    """Frames of a video with their numbers from 0 on."""
+def images_in_order(images: list[Mapping[str, Any]], path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    """Images of a video with the numbers of their frames, from 0 on; without those by name, and by place in the file.
+
+    Raises:
+        DataError: if two have one number.
+    """
     key = next((key for key in ("frame_id", "frame_index") if all(isinstance(i.get(key), int) for i in images)), None)
     if key is None or not images:
         return list(enumerate(sorted(images, key=lambda image: natural_key(str(image.get("file_name", ""))))))
