@@ -41,7 +41,7 @@ from lib.train.trainers.checkpoints import plain_config
 from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.device import resolve_device
 from lib.utils.errors import CheckpointError, DataError, InputError
-from lib.utils.files import write_text_atomic
+from lib.utils.files import file_hash, write_text_atomic
 from lib.utils.storage import find_storage
 from tracking.track_check import TrackCheck
 from tracking.train_demo import export_weights
@@ -98,13 +98,14 @@ def usable_videos(folder: Path) -> list[str]:
     return list(videos)
 
 
-def split_videos(args: argparse.Namespace) -> dict[str, Path]:
+def split_videos(args: argparse.Namespace, init: Path) -> dict[str, Path]:
     """Choose the videos that are held out, once: a continued run keeps its choice; descriptions of the two halves.
 
     Raises:
         DataError: as ``usable_videos``.
-        InputError: if --output holds the run of another folder.
+        InputError: if --output holds the run of another folder, or one that started from other weights.
     """
+    weights = file_hash(init)
     names, path = usable_videos(args.data), args.output / "split.json"
     if path.is_file():
         try:
@@ -114,11 +115,14 @@ def split_videos(args: argparse.Namespace) -> dict[str, Path]:
             raise InputError(f"{path}: not the split of a fine-tuning; remove it, or give another --output") from error
         if known != (sorted(names), str(args.data.resolve())):
             raise InputError(f"{path}: made for other videos; give another --output, or remove {args.output}")
+        if split.get("init_sha256", weights) != weights:
+            raise InputError(f"{path}: the run there started from other weights than {init}; give another --output")
     else:
         shuffled = sorted(names)
         random.Random(args.seed).shuffle(shuffled)
         count = min(max(1, round(args.held_out * len(names))), len(names) - 1)
         split = {"data": str(args.data.resolve()), "held_out": shuffled[:count], "train": shuffled[count:]}
+        split["init_sha256"] = weights
         write_text_atomic(path, json.dumps(split, indent=1) + "\n")
     halves = {}
     for half in ("train", "held_out"):
@@ -176,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if not init.is_file():
         raise CheckpointError(f"--init {init}: no such checkpoint")
-    halves = split_videos(args)
+    halves = split_videos(args, init)
     experiment = args.output / f"{name}.yaml"
     cfg = load_config(args.config, recipe(args, init, halves))
     write_text_atomic(experiment, yaml.safe_dump(plain_config(cfg), sort_keys=False))

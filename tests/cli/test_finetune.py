@@ -61,6 +61,10 @@ def test_videos_become_weights_that_were_scored_on_others(flags, method, tmp_pat
     capsys.readouterr()
     assert finetune.main([*flags, "--method", method, *small]) == 0  # the same command again trains nothing
     assert json.loads((out / "report.json").read_text()) == report
+    (tmp_path / "start.pth.tar").write_bytes((out / "tiny_finetuned.pth.tar").read_bytes())
+    with pytest.raises(SeqTrackError, match=r"split\.json: the run there started from other weights than .*start\.pth"):
+        finetune.main([*flags, "--method", method, *small])
+    assert json.loads((out / "report.json").read_text()) == report
 
 
 def test_bad_input_is_one_line(flags, tmp_path):
