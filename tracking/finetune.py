@@ -31,8 +31,7 @@ from easydict import EasyDict
 from lib.config.paths import BEST_NAME, checkpoint_dir, find_checkpoint, load_paths
 from lib.config.seqtrack.config import experiment_name, load_config
 from lib.config.yaml_text import parse_overrides
-from lib.data.annotations import has_area, read_ground_truth
-from lib.data.folder import find_videos, video_names
+from lib.data.folder import FolderSpec, folder_entries
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.initial import load_initial_weights
 from lib.train.optimization import build_optimizer
@@ -87,15 +86,12 @@ def usable_videos(folder: Path) -> list[str]:
     Raises:
         DataError: if one is malformed or never shows its target, or there are fewer than two.
     """
-    storage = find_storage(folder)
-    videos = video_names(storage, find_videos(storage))
-    for video in videos.values():
-        boxes = read_ground_truth(storage, video.ground_truth, len(video.frames(storage)), allow_nan=True)
-        if not has_area(boxes).any():
-            raise DataError(f"{folder / video.ground_truth}: the target is visible in no frame")
+    videos = folder_entries(find_storage(folder), FolderSpec(folder, "videos"))
+    for video in videos:
+        video.load()
     if len(videos) < 2:
         raise DataError(f"{folder}: {len(videos)} sequence(s) with a groundtruth.txt; two are needed, one is held out")
-    return list(videos)
+    return [video.name for video in videos]
 
 
 def split_videos(args: argparse.Namespace, init: Path) -> dict[str, Path]:
