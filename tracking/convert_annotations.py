@@ -127,14 +127,22 @@ def with_images(videos: Iterator[Video], folder: Path | None) -> Iterator[Video]
 
 
 def add_frames(output: Path, videos: Sequence[Video], images: Path, copy: bool) -> None:
-    """Link, or copy, the frames of videos into the sequences that were written."""
+    """Link, or copy, the frames of videos into the sequences that were written.
+
+    Raises:
+        InputError: if a file cannot be copied, say because the disk is full.
+    """
     for video in videos:
         place = find_images(images, video.name)
         for id in video.tracks:
             sequence = output / (video.name if len(video.tracks) == 1 else f"{video.name}-{id}")
             sequence.mkdir(parents=True, exist_ok=True)
             if copy:
-                shutil.copytree(place, sequence / "img")
+                try:
+                    shutil.copytree(place, sequence / "img")
+                except shutil.Error as error:  # of each file; the first will do
+                    reason = printable(str(error.args[0][0][-1]), 500)
+                    raise InputError(f"the frames in {place} cannot be copied: {reason}") from error
             else:
                 os.symlink(place.resolve(), sequence / "img", target_is_directory=True)
 
@@ -197,7 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DataError(f"{args.source}: no boxes in it")
     if len({video.name for video in videos}) < len(videos):
         raise DataError(f"{args.source}: two videos have one name")
-    temporary = args.output.with_name(f".{args.output.name}.partial-{os.getpid()}")
+    temporary = args.output.with_name(f".converted-{os.getpid()}.partial")  # the output's name may be the longest
+    before_signal = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up
     try:
         after.write(iter(videos), temporary)
         if args.after == "folder":  # whose frames may not be there
@@ -214,6 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+        signal.signal(signal.SIGTERM, before_signal)
     targets = sum(len(video.tracks) for video in videos)
     boxes = sum(len(track.boxes) for video in videos for track in video.tracks.values())
     print(f"{len(videos)} video(s), {targets} target(s), {boxes} boxes: {printable(args.output, 1000)}")
