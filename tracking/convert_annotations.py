@@ -27,6 +27,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 from lib.data.exchange import FORMATS, Source, Video
 from lib.data.exchange.text import images_in
 from lib.data.exchange.tracks import LAST_FRAME
+from lib.data.layout import frames_by_number
 from lib.test.video.flags import frame_size
 from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.errors import DataError, InputError, printable
@@ -76,28 +77,30 @@ def size_of_images(folder: Path, video: str) -> tuple[int, int]:
 def place_in(images: Sequence[Path], video: Video) -> Video:
     """A video whose frames are images: those of their names where the annotations name them, else in their order.
 
+    A frame that is missing among numbered ones moves no other.
+
     Raises:
         DataError: if there are boxes in frames that do not exist, or it is unclear which image is which frame.
     """
     place, numbers = images[0].parent, {image.stem: number for number, image in enumerate(images)}
     names = {frame: Path(name).stem for frame, name in enumerate(video.frame_names or ())}
     names = names or {frame: Path(name).stem for frame, name in video.frame_files.items()}
-    known, length = [frame for frame, name in names.items() if name in numbers], video.length
-    video = replace(video, num_frames=len(images), frame_names=[image.name for image in images])
-    if known and len(numbers) == len(images) and len(set(names.values())) == len(names):
-        boxed = {frame for track in video.tracks.values() for frame in track.boxes}
-        lacking = sorted(boxed - set(known))
+    places = {frame: numbers[name] for frame, name in names.items() if name in numbers}
+    if not places or len(numbers) < len(images) or len(set(names.values())) < len(names):
+        if len(names or images) != len(images) or video.length > len(images):
+            count = f"{len(names)} frames are annotated, {place} has {len(images)} images of other names"
+            other = f"{video.length} frames are annotated, {place} has {len(images)}"
+            raise DataError(f"{video.name}: {count if names else other}")
+        by_number = range(len(images)) if names else frames_by_number([image.name for image in images])
+        places = {frame: number for number, frame in enumerate(by_number)}
+    tracks = {}
+    for id, track in video.tracks.items():
+        lacking = sorted(track.boxes.keys() - places.keys())
         if lacking:
-            raise DataError(f"{video.name}: {place} has no image {printable(names.get(lacking[0], lacking[0]), 60)}")
-        moved = {id: {numbers[names[f]]: box for f, box in t.boxes.items()} for id, t in video.tracks.items()}
-        return replace(video, tracks={id: replace(track, boxes=moved[id]) for id, track in video.tracks.items()})
-    if names and len(names) != len(images):
-        raise DataError(
-            f"{video.name}: {len(names)} frames are annotated, {place} has {len(images)} images of other names"
-        )
-    if length > len(images):
-        raise DataError(f"{video.name}: {length} frames are annotated, {place} has {len(images)}")
-    return video
+            missing = names.get(lacking[0], f"of frame {lacking[0]} (from 0 on)")
+            raise DataError(f"{video.name}: {place} has no image {printable(missing, 60)}")
+        tracks[id] = replace(track, boxes={places[frame]: box for frame, box in track.boxes.items()})
+    return replace(video, tracks=tracks, num_frames=len(images), frame_names=[image.name for image in images])
 
 
 def with_images(videos: Iterator[Video], folder: Path | None) -> Iterator[Video]:

@@ -122,6 +122,15 @@ def test_each_video_has_frames_of_its_own_size(tmp_path: Path) -> None:
         run([*flags, str(tmp_path / "one")])
 
 
+def test_a_missing_frame_moves_no_other(street: Path) -> None:
+    frames, flags = street / "frames", ["--from", "mot", "--to", "vot", "--images", str(street / "frames")]
+    (frames / "000008.jpg").unlink()
+    assert convert_annotations.main([str(street / "street.txt"), str(street / "whole"), *flags]) == 0
+    (frames / "000003.jpg").unlink()
+    with pytest.raises(DataError, match=r"street: .*frames has no image of frame 3 \(from 0 on\)"):
+        convert_annotations.main([str(street / "street.txt"), str(street / "out"), *flags])
+
+
 def test_a_signal_leaves_nothing(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(convert_annotations, "compare", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
