@@ -102,7 +102,7 @@ def test_cvat_video_with_key_frames(tmp_path: Path) -> None:
 def test_cvat_images(tmp_path: Path) -> None:
     box = '<box label="car" xtl="1" ytl="2" xbr="5" ybr="9"/>'
     image = f'<image id="{{}}" name="cam/{{}}.jpg" width="64" height="48">{box}</image>'
-    path = cvat(tmp_path, text=f"<annotations>{image.format(7, 'a')}{image.format(9, 'b')}</annotations>")
+    path = cvat(tmp_path, text=f"<annotations>{image.format(9, 'b')}{image.format(7, 'a')}</annotations>")
     (video,) = FORMATS["cvat"].read(path, Source())
     assert video.frame_names == ["a.jpg", "b.jpg"] and video.tracks["car"].boxes == {0: (1, 2, 4, 7), 1: (1, 2, 4, 7)}
 
@@ -199,6 +199,37 @@ def test_what_is_wrong_in_coco_is_named(content: str, message: str, tmp_path: Pa
     with pytest.raises(DataError, match=message) as caught:
         list(FORMATS["coco"].read(path, Source()))
     assert str(path) in str(caught.value)
+
+
+def labelme(corner: float) -> dict:
+    shape = {"shape_type": "polygon", "points": [[1, 1], [corner, 4], [9, 9]]}
+    return {"imageWidth": 0, "imageHeight": 9, "shapes": [shape]}
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+
+    def refusal(name: str, content: object) -> str:
+        path.write_text(json.dumps(content))
+        with pytest.raises(DataError) as caught:
+            for video in FORMATS[name].read(tmp_path if name == "labelme" else path, SOURCE):
+                video.require_size("YOLO")
+        return str(caught.value)
+
+    assert "shapes[0]: a box of numbers that are not finite" in refusal("labelme", labelme(float("nan")))
+    assert "its annotations say that frames have 0x9 pixels" in refusal("labelme", labelme(5))
+    vis = {
+        "videos": [{"id": 1, "file_names": ["a/0.jpg"]}],
+        "annotations": [{"video_id": 1, "bboxes": [["x", 1, 2, 3]]}],
+    }
+    assert "bboxes[0]: expected a box of four numbers, got ['x', 1, 2, 3]" in refusal("coco", vis)
+    key = {"x": 10, "y": 20, "width": 25, "height": 30, "frame": 1}
+    region = {"type": "videorectangle", "value": {"labels": {"a": 1}, "sequence": [key]}}
+    task = {"data": {"text": "A street.", "video": "clip.mp4"}, "annotations": [{"result": [region]}]}
+    assert "expected a field 'labels', got {'a': 1}" in refusal("label_studio", [task])
+    del region["value"]["labels"]
+    path.write_text(json.dumps([task]))
+    assert [video.name for video in FORMATS["label_studio"].read(path, SOURCE)] == ["clip"]
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ def read_coco(path: Path, source: Source) -> Iterator[Video]:
             video.num_frames = frame + 1
             video.frame_files[frame] = str(image.get("file_name", ""))
             video.frame_names.append(Path(video.frame_files[frame]).name)
-            if isinstance(image.get("width"), int) and isinstance(image.get("height"), int):
-                video.size = image["width"], image["height"]
+            if len(video.frame_names) == 1 and all(isinstance(image.get(key), int) for key in ("width", "height")):
+                video.size = image["width"], image["height"]  # the first one's, if they differ
             for index, item in annotations.get(image.get("id"), ()):
                 _add(video, frame, item, labels, f"{path}: annotations[{index}]")
         if video.num_frames != len(video.frame_names):

@@ -26,11 +26,12 @@ def read_label_studio(path: Path, source: Source) -> Iterator[Video]:
     for index, task in enumerate(tasks):
         where = f"{path}: task {index + 1}"
         data = field_of(task, "data", Mapping, where)
-        given = str(next((value for value in data.values() if isinstance(value, str)), f"task{index + 1}"))
+        texts = [data.get("video"), *data.values(), f"task{index + 1}"]
+        given = next(value for value in texts if isinstance(value, str))
         video = Video(Path(given.split("?")[0]).stem, num_frames=source.num_frames)
         video.size = source.require_size(video.name, f"{where}: Label Studio")
         answers = [answer for answer in task.get("annotations") or () if not _is_skipped(answer)]
-        answers = answers or task.get("predictions") or [{"result": []}]
+        answers = answers or [*(task.get("predictions") or ({"result": []},))]
         for region in field_of(answers[-1], "result", list, where):
             if isinstance(region, Mapping) and region.get("type") == "videorectangle":
                 add_region(video, region, f"{where}: region {printable(str(region.get('id')), 40)}")
@@ -56,7 +57,7 @@ def add_region(video: Video, region: Mapping[str, Any], where: str) -> None:
             )
         keys.append(Key(frame, _from_percent(item, video, place), item.get("enabled", True) is not False))
     keys.sort(key=lambda key: key.frame)
-    labels = value.get("labels")
+    labels = field_of(value, "labels", list, where) if value.get("labels") else []
     track = video.track(region.get("id", len(video.tracks) + 1), str(labels[0]) if labels else "")
     boxes = interpolate(keys, video.num_frames, where)
     boxes |= {key.frame: key.box for key in keys if not key.visible}  # the key that ends a stretch is still a box
@@ -128,7 +129,8 @@ def _read_labelme(folder: Path) -> Video:
     video, others = Video(folder.resolve().name, num_frames=len(files), frame_names=[]), []
     for frame, file in enumerate(files):
         content = read_json(file)
-        video.size = (field_of(content, "imageWidth", int, str(file)), field_of(content, "imageHeight", int, str(file)))
+        size = (field_of(content, "imageWidth", int, str(file)), field_of(content, "imageHeight", int, str(file)))
+        video.size = video.size or size  # the first one's, if they differ
         name = content.get("imagePath") or f"{file.stem}.jpg"
         video.frame_names.append(Path(str(name).replace("\\", "/")).name)
         for index, shape in enumerate(field_of(content, "shapes", list, str(file))):

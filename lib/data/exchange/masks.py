@@ -23,7 +23,7 @@ def read_masks(path: Path, source: Source) -> Iterator[Video]:
         video = Video(folder.resolve().name, num_frames=len(files), frame_names=[file.name for file in files])
         for frame, file in enumerate(files):
             indices = _read_indices(file)
-            video.size = indices.shape[1], indices.shape[0]
+            video.size = video.size or (indices.shape[1], indices.shape[0])
             for number in np.unique(indices).tolist():
                 box = None if number == NOTHING else mask_box(indices == number)
                 if box is not None:

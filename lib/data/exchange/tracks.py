@@ -93,7 +93,9 @@ class Video:
         return {id: number for number, id in enumerate(self.tracks, 1)}
 
     def require_size(self, format: str) -> tuple[int, int]:
-        """Size of a frame. Raises DataError if it is not known."""
+        """Size of a frame. Raises DataError if it is not known, or none."""
+        if self.size is not None and min(self.size) < 1:
+            raise DataError(f"{self.name}: its annotations say that frames have {self.size[0]}x{self.size[1]} pixels")
         if self.size is None:
             raise DataError(f"{self.name}: {format} needs the size of the frames; give --images or --size")
         return self.size
@@ -105,7 +107,10 @@ def checked_box(frame: int, box: Sequence[float], where: str) -> Box:
     Raises:
         DataError: as ``Track.add``.
     """
-    x, y, w, h = map(float, box)
+    try:
+        x, y, w, h = map(float, box)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: expected a box of four numbers, got {printable(repr(box), 60)}") from error
     if not 0 <= frame <= LAST_FRAME:
         raise DataError(f"{where}: frame {frame} is none")
     if not all(math.isfinite(number) and abs(number) <= LARGEST_NUMBER for number in (x, y, w, h)):
@@ -175,8 +180,9 @@ def keys_of(boxes: Mapping[int, Box], num_frames: int) -> list[Key]:
 
 def hull(points: Sequence[float]) -> Box:
     """x, y, w, h of the upright box around the points x1, y1, x2, y2, ..."""
-    xs, ys = points[0::2], points[1::2]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    corners = np.array(points, dtype=np.float64).reshape(-1, 2)  # NaN stays NaN, unlike with min() of Python
+    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return left, top, right - left, bottom - top
 
 
 def warn_left_out(path: Path, kinds: Sequence[str]) -> None:
