@@ -227,6 +227,7 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
     region = {"type": "videorectangle", "value": {"labels": {"a": 1}, "sequence": [key]}}
     task = {"data": {"text": "A street.", "video": "clip.mp4"}, "annotations": [{"result": [region]}]}
     assert "expected a field 'labels', got {'a': 1}" in refusal("label_studio", [task])
+    assert "expected a field 'annotations', got 3" in refusal("label_studio", [task | {"annotations": 3}])
     del region["value"]["labels"]
     path.write_text(json.dumps([task]))
     assert [video.name for video in FORMATS["label_studio"].read(path, SOURCE)] == ["clip"]

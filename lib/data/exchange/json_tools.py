@@ -30,8 +30,10 @@ def read_label_studio(path: Path, source: Source) -> Iterator[Video]:
         given = next(value for value in texts if isinstance(value, str))
         video = Video(Path(given.split("?")[0]).stem, num_frames=source.num_frames)
         video.size = source.require_size(video.name, f"{where}: Label Studio")
-        answers = [answer for answer in task.get("annotations") or () if not _is_skipped(answer)]
-        answers = answers or [*(task.get("predictions") or ({"result": []},))]
+        annotations, predictions = (
+            field_of({key: task.get(key) or []}, key, list, where) for key in ("annotations", "predictions")
+        )
+        answers = [answer for answer in annotations if not _is_skipped(answer)] or predictions or [{"result": []}]
         for region in field_of(answers[-1], "result", list, where):
             if isinstance(region, Mapping) and region.get("type") == "videorectangle":
                 add_region(video, region, f"{where}: region {printable(str(region.get('id')), 40)}")
