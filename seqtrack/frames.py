@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, printable
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) uint8."""
@@ -45,7 +45,10 @@ def to_rgb(frame: Frame, color: Color) -> Image:
     if pil_module is not None and isinstance(image, pil_module.Image):
         if image.mode not in _PIL_MODES or 0 in image.size:
             raise InputError(f"expected a PIL image of 8 bits, got mode {image.mode} of {image.width}x{image.height}")
-        return np.asarray(image.convert("RGB"))
+        try:
+            return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:  # PIL reads a file no earlier than now
+            raise InputError(f"the PIL image cannot be decoded: {printable(str(error), 100)}") from error
     if torch_module is not None and isinstance(image, torch_module.Tensor):
         if image.dtype != torch_module.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InputError(f"expected a uint8 tensor (H, W, 3), got {image.dtype} {tuple(image.shape)}")

@@ -5,7 +5,6 @@ Needs the extra ``hub`` (``pip install "seqtrack[hub]"``). ``seqtrack.load`` rea
 
 import contextlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from safetensors.torch import save_file
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack import seqtrack as network
 from lib.test.parameter.seqtrack import parameters
-from lib.test.tracker.presence import score_path
+from lib.test.tracker.presence import copy_score, score_path
 from lib.utils.checkpoint import load_checkpoint, load_model_weights
 from lib.utils.errors import CheckpointError, printable
 from lib.utils.files import atomic_path, write_text_atomic
@@ -101,8 +100,8 @@ class SeqTrack(
         score = score_path(save_directory / WEIGHTS_FILE)
         if self.score_file is None:
             score.unlink(missing_ok=True)
-        elif not (score.exists() and score.samefile(self.score_file)):
-            shutil.copyfile(self.score_file, score)
+        else:
+            copy_score(self.score_file, save_directory / WEIGHTS_FILE)
         write_text_atomic(save_directory / CONFIG_FILE, _config_text(self.config))
 
 

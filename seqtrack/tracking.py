@@ -278,6 +278,6 @@ def track_video(video: str | Path | int, box: Box, tracker: Tracker | None = Non
         if index:
             yield shown, tracker.update(shown)
             continue
-        tracker.init(shown, box)
         x, y, w, h = check_init_box(box, *frame.shape[:2])
+        tracker.init(shown, (x, y, w, h))
         yield shown, Result((x, y, w, h), 1.0, 40.0)

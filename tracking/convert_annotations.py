@@ -16,6 +16,8 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
@@ -24,6 +26,8 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from lib.data.exchange import FORMATS, Source, Video
 from lib.data.exchange.text import images_in
+from lib.data.exchange.tracks import LAST_FRAME
+from lib.data.layout import frames_by_number
 from lib.test.video.flags import frame_size
 from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.errors import DataError, InputError, printable
@@ -57,54 +61,91 @@ def find_images(folder: Path, video: str) -> Path:
     Raises:
         InputError: if there is none.
     """
-    places = [folder, *(folder / video / child for child in ("", "img", "img1", "images", "color"))]
+    places = [*(folder / video / child for child in ("", "img", "img1", "images", "color")), folder]
     for place in places:
         if place.is_dir() and images_in(place):
             return place
     raise InputError(f"--images {folder}: no images there, nor in a folder {printable(video, 60)} of it")
 
 
-def size_of_images(folder: Path) -> tuple[int, int]:
-    """Width and height of the first image in a folder or below. Raises InputError if there is none."""
-    places = [folder, *sorted(folder.rglob("*"))]
-    first = next((images[0] for place in places if place.is_dir() and (images := images_in(place))), None)
-    if first is None:
-        raise InputError(f"--images {folder}: no images there")
-    height, width = read_image(first).shape[:2]
+def size_of_images(folder: Path, video: str) -> tuple[int, int]:
+    """Width and height of the first frame of a video below ``--images``. Raises InputError if there is none."""
+    height, width = read_image(images_in(find_images(folder, video))[0]).shape[:2]
     return width, height
+
+
+def place_in(images: Sequence[Path], video: Video) -> Video:
+    """A video whose frames are images: those of their names where the annotations name them, else in their order.
+
+    A frame that is missing among numbered ones moves no other.
+
+    Raises:
+        DataError: if there are boxes in frames that do not exist, or it is unclear which image is which frame.
+    """
+    place, numbers = images[0].parent, {image.stem: number for number, image in enumerate(images)}
+    names = {frame: Path(name).stem for frame, name in enumerate(video.frame_names or ())}
+    names = names or {frame: Path(name).stem for frame, name in video.frame_files.items()}
+    places = {frame: numbers[name] for frame, name in names.items() if name in numbers}
+    if not places or len(numbers) < len(images) or len(set(names.values())) < len(names):
+        if len(names or images) != len(images) or video.length > len(images):
+            count = f"{len(names)} frames are annotated, {place} has {len(images)} images of other names"
+            other = f"{video.length} frames are annotated, {place} has {len(images)}"
+            raise DataError(f"{video.name}: {count if names else other}")
+        by_number = range(len(images)) if names else frames_by_number([image.name for image in images])
+        places = {frame: number for number, frame in enumerate(by_number)}
+    tracks = {}
+    for id, track in video.tracks.items():
+        lacking = sorted(track.boxes.keys() - places.keys())
+        if lacking:
+            missing = names.get(lacking[0], f"of frame {lacking[0]} (from 0 on)")
+            raise DataError(f"{video.name}: {place} has no image {printable(missing, 60)}")
+        tracks[id] = replace(track, boxes={places[frame]: box for frame, box in track.boxes.items()})
+    return replace(video, tracks=tracks, num_frames=len(images), frame_names=[image.name for image in images])
 
 
 def with_images(videos: Iterator[Video], folder: Path | None) -> Iterator[Video]:
     """Videos with size, number and names of their frames as ``folder`` has them; names that are fit for paths.
 
     Raises:
-        DataError: if a name is not, a frame cannot be read, or there are boxes in frames that do not exist.
+        DataError: if a name is not, a frame cannot be read, frames are not of the size that the annotations say, are
+            those of another video too, or as ``place_in``.
     """
+    users: dict[Path, str] = {}
     for video in videos:
+        if video.length > LAST_FRAME:
+            raise DataError(f"{video.name}: {video.length} frames are more than a video has")
         require_plain_name(video.name, "a video of the annotations")
         for id in video.tracks:
             require_plain_name(id, f"a target of {video.name}")
         if folder is not None:
-            images = images_in(find_images(folder, video.name))
-            height, width = read_image(images[0]).shape[:2]
-            if video.length > len(images):
-                raise DataError(
-                    f"{video.name}: {video.length} frames are annotated, {images[0].parent} has {len(images)}"
-                )
-            names = [image.name for image in images]
-            video = replace(video, size=(width, height), num_frames=len(images), frame_names=names)
+            place, size = find_images(folder, video.name), size_of_images(folder, video.name)
+            user = users.setdefault(place, video.name)
+            if user != video.name:
+                raise DataError(f"{place}: would be the frames of {user} and of {video.name}; make a folder for each")
+            if video.size not in (None, size):
+                sizes = " and ".join(f"{width}x{height}" for width, height in (video.size, size))
+                raise DataError(f"{video.name}: annotations and images in {place} are of different sizes: {sizes}")
+            video = replace(place_in(images_in(place), video), size=size)
         yield video
 
 
 def add_frames(output: Path, videos: Sequence[Video], images: Path, copy: bool) -> None:
-    """Link, or copy, the frames of videos into the sequences that were written."""
+    """Link, or copy, the frames of videos into the sequences that were written.
+
+    Raises:
+        InputError: if a file cannot be copied, say because the disk is full.
+    """
     for video in videos:
         place = find_images(images, video.name)
         for id in video.tracks:
             sequence = output / (video.name if len(video.tracks) == 1 else f"{video.name}-{id}")
             sequence.mkdir(parents=True, exist_ok=True)
             if copy:
-                shutil.copytree(place, sequence / "img")
+                try:
+                    shutil.copytree(place, sequence / "img")
+                except shutil.Error as error:  # of each file; the first will do
+                    reason = printable(str(error.args[0][0][-1]), 500)
+                    raise InputError(f"the frames in {place} cannot be copied: {reason}") from error
             else:
                 os.symlink(place.resolve(), sequence / "img", target_is_directory=True)
 
@@ -128,19 +169,24 @@ def compare(before: Sequence[Video], after: Sequence[Video], tolerance: float) -
     for video in before:
         other = found.get(video.name) or (after[0] if len(before) == len(after) == 1 else None)
         rows, again = (sorted(_rows(one)) if one else [] for one in (video, other))
-        for row, copied in zip(rows, again, strict=False):
+        if [len(track) for track in rows] != [len(track) for track in again]:
+            raise DataError(f"{video.name}: targets of {_counts(rows)} boxes were written, {_counts(again)} are read")
+        for row, copied in zip(chain(*rows), chain(*again), strict=True):
             if row[0] != copied[0] or any(abs(a - b) > tolerance for a, b in zip(row[1], copied[1], strict=True)):
                 raise DataError(
                     f"{video.name}: frame {row[0]} was written as {row[1]} and reads {copied[0]}: {copied[1]}"
                 )
-        if len(rows) != len(again):
-            raise DataError(f"{video.name}: {len(rows)} boxes were written, {len(again)} can be read")
 
 
-def _rows(video: Video) -> Iterator[tuple[int, tuple[float, ...]]]:
+def _counts(tracks: Sequence[Sequence[object]]) -> str:
+    return ", ".join(str(len(track)) for track in tracks[:10]) or "no"
+
+
+def _rows(video: Video) -> Iterator[list[tuple[int, tuple[float, ...]]]]:
+    """Frames and boxes of each target."""
     for track in video.tracks.values():
-        for frame, box in track.boxes.items():
-            yield frame, tuple(round(number, 3) for number in box)
+        if track.boxes:
+            yield sorted((frame, tuple(round(number, 3) for number in box)) for frame, box in track.boxes.items())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -151,20 +197,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{args.source}: no such file or folder")
     if args.output.exists():
         raise InputError(f"{args.output} exists; remove it, or choose another output")
-    size = size_of_images(args.images) if args.size is None and args.images is not None else args.size
-    videos = list(with_images(iter(before.read(args.source, Source(size, args.frames))), args.images))
-    videos = [video for video in videos if any(track.boxes for track in video.tracks.values())]
+    source = Source(args.size, args.frames)
+    if args.size is None and args.images is not None:
+        source = replace(source, size_of=partial(size_of_images, args.images))
+    videos = list(with_images(iter(before.read(args.source, source)), args.images))
+    for video in videos:
+        video.tracks = {id: track for id, track in video.tracks.items() if track.boxes}
+    videos = [video for video in videos if video.tracks]
     if not videos:
         raise DataError(f"{args.source}: no boxes in it")
     if len({video.name for video in videos}) < len(videos):
         raise DataError(f"{args.source}: two videos have one name")
-    temporary = args.output.with_name(f".{args.output.name}.partial-{os.getpid()}")
+    temporary = args.output.with_name(f".converted-{os.getpid()}.partial")  # the output's name may be the longest
+    before_signal = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up
     try:
         after.write(iter(videos), temporary)
         if args.after == "folder":  # whose frames may not be there
             compare(single_targets(videos), list(FORMATS["vot"].read(temporary, Source())), 1e-3)
         else:
-            compare(videos, list(after.read(temporary, Source(size, args.frames))), 1e-3)
+            sizes = {video.name: video.size for video in videos}
+            again = Source(args.size, args.frames, lambda name: sizes.get(name, videos[0].size))
+            compare(videos, list(after.read(temporary, again)), 1e-3)
         if args.after == "folder" and args.images is not None:
             add_frames(temporary, videos, args.images, args.copy)
         temporary.rename(args.output)
@@ -173,6 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+        signal.signal(signal.SIGTERM, before_signal)
     targets = sum(len(video.tracks) for video in videos)
     boxes = sum(len(track.boxes) for video in videos for track in video.tracks.values())
     print(f"{len(videos)} video(s), {targets} target(s), {boxes} boxes: {printable(args.output, 1000)}")

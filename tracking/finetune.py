@@ -31,8 +31,7 @@ from easydict import EasyDict
 from lib.config.paths import BEST_NAME, checkpoint_dir, find_checkpoint, load_paths
 from lib.config.seqtrack.config import experiment_name, load_config
 from lib.config.yaml_text import parse_overrides
-from lib.data.annotations import has_area, read_ground_truth
-from lib.data.folder import find_videos, video_names
+from lib.data.folder import FolderSpec, folder_entries
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.initial import load_initial_weights
 from lib.train.optimization import build_optimizer
@@ -41,7 +40,7 @@ from lib.train.trainers.checkpoints import plain_config
 from lib.utils.cli import ScriptParser, check_ranges, run_script, user_path
 from lib.utils.device import resolve_device
 from lib.utils.errors import CheckpointError, DataError, InputError
-from lib.utils.files import write_text_atomic
+from lib.utils.files import file_hash, write_text_atomic
 from lib.utils.storage import find_storage
 from tracking.track_check import TrackCheck
 from tracking.train_demo import export_weights
@@ -87,24 +86,22 @@ def usable_videos(folder: Path) -> list[str]:
     Raises:
         DataError: if one is malformed or never shows its target, or there are fewer than two.
     """
-    storage = find_storage(folder)
-    videos = video_names(storage, find_videos(storage))
-    for video in videos.values():
-        boxes = read_ground_truth(storage, video.ground_truth, len(video.frames(storage)), allow_nan=True)
-        if not has_area(boxes).any():
-            raise DataError(f"{folder / video.ground_truth}: the target is visible in no frame")
+    videos = folder_entries(find_storage(folder), FolderSpec(folder, "videos"))
+    for video in videos:
+        video.load()
     if len(videos) < 2:
         raise DataError(f"{folder}: {len(videos)} sequence(s) with a groundtruth.txt; two are needed, one is held out")
-    return list(videos)
+    return [video.name for video in videos]
 
 
-def split_videos(args: argparse.Namespace) -> dict[str, Path]:
+def split_videos(args: argparse.Namespace, init: Path) -> dict[str, Path]:
     """Choose the videos that are held out, once: a continued run keeps its choice; descriptions of the two halves.
 
     Raises:
         DataError: as ``usable_videos``.
-        InputError: if --output holds the run of another folder.
+        InputError: if --output holds the run of another folder, or one that started from other weights.
     """
+    weights = file_hash(init)
     names, path = usable_videos(args.data), args.output / "split.json"
     if path.is_file():
         try:
@@ -114,11 +111,14 @@ def split_videos(args: argparse.Namespace) -> dict[str, Path]:
             raise InputError(f"{path}: not the split of a fine-tuning; remove it, or give another --output") from error
         if known != (sorted(names), str(args.data.resolve())):
             raise InputError(f"{path}: made for other videos; give another --output, or remove {args.output}")
+        if split.get("init_sha256", weights) != weights:
+            raise InputError(f"{path}: the run there started from other weights than {init}; give another --output")
     else:
         shuffled = sorted(names)
         random.Random(args.seed).shuffle(shuffled)
         count = min(max(1, round(args.held_out * len(names))), len(names) - 1)
         split = {"data": str(args.data.resolve()), "held_out": shuffled[:count], "train": shuffled[count:]}
+        split["init_sha256"] = weights
         write_text_atomic(path, json.dumps(split, indent=1) + "\n")
     halves = {}
     for half in ("train", "held_out"):
@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if not init.is_file():
         raise CheckpointError(f"--init {init}: no such checkpoint")
-    halves = split_videos(args)
+    halves = split_videos(args, init)
     experiment = args.output / f"{name}.yaml"
     cfg = load_config(args.config, recipe(args, init, halves))
     write_text_atomic(experiment, yaml.safe_dump(plain_config(cfg), sort_keys=False))

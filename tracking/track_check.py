@@ -37,7 +37,7 @@ class TrackCheck:
     def __init__(self, dataset: str, max_sequences: int = 20, *, paths: Paths | None = None) -> None:
         paths = load_paths("test") if paths is None else paths
         benchmark = find_benchmark(dataset, paths)
-        sequences = benchmark.load(paths)
+        sequences = benchmark.load(paths, strict=True)
         if not sequences:
             raise DataError(f"--track_dataset {dataset}: no sequences")
         count = min(max_sequences, len(sequences))

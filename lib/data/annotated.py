@@ -22,7 +22,7 @@ from lib.data.exchange.text import read_mot
 from lib.data.exchange.tracks import Source, Video
 from lib.data.folder import FolderDataset, FolderOpener, find_images, find_videos
 from lib.data.index import SequenceRecord
-from lib.data.layout import choose_layout, list_frames, require_files
+from lib.data.layout import choose_layout, frames_by_number, list_frames, require_files
 from lib.data.sequence import Entry, Sequence
 from lib.utils.errors import DataError
 from lib.utils.files import expand_home
@@ -107,7 +107,7 @@ def _read(storage: Storage, found: Annotated) -> Iterator[SequenceRecord]:
     for video in read_mot(found.root, Source()):
         folder = "" if (found.root / MOT_FILE).is_file() else f"{video.name}/"
         images = list_frames(storage, find_images(storage, folder, storage.list_dirs(folder.rstrip("/"))))
-        yield from _sequences(storage, video, dict(enumerate(images)), folder + MOT_FILE)
+        yield from _sequences(storage, video, frames_by_number(images), folder + MOT_FILE)
 
 
 def _image_folder(storage: Storage, found: Annotated, videos: list[Video]) -> str:

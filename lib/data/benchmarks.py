@@ -1,5 +1,6 @@
 """Benchmarks that are for evaluation only, a class for each: OTB-100, NfS, UAV123, TNL2K, TColor-128."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import partial
@@ -15,6 +16,8 @@ from lib.utils.errors import DataError
 from lib.utils.image_io import image_size
 from lib.utils.storage import Storage, what_lies_near
 
+logger = logging.getLogger(__name__)
+
 Row = dict[str, str]
 """What ``lib/data/specs`` says about a sequence."""
 
@@ -25,11 +28,16 @@ class Reader(ABC):
     Args:
         storage: the dataset.
 
+    Attributes:
+        tag: of the benchmark.
+        complete: how many sequences it has, where no list names them and what is there is taken; else 0.
+
     Raises:
         DataError: if the layout is not known.
     """
 
     tag: str
+    complete: int = 0
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -44,9 +52,12 @@ class Reader(ABC):
 
     @classmethod
     def entries(cls, storage: Storage) -> list[Entry]:
-        """All sequences, not read yet. Raises DataError if the layout is not known."""
+        """All sequences, not read yet; warns if there should be others. Raises DataError if the layout is not known."""
         reader = cls(storage)
-        return [Entry(name, partial(reader.load, name, known)) for name, known in reader.sequences()]
+        found = [Entry(name, partial(reader.load, name, known)) for name, known in reader.sequences()]
+        if reader.complete not in (0, len(found)):
+            logger.warning("%s: %d sequences, %s has %d", storage.root, len(found), reader.tag, reader.complete)
+        return found
 
 
 class TableReader(Reader):
@@ -255,7 +266,7 @@ class Tnl2k(Reader):
     Source: Wang et al., CVPR 2021.
     """
 
-    tag = "tnl2k"
+    tag, complete = "tnl2k", 700
     archives = ("TNL2K_test_subset", "TNL2K_test", "test")
 
     def sequences(self) -> Iterable[tuple[str, str]]:
@@ -318,7 +329,7 @@ class Tc128(Reader):
 class Tc128Extra(Tc128):
     """The 78 sequences of TColor-128 that OTB does not have."""
 
-    part = "_ce"
+    part, complete = "_ce", 78
 
 
 BENCHMARKS = (

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 from lib.utils.errors import DataError
@@ -159,6 +160,21 @@ def list_frames(
 
 def _file_number(file: str) -> int:
     return int(file.rpartition(".")[0])
+
+
+def frames_by_number(files: Sequence[str]) -> dict[int, str]:
+    """Images of a video by their frames, from 0 on: in their order, the first one being frame 0.
+
+    Where they are numbered one by one and some are missing in between (1, 2, 4), those have no image, so that the ones
+    after them keep their frames.
+    """
+    stems = [file.rpartition("/")[2].rpartition(".")[0] for file in files]
+    ends = [re.search("[0-9]{1,18}$", stem) for stem in stems]
+    numbers = [int(end[0]) for end in ends if end is not None]
+    steps = sorted(after - before for before, after in pairwise(numbers))
+    if len(numbers) < len(files) or not steps or steps[0] < 1 or steps[(len(steps) - 1) // 2] != 1:
+        return dict(enumerate(files))
+    return {number - numbers[0]: file for number, file in zip(numbers, files, strict=True)}
 
 
 def natural_key(name: str) -> tuple[list, str]:

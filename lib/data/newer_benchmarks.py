@@ -6,6 +6,7 @@ What sources say differently about a layout is looked for in each form; docs/ben
 import csv
 import json
 import logging
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -52,6 +53,7 @@ class VastTrack(Reader):
             kinds = [kind for kind in self.storage.list_dirs(self.prefix.rstrip("/")) if kind not in ("annos", "att")]
             places = [f"{self.prefix}{kind}" for kind in kinds]
             found = [(name, f"{place}/{name}") for place in places for name in self.storage.list_dirs(place)]
+            self.complete = 3500
         if not found:
             raise DataError(f"{self.storage.root}: expected folders <class>/<class>-<n>, found none")
         return found
@@ -77,14 +79,15 @@ class Avist(Reader):
     """
 
     tag = "avist"
-    TOLERANCE = 2
+    TOLERANCE, complete = 2, 120
     flags = ("full_occlusion", "out_of_view")
 
     def sequences(self) -> Iterable[tuple[str, None]]:
         choose_layout(
             self.storage, ["anno"], lambda folder: (f"{folder}/{file}" for file in self._files() or ["x.txt"])
         )
-        return [(file.removesuffix(".txt"), None) for file in self._files()]
+        names = {file.removesuffix(".txt") for file in self._files()} | set(self.storage.list_dirs("sequences"))
+        return [(name, None) for name in sorted(names)]
 
     def _files(self) -> list[str]:
         return self.storage.list_files("anno", {".txt"}) if "anno" in self.storage.list_dirs() else []
@@ -99,6 +102,9 @@ class Avist(Reader):
             text = f"{storage.root / place}: {len(boxes)} boxes for {len(frames)} frames"
             if max(len(frames), len(boxes)) - count > self.TOLERANCE:
                 raise DataError(text)
+            last = re.search(r"(\d+)\D*$", frames[count - 1])
+            if last is None or int(last[1]) != count:  # one is missing before the end: all that follow would be shifted
+                raise DataError(f"{text}, and frame {count} is {frames[count - 1]}")
             logger.warning("%s; the surplus is cut off", text)
         hidden = np.any(flags, axis=0) | np.isnan(boxes).any(axis=1)
         boxes = np.nan_to_num(boxes[:count])
@@ -112,7 +118,7 @@ class Dtb70(Reader):
     absent. Attributes of its toolkit: ``experiments/anno/att/<name>.txt``. Source: Li and Yeung, AAAI 2017.
     """
 
-    tag, file = "dtb70", "groundtruth_rect.txt"
+    tag, file, complete = "dtb70", "groundtruth_rect.txt", 70
 
     def __init__(self, storage: Storage) -> None:
         super().__init__(storage)
@@ -121,7 +127,11 @@ class Dtb70(Reader):
     def sequences(self) -> Iterable[tuple[str, None]]:
         names = self.storage.list_dirs()
         choose_layout(self.storage, [self.file], lambda file: (f"{name}/{file}" for name in names or ["<name>"]))
-        return [(name, None) for name in names if self.storage.exists(f"{name}/{self.file}")]
+        return [
+            (name, None)
+            for name in names
+            if self.storage.exists(f"{name}/{self.file}") or "img" in self.storage.list_dirs(name)
+        ]
 
     def load(self, name: str, known: None) -> Sequence:
         frames = list_frames(self.storage, f"{name}/img")
@@ -133,8 +143,9 @@ class Lagot(Reader):
     """LaGOT: more targets in the test videos of LaSOT, each a sequence of its own (``<video>_<track>``).
 
     One of its two JSON files is in the folder of LaSOT: video -> ``frames`` (paths below that folder) and ``xywh``,
-    the boxes of each track by its number, or of the only one. Every third frame is annotated, where a negative number
-    means that the target is absent; between them the truth is NaN and does not count. Source: Mayer et al., WACV 2024.
+    the boxes of each track by its number, or of the only one. Every third frame is annotated, where a negative size
+    means that the target is absent (-1, -1, -1, -1); between them the truth is NaN and does not count. Source: Mayer
+    et al., WACV 2024.
     """
 
     tag, PERIOD = "lagot", 3
@@ -171,7 +182,7 @@ class Lagot(Reader):
             raise DataError(f"{self.file}: {name}: {len(rows)} boxes for {len(frames)} frames")
         prefix = choose_layout(self.storage, self.archives, lambda prefix: [prefix + frames[0]])
         boxes = np.full_like(rows, np.nan)
-        boxes[:: self.PERIOD] = np.where((rows < 0).any(axis=1)[:, None], 0, rows)[:: self.PERIOD]
+        boxes[:: self.PERIOD] = np.where((rows[:, 2:] < 0).any(axis=1)[:, None], 0, rows)[:: self.PERIOD]
         return Sequence(name, [prefix + frame for frame in frames], self.tag, boxes, storage=self.storage)
 
 
@@ -254,6 +265,8 @@ class Oxuva(Reader):
         size = image_size(self.storage.read_bytes(frames[0]))
         if size is None:
             raise DataError(f"{self.storage.root / frames[0]}: not a JPEG image, so its boxes have no size")
+        if self.part == "dev" and known not in self.labels:
+            raise DataError(f"{where}: no label of {name} in annotations/{self.part}.csv")
         boxes = np.full((len(frames) if self.part == "dev" else 1, 4), np.nan)
         for place, row in self.labels.get(known, ()):
             frame = int(_numbers(row[6:7], place)[0]) - int(first)

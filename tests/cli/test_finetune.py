@@ -61,6 +61,10 @@ def test_videos_become_weights_that_were_scored_on_others(flags, method, tmp_pat
     capsys.readouterr()
     assert finetune.main([*flags, "--method", method, *small]) == 0  # the same command again trains nothing
     assert json.loads((out / "report.json").read_text()) == report
+    (tmp_path / "start.pth.tar").write_bytes((out / "tiny_finetuned.pth.tar").read_bytes())
+    with pytest.raises(SeqTrackError, match=r"split\.json: the run there started from other weights than .*start\.pth"):
+        finetune.main([*flags, "--method", method, *small])
+    assert json.loads((out / "report.json").read_text()) == report
 
 
 def test_bad_input_is_one_line(flags, tmp_path):
@@ -81,8 +85,12 @@ def test_bad_input_is_one_line(flags, tmp_path):
     assert "not the split of a fine-tuning" in refusal()
     (out / "split.json").unlink()
     boxes.write_text("NaN,NaN,NaN,NaN\n" * 24)
-    assert f"{boxes}: the target is visible in no frame" in refusal()
+    assert f"{boxes}: no box with an area in a frame that shows the target" in refusal()
     boxes.write_text("1,1,9,9\n" * 24)
+    (videos[0] / "absence.label").write_text("1\n" * 24)
+    assert f"{boxes}: no box with an area in a frame that shows the target" in refusal()
+    assert not (out / "split.json").exists()
+    (videos[0] / "absence.label").unlink()
     for video in videos[1:]:
         (video / "groundtruth.txt").unlink()
     assert "1 sequence(s) with a groundtruth.txt; two are needed" in refusal()

@@ -52,6 +52,12 @@ def test_training_does_not_notice(paths, tmp_path):
         assert torch.equal(value, trainer.network.state_dict()[name]), name
 
 
+def test_a_sequence_that_cannot_be_read_is_not_left_out(paths):
+    (paths.data_dir / "squares" / "s1" / "0003.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 3 sequences cannot be read .*s1.groundtruth\.txt: 6 boxes for 5 frames"):
+        TrackCheck(NAME, paths=paths)
+
+
 def test_boxes_are_those_of_the_tracker(paths):
     cfg = tiny_config()
     check = TrackCheck(NAME, 2, paths=paths)

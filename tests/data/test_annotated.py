@@ -62,6 +62,17 @@ def test_mot(path: str, tmp_path: Path) -> None:
     assert check_data.main([f"folder:{path}", "--data_dir", str(tmp_path)]) == 0
 
 
+def test_a_missing_image_of_mot_moves_no_other(tmp_path: Path) -> None:
+    mot(tmp_path / "walk", MOT.replace("2,7,", "4,7,"))
+    (tmp_path / "walk" / "img1" / "000002.jpg").unlink()
+    first, second = load(tmp_path, "folder:walk")
+    assert [frame[-10:] for frame in first.frames] == ["000001.jpg", "000003.jpg"] and second.frames[-1][-5:] == "4.jpg"
+    assert first.ground_truth_rect.tolist() == [[2, 3, 4, 5], [4, 3, 4, 5]]
+    write(tmp_path / "walk" / "gt" / "gt.txt", MOT)
+    with pytest.raises(DataError, match=r"target 7 in frame 1 .*of which there is no image"):
+        load(tmp_path, "folder:walk")
+
+
 @pytest.mark.parametrize(
     ("file", "images"),
     [

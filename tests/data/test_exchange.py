@@ -4,14 +4,13 @@ import json
 import zipfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from lib.data.exchange import FORMATS, Source, Track, Video
 from lib.data.exchange.tracks import Key, interpolate, keys_of
-from lib.utils.errors import DataError, SeqTrackError
+from lib.utils.errors import DataError
 from tracking import convert_annotations
 
 SIZE, SOURCE = (3840, 2160), Source((3840, 2160))
@@ -60,6 +59,22 @@ def test_ends_of_tracks() -> None:
         assert interpolate(keys_of(boxes, length), length, "x") == boxes
     with pytest.raises(DataError, match="frame 2 comes after frame 2"):
         interpolate([Key(2, box), Key(2, box)], 5, "x")
+    assert interpolate([], 5, "x") == {}
+    with pytest.raises(DataError, match="more than a video has"):
+        interpolate([Key(0, box)], 10**12, "x")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_identities_stay_apart(name: str, tmp_path: Path) -> None:
+    video = Video("v", num_frames=3, size=SIZE)
+    video.tracks = {id: Track(id, "", {frame: (1.0, 1.0, 5.0, 5.0)}) for frame, id in enumerate(("car", "1", "01"))}
+    path = tmp_path / ("out.json" if FORMATS[name].one_file else "out")
+    FORMATS[name].write(iter([video]), path)
+    (again,) = FORMATS[name].read(path, SOURCE)
+    assert sorted(sorted(track.boxes) for track in again.tracks.values()) == [[0], [1], [2]]
+    video.tracks["car"].boxes |= video.tracks.pop("1").boxes
+    with pytest.raises(DataError, match="targets of 2, 1 boxes were written, 1, 1, 1 are read"):
+        convert_annotations.compare([video], [again], 1e-3)
 
 
 CVAT = """<annotations><version>1.1</version><meta><task><size>4</size><start_frame>10</start_frame>
@@ -87,7 +102,7 @@ def test_cvat_video_with_key_frames(tmp_path: Path) -> None:
 def test_cvat_images(tmp_path: Path) -> None:
     box = '<box label="car" xtl="1" ytl="2" xbr="5" ybr="9"/>'
     image = f'<image id="{{}}" name="cam/{{}}.jpg" width="64" height="48">{box}</image>'
-    path = cvat(tmp_path, text=f"<annotations>{image.format(7, 'a')}{image.format(9, 'b')}</annotations>")
+    path = cvat(tmp_path, text=f"<annotations>{image.format(9, 'b')}{image.format(7, 'a')}</annotations>")
     (video,) = FORMATS["cvat"].read(path, Source())
     assert video.frame_names == ["a.jpg", "b.jpg"] and video.tracks["car"].boxes == {0: (1, 2, 4, 7), 1: (1, 2, 4, 7)}
 
@@ -127,6 +142,9 @@ def test_label_studio_as_it_is_exported(tmp_path: Path) -> None:
     region = {"id": "r1", "type": "videorectangle", "value": {"framesCount": 7, "labels": ["car"], "sequence": keys}}
     path = tmp_path / "export.json"
     path.write_text(json.dumps([{"data": {"video": "/data/upload/clip.mp4"}, "annotations": [{"result": [region]}]}]))
+    task = json.loads(path.read_text())[0]
+    task["annotations"].append({"was_cancelled": True, "result": []})  # skipped by a second annotator
+    path.write_text(json.dumps([task]))
     (video,) = FORMATS["label_studio"].read(path, Source((200, 100)))
     boxes = video.tracks["r1"].boxes
     assert video.name == "clip" and sorted(boxes) == [0, 1, 2, 5, 6]
@@ -165,6 +183,9 @@ def test_coco_and_youtube_vis(tmp_path: Path) -> None:
             r"annotations\[0\]: no image 2",
         ),
         ('{"annotations": [{"image_id": 1, "bbox": [1,1,0,1]}], "images": [{"id": 1}]}', "without an area"),
+        ('{"annotations": [], "images": 5}', "images: expected a list, got 5"),
+        ('{"annotations": [{"image_id": [1]}]}', r"annotations\[0\]: expected an object"),
+        ('{"annotations": [], "images": [{"id": 1}, {"id": 1}]}', r"images\[1\]: a second one with the id 1"),
         ('{"annotations": [{"image_id": 1, "bbox": [1,1,1e999,1]}], "images": [{"id": 1}]}', "not finite"),
         (
             '{"images": [{"id": 1}], "annotations": [%s, %s]}' % (('{"image_id": 1, "bbox": [1,1,1,1]}',) * 2),
@@ -180,13 +201,48 @@ def test_what_is_wrong_in_coco_is_named(content: str, message: str, tmp_path: Pa
     assert str(path) in str(caught.value)
 
 
+def labelme(corner: float) -> dict:
+    shape = {"shape_type": "polygon", "points": [[1, 1], [corner, 4], [9, 9]]}
+    return {"imageWidth": 0, "imageHeight": 9, "shapes": [shape]}
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+
+    def refusal(name: str, content: object) -> str:
+        path.write_text(json.dumps(content))
+        with pytest.raises(DataError) as caught:
+            for video in FORMATS[name].read(tmp_path if name == "labelme" else path, SOURCE):
+                video.require_size("YOLO")
+        return str(caught.value)
+
+    assert "shapes[0]: a box of numbers that are not finite" in refusal("labelme", labelme(float("nan")))
+    assert "its annotations say that frames have 0x9 pixels" in refusal("labelme", labelme(5))
+    vis = {
+        "videos": [{"id": 1, "file_names": ["a/0.jpg"]}],
+        "annotations": [{"video_id": 1, "bboxes": [["x", 1, 2, 3]]}],
+    }
+    assert "bboxes[0]: expected a box of four numbers, got ['x', 1, 2, 3]" in refusal("coco", vis)
+    key = {"x": 10, "y": 20, "width": 25, "height": 30, "frame": 1}
+    region = {"type": "videorectangle", "value": {"labels": {"a": 1}, "sequence": [key]}}
+    task = {"data": {"text": "A street.", "video": "clip.mp4"}, "annotations": [{"result": [region]}]}
+    assert "expected a field 'labels', got {'a': 1}" in refusal("label_studio", [task])
+    assert "expected a field 'annotations', got 3" in refusal("label_studio", [task | {"annotations": 3}])
+    del region["value"]["labels"]
+    path.write_text(json.dumps([task]))
+    assert [video.name for video in FORMATS["label_studio"].read(path, SOURCE)] == ["clip"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("mot", "1,1,2,3,4,5\n1,1,2,3,4,5\n", "line 2: a second box of target 1"),
         ("mot", "0,1,2,3,4,5\n", "line 1: frame 0"),
         ("mot", "1,1,2,3\n", "line 1: expected frame, id"),
-        ("mot", "1,1,2,3,nan,5\n", "line 1: a box of numbers that are not finite"),
+        ("mot", "1,1,2,3,nan,5\n", "line 1: expected numbers"),
+        ("mot", "nan,1,2,3,4,5\n", "line 1: expected numbers"),
+        ("mot", "1,1,2,3,4,5,1,inf\n", "line 1: expected numbers"),
+        ("vot", "m1,2,nan,4,5\n", "line 1: expected numbers"),
         ("vot", "1,2,3,4\n1,2,3,4,5\n", "line 2: 5 numbers"),
         ("vot", "1,2\n", "line 1: 2 numbers"),
         ("vot", "m1,1,2,2,9\n", "line 1: runs of 9 pixels"),
@@ -220,52 +276,3 @@ def test_masks(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "00002.png")
     with pytest.raises(DataError, match=r"00002\.png: an image of colors"):
         list(FORMATS["masks"].read(tmp_path, Source()))
-
-
-@pytest.fixture
-def street(tmp_path: Path) -> Path:
-    """MOT annotations of ten frames, which are in ``frames``."""
-    (tmp_path / "frames").mkdir()
-    for number in range(10):
-        cv2.imwrite(str(tmp_path / "frames" / f"{number:06d}.jpg"), np.full((2160 // 20, 3840 // 20, 3), 90, np.uint8))
-    lines = [f"{frame},{id},{10 * id},20,30,{40 + frame},1,1,1\n" for id in (1, 2) for frame in range(1, 9)]
-    (tmp_path / "street.txt").write_text("".join(lines))
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_the_script_converts_there_and_back(name: str, street: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    images, out = ["--images", str(street / "frames")], street / ("out.json" if FORMATS[name].one_file else "out")
-    run = convert_annotations.main
-    assert run([str(street / "street.txt"), str(out), "--from", "mot", "--to", name, *images]) == 0
-    assert run([str(out), str(street / "videos"), "--from", name, "--to", "folder", *images]) == 0
-    assert "2 target(s), 16 boxes" in capsys.readouterr().out
-    first, second = sorted((street / "videos").iterdir())
-    assert len(list((first / "img").iterdir())) == 10
-    lines = (second / "groundtruth.txt").read_text().splitlines()
-    assert [float(number) for number in lines[7].split(",")] == pytest.approx([20, 20, 30, 48])
-    assert lines[8:] == ["NaN,NaN,NaN,NaN"] * 2
-    assert not list(street.glob(".*"))
-
-
-def test_the_script_refuses_and_leaves_nothing(street: Path) -> None:
-    source, out = street / "street.txt", street / "out"
-
-    def refusal(*flags: str) -> str:
-        with pytest.raises(SeqTrackError) as caught:
-            convert_annotations.main([str(source), str(out), "--from", "mot", "--to", *flags])
-        assert not out.exists() and not list(street.glob(".*"))
-        return str(caught.value)
-
-    assert "give --images or --size" in refusal("yolo")
-    assert "no images there" in refusal("folder", "--images", str(street / "nowhere"))
-    for number in range(5):
-        (street / "frames" / f"{number:06d}.jpg").unlink()
-    assert "8 frames are annotated" in refusal("folder", "--images", str(street / "frames"))
-    source.write_text("1,1,2,3,4,0\n")
-    assert "line 1: a box without an area" in refusal("coco")
-    source.write_text("\n")
-    assert "no boxes in it" in refusal("coco")
-    out.mkdir()
-    with pytest.raises(SeqTrackError, match="exists; remove it"):
-        convert_annotations.main([str(source), str(out), "--from", "mot", "--to", "coco"])

@@ -108,7 +108,11 @@ def test_avist(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert animal.target_visible.tolist() == [True, False, True, False]
     (tmp_path / "avist" / animal.frames[-1]).unlink()
     assert len(load(tmp_path, "avist")[1].ground_truth_rect) == 3 and "4 boxes for 3 frames" in caplog.text
-    for frame in animal.frames[:2]:
+    write_frame(tmp_path / "avist" / animal.frames[-1], 4)
+    (tmp_path / "avist" / animal.frames[1]).unlink()
+    with pytest.raises(DataError, match=r"4 boxes for 3 frames, and frame 3 is .*img_00004\.jpg"):
+        load(tmp_path, "avist")  # or the last boxes would be those of other frames
+    for frame in (animal.frames[0], animal.frames[3]):
         (tmp_path / "avist" / frame).unlink()
     with pytest.raises(DataError, match=r"animal_imposter_3\.txt: 4 boxes for 1 frames"):
         load(tmp_path, "avist")
@@ -137,6 +141,9 @@ def test_lagot(tmp_path: Path, prefix: str) -> None:
     scores = score_sequence(predicted, second.ground_truth_rect, dataset="lagot")
     assert scores.valid.tolist() == [True, False, False, True] and scores.success[10] == 0.5
     assert scores.precision.max() <= 1 and scores.norm_precision.max() <= 1
+    file = root / "LaGOT_multiple_object_per_sequence_annotations_final.json"
+    file.write_text(file.read_text().replace("[5, 6, 7, 8]", "[-5, 6, 7, 8]"))
+    assert load(tmp_path, "lagot")[1].ground_truth_rect[3].tolist() == [-5, 6, 7, 8]  # it leaves the image, in part
 
 
 @pytest.mark.parametrize("prefix", ["", "sequences"])
@@ -177,6 +184,20 @@ def test_packed_and_checked(name: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert load(tmp_path, f"{name}_lmdb").same_as(before)
 
 
+@pytest.mark.parametrize(
+    ("name", "file"), [("dtb70", "Car6/groundtruth_rect.txt"), ("avist", "anno/animal_imposter_3.txt")]
+)
+def test_a_sequence_without_its_boxes_does_not_vanish(
+    name: str, file: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    FABRICATE[name](tmp_path / name)
+    load(tmp_path, name)
+    assert f"{tmp_path / name}: 2 sequences, {name} has {BENCHMARKS[name].sequences}" in caplog.text
+    (tmp_path / name / file).unlink()
+    with pytest.raises(DataError, match=f"1 of 2 sequences cannot be read .*{file}"):
+        load(tmp_path, name)
+
+
 BAD = {
     "no sequences": ("vasttrack", None, "", "expected folders <class>/<class>-<n>, found none"),
     "no annotations": ("avist", None, "", r"not the expected layout .* expected anno/"),
@@ -193,6 +214,7 @@ BAD = {
     "region": ("didi", "ant/groundtruth.txt", "1,2,3\n" * 4, r"ant/groundtruth\.txt: line 1: 3 numbers are neither"),
     "task": ("oxuva_dev", "tasks/dev.csv", "vid0042,obj0001,2\n", r"tasks/dev\.csv: line 1: 3 fields, expected 8"),
     "frames": ("oxuva_dev", "tasks/dev.csv", "vid0042,obj0001,9,2,0,1,0,1\n", r"line 1: frames 9 to 2"),
+    "labels": ("oxuva_dev", "annotations/dev.csv", "", r"line 1: no label of vid0042_obj0001 in annotations/dev\.csv"),
     "number": ("oxuva_dev", "tasks/dev.csv", "vid0042,obj0001,2,x,0,1,0,1\n", r"line 1: expected numbers, got 2,x"),
 }
 

@@ -253,6 +253,10 @@ def test_search_places_cover_the_region(around: list[float], region: float) -> N
         ({"confirm": 0}, "confirm"),
         ({"most_crops": 0}, "most_crops"),
         ({"growth": 0.5}, "growth"),
+        ({"most_crops": 2.5}, "most_crops must be a whole number"),
+        ({"patience": "3"}, "patience must be a whole number"),
+        ({"growth": None}, "growth must be a number"),
+        ({"search": "no"}, "search must be True, False or None"),
     ],
     ids=str,
 )

@@ -11,8 +11,9 @@ import pytest
 from lib.config.paths import bundled_checkpoint
 from lib.test.analysis import calibration
 from lib.test.analysis.calibration import Observations
-from lib.test.tracker.presence import Look, default_score, load_score, score_path, score_text
+from lib.test.tracker.presence import Look, copy_score, default_score, load_score, score_path, score_text
 from lib.utils.errors import CheckpointError, DataError
+from lib.utils.files import file_hash
 
 
 def made_up(count: int, slope: float, bias: float, videos: int = 10, seed: int = 0) -> Observations:
@@ -105,6 +106,18 @@ def test_damaged_file_is_named(tmp_path: Path, change: dict) -> None:
     (tmp_path / "a.score.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"a\.score\.json"):
         load_score(tmp_path / "a.pth", 0.6)
+
+
+def test_a_score_is_not_that_of_other_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained, copied = tmp_path / "a.pth", tmp_path / "b.safetensors"
+    trained.write_bytes(b"first"), copied.write_bytes(b"first, in another form")
+    facts = {"weights_sha256": file_hash(trained)}
+    score_path(trained).write_text(score_text(replace(default_score(0.6), fitted=True), facts))
+    copy_score(score_path(trained), copied)
+    assert load_score(trained, 0.6).fitted and load_score(copied, 0.6).fitted and not caplog.text
+    trained.write_bytes(b"trained on")
+    assert not load_score(trained, 0.6).fitted
+    assert "a.score.json: fitted for other weights than a.pth has: not used" in caplog.text
 
 
 def test_bundled_weights_have_a_fitted_score() -> None:

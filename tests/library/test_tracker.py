@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import json
 import subprocess
 import sys
@@ -19,7 +20,16 @@ from lib.test.parameter.seqtrack import parameters
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from tests.library.conftest import Clip, overlap
 
+
+def half_an_image() -> PIL.Image.Image:
+    """One that PIL opens, and cannot decode."""
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (160, 120), "red").save(file, "PNG")
+    return PIL.Image.open(io.BytesIO(file.getvalue()[:100]))
+
+
 NOT_FRAMES = {
+    "truncated PIL image": (half_an_image(), "cannot be decoded"),
     "float array": (np.zeros((120, 160, 3), np.float32), "float32"),
     "grey array": (np.zeros((120, 160), np.uint8), r"\(120, 160\)"),
     "channels first": (torch.zeros(3, 120, 160, dtype=torch.uint8), r"\(3, 120, 160\)"),
@@ -36,6 +46,7 @@ NOT_BOXES = {
     "no area": ((1, 1, 0, 20), "above 0"),
     "three numbers": ((1, 2, 3), "four"),
     "text": ("1,2,3,4", "four"),
+    "a set has no order": ({50, 60, 40, 51}, "four"),
 }
 
 
@@ -142,6 +153,10 @@ def test_what_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         seqtrack.load(dtype="float12")
     with pytest.raises(seqtrack.ConfigError, match="update_interval"):
         seqtrack.load(update_interval=0)
+    with pytest.raises(seqtrack.ConfigError, match=r"update_interval 2\.5"):
+        seqtrack.load(update_interval=2.5)  # type: ignore[arg-type]
+    with pytest.raises(seqtrack.ConfigError, match="update_threshold nan"):
+        seqtrack.load(update_threshold=float("nan"))
 
 
 def test_available_lists_the_experiments() -> None:
@@ -152,7 +167,7 @@ def test_available_lists_the_experiments() -> None:
 def test_track_video_yields_every_frame(loaded: seqtrack.Tracker, clip: Clip, tmp_path: Path, color: str) -> None:
     path = clip.write(tmp_path / "clip.avi")
     shared = loaded if color == "rgb" else seqtrack.load(device="cpu", color="bgr")
-    steps = list(seqtrack.track_video(path, clip.boxes[0], shared))
+    steps = list(seqtrack.track_video(path, iter(clip.boxes[0]), shared))  # type: ignore[arg-type]
     assert len(steps) == len(clip.frames)
     assert steps[0][1].box == pytest.approx(clip.boxes[0].tolist())
     for (frame, result), truth, original in zip(steps, clip.boxes, clip.frames, strict=True):

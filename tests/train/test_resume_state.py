@@ -102,3 +102,9 @@ def test_what_was_saved_is_accepted(saved, trainer, monkeypatch):
     trainer.resume("a.pth.tar")
     assert trainer.epoch == 1
     trainer.epoch = 0
+
+
+def test_initial_weights_of_a_run_that_goes_on_are_not_passed_over_in_silence(saved, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("lib.train.trainers.checkpoints.load_checkpoint", lambda path: copy.deepcopy(saved))
+    make_trainer(tiny_config(MODEL__INIT="other.pth"), tmp_path).resume("a.pth.tar")
+    assert "MODEL.INIT: other.pth is not used: the run that goes on started from no such" in caplog.text

@@ -139,6 +139,7 @@ EARLIER = [{"frame": 0, "targets": ROWS}, {"frame": 1, "targets": [{"id": 3, "bo
         ("a.jsonl", "\n".join(map(json.dumps, [{"format": "x"}, *EARLIER])) + "\n", WITH_LATE),
         ("coco.json", coco(), WITH_LATE),
         ("coco.json", coco(first=1), WITH_LATE),
+        ("coco.json", coco(first=30), {id: Start(box, frame + 30) for id, (box, frame) in WITH_LATE.items()}),
         ("coco.json", without(coco(), "instance_id"), {3: Start(BOXES[1]), 4: Start(BOXES[2])}),
         ("ytvis.json", {"videos": [{"id": 1}], "annotations": TRACKS}, WITH_LATE),
     ],

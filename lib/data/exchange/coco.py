@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.exchange.tracks import Source, Video, check_file_size
+from lib.data.layout import natural_key
 from lib.utils.errors import DataError, printable
 from lib.utils.files import read_text, write_text_atomic
 
 LARGEST_JSON = 512 * 2**20
 """Most bytes of a JSON file, which is read as a whole."""
 IDENTITIES = ("instance_id", "track_id")
+_REFERENCES = ("id", "video_id", "image_id", "category_id")
 
 
 def read_json(path: Path) -> Any:
@@ -69,12 +71,12 @@ def read_coco(path: Path, source: Source) -> Iterator[Video]:
             raise DataError(f"{path}: annotations[{found[0][0]}]: no image {printable(repr(image_id), 40)}")
     for key, members in by_video.items():
         video = Video(Path(names.get(key, path.stem)).name, frame_names=[], size=source.size)
-        for frame, image in _in_order(members, path):
+        for frame, image in images_in_order(members, path):
             video.num_frames = frame + 1
             video.frame_files[frame] = str(image.get("file_name", ""))
             video.frame_names.append(Path(video.frame_files[frame]).name)
-            if isinstance(image.get("width"), int) and isinstance(image.get("height"), int):
-                video.size = image["width"], image["height"]
+            if len(video.frame_names) == 1 and all(isinstance(image.get(key), int) for key in ("width", "height")):
+                video.size = image["width"], image["height"]  # the first one's, if they differ
             for index, item in annotations.get(image.get("id"), ()):
                 _add(video, frame, item, labels, f"{path}: annotations[{index}]")
         if video.num_frames != len(video.frame_names):
@@ -83,17 +85,27 @@ def read_coco(path: Path, source: Source) -> Iterator[Video]:
 
 
 def _items(content: Mapping[str, Any], key: str, path: Path) -> Iterator[Mapping[str, Any]]:
-    for index, item in enumerate(content.get(key) or ()):
-        if not isinstance(item, Mapping):
+    items, own = content.get(key) or [], set()
+    if not isinstance(items, list):
+        raise DataError(f"{path}: {key}: expected a list, got {printable(repr(items), 60)}")
+    for index, item in enumerate(items):
+        if not isinstance(item, Mapping) or any(isinstance(item.get(name), list | dict) for name in _REFERENCES):
             raise DataError(f"{path}: {key}[{index}]: expected an object, got {printable(repr(item), 60)}")
+        if item.get("id") in own:
+            raise DataError(f"{path}: {key}[{index}]: a second one with the id {printable(repr(item['id']), 40)}")
+        own |= {item["id"]} if "id" in item else set()
         yield item
 
 
-def _in_order(images: list[Mapping[str, Any]], path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    """Frames of a video with their numbers from 0 on."""
+def images_in_order(images: list[Mapping[str, Any]], path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    """Images of a video with the numbers of their frames, from 0 on; without those by name, and by place in the file.
+
+    Raises:
+        DataError: if two have one number.
+    """
     key = next((key for key in ("frame_id", "frame_index") if all(isinstance(i.get(key), int) for i in images)), None)
     if key is None or not images:
-        return list(enumerate(sorted(images, key=lambda image: str(image.get("file_name", "")))))
+        return list(enumerate(sorted(images, key=lambda image: natural_key(str(image.get("file_name", ""))))))
     first = 1 if min(image[key] for image in images) == 1 else 0
     numbered = sorted(((image[key] - first, image) for image in images), key=lambda pair: pair[0])
     for (frame, _), (following, _) in itertools.pairwise(numbered):
@@ -109,7 +121,7 @@ def _add(video: Video, frame: int, item: Mapping[str, Any], labels: Mapping[Any,
     if len(box) != 4 or not all(isinstance(number, int | float) for number in box):
         raise DataError(f"{where}: bbox: expected four numbers, got {printable(repr(box), 60)}")
     attributes = item.get("attributes") if isinstance(item.get("attributes"), Mapping) else {}
-    found = [holder[key] for holder in (item, attributes) for key in IDENTITIES if key in holder]
+    found = [holder[key] for holder in (item, attributes) for key in IDENTITIES if holder.get(key) is not None]
     label = labels.get(item.get("category_id"), "")
     video.track(found[0] if found else label or "1", label).add(frame, box, where)
 
@@ -147,7 +159,6 @@ def write_coco(videos: Iterable[Video], path: Path) -> list[Path]:
     """Write CocoVID, with ``instance_id`` and ``track_id``; frames count from 0."""
     content: dict[str, list[dict[str, Any]]] = {key: [] for key in ("videos", "images", "annotations", "categories")}
     categories: dict[str, int] = {}
-    identities: dict[tuple[int, str], int] = {}
     for number, video in enumerate(videos, 1):
         size = {} if video.size is None else {"width": video.size[0], "height": video.size[1]}
         content["videos"].append({"id": number, "name": video.name, **size})
@@ -156,9 +167,10 @@ def write_coco(videos: Iterable[Video], path: Path) -> list[Path]:
             name = video.frame_names[frame] if video.frame_names else f"{frame:08d}.jpg"
             image = {"id": first + frame, "video_id": number, "frame_id": frame, "file_name": f"{video.name}/{name}"}
             content["images"].append(image | size)
+        identities = video.whole_ids()
         for id, track in video.tracks.items():
             category = categories.setdefault(track.label or "object", len(categories) + 1)
-            identity = int(id) if id.isdecimal() else identities.setdefault((number, id), len(identities) + 1)
+            identity = identities[id]
             for frame, box in sorted(track.boxes.items()):
                 item = {"id": len(content["annotations"]) + 1, "image_id": first + frame, "video_id": number}
                 item |= {"category_id": category, "instance_id": identity, "track_id": identity, "bbox": list(box)}

@@ -11,11 +11,23 @@ from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import quoteattr
 
 from lib.data.exchange.text import shortest
-from lib.data.exchange.tracks import LARGEST_FILE, Box, Key, Source, Video, check_file_size, interpolate, keys_of
+from lib.data.exchange.tracks import (
+    LARGEST_FILE,
+    Box,
+    Key,
+    Source,
+    Video,
+    check_file_size,
+    interpolate,
+    keys_of,
+    warn_left_out,
+)
 from lib.utils.errors import DataError, InputError, printable
 from lib.utils.files import atomic_path
 
 ANNOTATIONS = "annotations.xml"
+SHAPES = frozenset({"polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton"})
+"""What has no box, and is left out with a warning."""
 
 
 def read_cvat(path: Path, source: Source) -> Iterator[Video]:
@@ -75,23 +87,28 @@ def _elements(file: IO[bytes], path: Path) -> Iterator[tuple[list[str], Element]
 def _read(file: IO[bytes], path: Path, source: Source) -> Video:
     video = Video(path.stem, size=source.size, num_frames=source.num_frames)
     meta: dict[str, str] = {}
-    images: list[tuple[str, list[Element]]] = []
+    images: list[tuple[int, str, list[Element]]] = []
     tracks: list[Element] = []
+    others: list[str] = []
     for names, element in _elements(file, path):
+        others += [element.tag] if element.tag in SHAPES else []
         if names == ["annotations", "meta", *names[2:]] and len(names) in (4, 5):
             meta.setdefault("/".join(names[3:]), (element.text or "").strip())
         elif names == ["annotations", "track"]:
             tracks.append(element)
             _add_track(video, element, meta, f"{path}: track {element.get('id')}")
         elif names == ["annotations", "image"]:
-            images.append((element.get("name") or "", list(element.iter("box"))))
-            _note_size(video, element.get("width"), element.get("height"))
+            if not images:  # the first one's, if they differ
+                _note_size(video, element.get("width"), element.get("height"))
+            number = _whole(element, "id", f"{path}: image {printable(element.get('name') or '', 60)}")
+            images.append((number, element.get("name") or "", list(element.iter("box"))))
         elif names == ["annotations"] and not (tracks or images) and element.tag != "annotations":
             raise DataError(f"{path}: expected <annotations>, got <{element.tag}>")
     if not tracks and not images and not meta:
         raise DataError(f"{path}: no <track> and no <image> in it: not annotations of CVAT")
     if images and not tracks:
-        _add_images(video, images, path)
+        _add_images(video, sorted(images, key=lambda image: image[0]), path)
+    warn_left_out(path, others)
     return video
 
 
@@ -157,10 +174,10 @@ def _box(element: Element, where: str) -> Box:
     return min(left, right), min(top, bottom), abs(right - left), abs(bottom - top)
 
 
-def _add_images(video: Video, images: list[tuple[str, list[Element]]], path: Path) -> None:
-    video.frame_names = [os.path.basename(name.replace("\\", "/")) for name, _ in images]
+def _add_images(video: Video, images: list[tuple[int, str, list[Element]]], path: Path) -> None:
+    video.frame_names = [os.path.basename(name.replace("\\", "/")) for _, name, _ in images]
     video.num_frames = len(images)
-    for frame, (name, boxes) in enumerate(images):
+    for frame, (_, name, boxes) in enumerate(images):
         for box in boxes:
             label = box.get("label") or ""
             identity = _attribute(box, "track_id") or _attribute(box, "id") or label or "1"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.exchange.coco import field_of, read_json
-from lib.data.exchange.tracks import Box, Key, Source, Video, folders_with, hull, interpolate
+from lib.data.exchange.tracks import Box, Key, Source, Video, folders_with, hull, in_order, interpolate, warn_left_out
 from lib.utils.errors import DataError, printable
 from lib.utils.files import write_text_atomic
 
@@ -23,18 +23,25 @@ def read_label_studio(path: Path, source: Source) -> Iterator[Video]:
     """
     content = read_json(path)
     tasks = content if isinstance(content, list) else [content]
-    if source.size is None:
-        raise DataError(f"{path}: Label Studio needs the size of the frames; give --images or --size")
     for index, task in enumerate(tasks):
         where = f"{path}: task {index + 1}"
         data = field_of(task, "data", Mapping, where)
-        given = str(next((value for value in data.values() if isinstance(value, str)), f"task{index + 1}"))
-        video = Video(Path(given.split("?")[0]).stem, size=source.size, num_frames=source.num_frames)
-        answers = task.get("annotations") or task.get("predictions") or [{"result": []}]
+        texts = [data.get("video"), *data.values(), f"task{index + 1}"]
+        given = next(value for value in texts if isinstance(value, str))
+        video = Video(Path(given.split("?")[0]).stem, num_frames=source.num_frames)
+        video.size = source.require_size(video.name, f"{where}: Label Studio")
+        annotations, predictions = (
+            field_of({key: task.get(key) or []}, key, list, where) for key in ("annotations", "predictions")
+        )
+        answers = [answer for answer in annotations if not _is_skipped(answer)] or predictions or [{"result": []}]
         for region in field_of(answers[-1], "result", list, where):
             if isinstance(region, Mapping) and region.get("type") == "videorectangle":
                 add_region(video, region, f"{where}: region {printable(str(region.get('id')), 40)}")
         yield video
+
+
+def _is_skipped(annotation: Any) -> bool:
+    return isinstance(annotation, Mapping) and bool(annotation.get("was_cancelled"))
 
 
 def add_region(video: Video, region: Mapping[str, Any], where: str) -> None:
@@ -52,7 +59,7 @@ def add_region(video: Video, region: Mapping[str, Any], where: str) -> None:
             )
         keys.append(Key(frame, _from_percent(item, video, place), item.get("enabled", True) is not False))
     keys.sort(key=lambda key: key.frame)
-    labels = value.get("labels")
+    labels = field_of(value, "labels", list, where) if value.get("labels") else []
     track = video.track(region.get("id", len(video.tracks) + 1), str(labels[0]) if labels else "")
     boxes = interpolate(keys, video.num_frames, where)
     boxes |= {key.frame: key.box for key in keys if not key.visible}  # the key that ends a stretch is still a box
@@ -120,16 +127,19 @@ def read_labelme(path: Path, source: Source) -> Iterator[Video]:
 
 
 def _read_labelme(folder: Path) -> Video:
-    files = sorted(folder.glob("*.json"))
-    video = Video(folder.resolve().name, num_frames=len(files), frame_names=[])
+    files = in_order(folder.glob("*.json"))
+    video, others = Video(folder.resolve().name, num_frames=len(files), frame_names=[]), []
     for frame, file in enumerate(files):
         content = read_json(file)
-        video.frame_names.append(Path(str(content.get("imagePath", file.stem)).replace("\\", "/")).name)
-        video.size = (field_of(content, "imageWidth", int, str(file)), field_of(content, "imageHeight", int, str(file)))
+        size = (field_of(content, "imageWidth", int, str(file)), field_of(content, "imageHeight", int, str(file)))
+        video.size = video.size or size  # the first one's, if they differ
+        name = content.get("imagePath") or f"{file.stem}.jpg"
+        video.frame_names.append(Path(str(name).replace("\\", "/")).name)
         for index, shape in enumerate(field_of(content, "shapes", list, str(file))):
             where = f"{file}: shapes[{index}]"
             kind, points = field_of(shape, "shape_type", str, where), field_of(shape, "points", list, where)
             if kind not in ("rectangle", "polygon"):
+                others.append(kind)
                 continue
             if len(points) < 2 or not all(
                 isinstance(point, list) and len(point) == 2 and all(isinstance(v, NUMBER) for v in point)
@@ -140,6 +150,7 @@ def _read_labelme(folder: Path) -> Video:
             id = shape.get("group_id")
             track = video.track(label or "1" if id is None else id, label)
             track.add(frame, hull([number for point in points for number in point]), where)
+    warn_left_out(folder, others)
     return video
 
 
@@ -148,7 +159,7 @@ def write_labelme(videos: Iterable[Video], folder: Path) -> list[Path]:
     written = []
     for video in videos:
         width, height = video.require_size("LabelMe")
-        ids = {id: int(id) if id.isdecimal() else number for number, id in enumerate(video.tracks, 1)}
+        ids = video.whole_ids()
         for frame in range(video.length):
             name = video.frame_names[frame] if video.frame_names else f"{frame:08d}.jpg"
             shapes = []

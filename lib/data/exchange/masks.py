@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lib.data.exchange.text import mask_box
-from lib.data.exchange.tracks import Source, Video, folders_with
+from lib.data.exchange.tracks import Source, Video, folders_with, in_order
 from lib.utils.errors import DataError
 
 NOTHING, VOID = 0, 255
@@ -19,11 +19,11 @@ def read_masks(path: Path, source: Source) -> Iterator[Video]:
     255 is void, unless it is the only number of a video: then it is the target, as in sets with one.
     """
     for folder in folders_with(path, "*.png"):
-        files = sorted(folder.glob("*.png"))
+        files = in_order(folder.glob("*.png"))
         video = Video(folder.resolve().name, num_frames=len(files), frame_names=[file.name for file in files])
         for frame, file in enumerate(files):
             indices = _read_indices(file)
-            video.size = indices.shape[1], indices.shape[0]
+            video.size = video.size or (indices.shape[1], indices.shape[0])
             for number in np.unique(indices).tolist():
                 box = None if number == NOTHING else mask_box(indices == number)
                 if box is not None:

@@ -1,19 +1,19 @@
 """Annotations as lines of numbers: MOT Challenge, VOT, YOLO, and folders of one's own."""
 
 import configparser
-import re
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lib.data.annotations import has_area, read_ground_truth
-from lib.data.exchange.tracks import Box, Source, Video, check_file_size, folders_with, hull
+from lib.data.exchange.tracks import Box, Source, Video, check_file_size, folders_with, hull, in_order
 from lib.data.folder import find_videos, video_names
 from lib.utils.errors import DataError, printable
 from lib.utils.files import read_text, write_text_atomic
 from lib.utils.image_io import IMAGE_SUFFIXES
-from lib.utils.storage import find_storage
+from lib.utils.storage import find_storage, is_clutter
 
 MOT_CLASSES = (
     "pedestrian", "person on vehicle", "car", "bicycle", "motorbike", "non-motor vehicle", "static person",
@@ -21,11 +21,12 @@ MOT_CLASSES = (
 )  # fmt: skip
 
 
-def _numbers(line: str, separator: str | None, where: str) -> list[float]:
+def _numbers(line: str, separator: str | None, where: str, allow_nan: bool = False) -> list[float]:
     try:
-        if "_" in line or not line.isascii():
+        numbers = [float(field) for field in line.split(separator)]
+        if "_" in line or not line.isascii() or not (allow_nan or all(map(math.isfinite, numbers))):
             raise ValueError
-        return [float(field) for field in line.split(separator)]
+        return numbers
     except ValueError as error:
         raise DataError(f"{where}: expected numbers, got {printable(repr(line.strip()), 80)}") from error
 
@@ -94,7 +95,7 @@ def write_mot(videos: Iterable[Video], folder: Path) -> list[Path]:
     """Write one ``<video>/gt/gt.txt`` each, with a ``seqinfo.ini`` where the size is known."""
     written = []
     for video in videos:
-        numbers = _whole_ids(video)
+        numbers = video.whole_ids()
         rows = []
         for id, track in video.tracks.items():
             label = MOT_CLASSES.index(track.label) + 1 if track.label in MOT_CLASSES else 1
@@ -111,13 +112,6 @@ def write_mot(videos: Iterable[Video], folder: Path) -> list[Path]:
             lines = "".join(f"{key}={value}\n" for key, value in info.items())
             write_text_atomic(folder / video.name / "seqinfo.ini", f"[Sequence]\n{lines}")
     return written
-
-
-def _whole_ids(video: Video) -> dict[str, int]:
-    """Numbers from 1 on for identities; those that are such numbers already stay."""
-    if all(re.fullmatch(r"[1-9][0-9]{0,8}", id) for id in video.tracks):
-        return {id: int(id) for id in video.tracks}
-    return {id: number for number, id in enumerate(video.tracks, 1)}
 
 
 def shortest(value: float) -> str:
@@ -157,7 +151,7 @@ def vot_region(line: str, where: str) -> Box | None:
     """Box of a region as VOT writes it, None for a special code or NaN. Raises DataError if it is malformed."""
     if line.startswith("m"):
         return _mask_box([int(number) for number in _numbers(line[1:], ",", where)], where)
-    values = _numbers(line.replace(",", " ").replace("\t", " "), None, where)
+    values = _numbers(line.replace(",", " ").replace("\t", " "), None, where, allow_nan=True)
     if len(values) <= 1 or np.isnan(values).any():
         return None
     if len(values) == 4:
@@ -214,18 +208,16 @@ def read_yolo(path: Path, source: Source) -> Iterator[Video]:
     """Read YOLO: a folder with one ``.txt`` for each image: class, center x and y, width, height, all 0 to 1.
 
     A sixth number is taken for the identity of a track. Without it, each class is one target, which must not come twice
-    in an image. Frames are the images in the order of their names, where ``--images`` gives them, else the files.
+    in an image. Frames are the files in the order of the numbers in their names.
     """
-    if source.size is None:
-        raise DataError(f"{path}: YOLO needs the size of the frames; give --images or --size")
     for folder in folders_with(path, "*.txt"):
-        yield _read_yolo(folder, source.size)
+        yield _read_yolo(folder, source.require_size(folder.resolve().name, f"{folder}: YOLO"))
 
 
 def _read_yolo(path: Path, size: tuple[int, int]) -> Video:
-    files = sorted(file for file in path.glob("*.txt") if file.name != "classes.txt")
+    files = in_order(file for file in path.glob("*.txt") if file.name != "classes.txt")
     names = read_text(path / "classes.txt").splitlines() if (path / "classes.txt").is_file() else []
-    video = Video(path.resolve().name, num_frames=len(files), size=size, frame_names=[f.stem for f in files])
+    video = Video(path.resolve().name, num_frames=len(files), size=size, frame_names=[f"{f.stem}.jpg" for f in files])
     width, height = size
     for frame, file in enumerate(files):
         for where, line in _lines(file):
@@ -234,6 +226,8 @@ def _read_yolo(path: Path, size: tuple[int, int]) -> Video:
                 raise DataError(f"{where}: expected class, center x, center y, width, height, and perhaps an id")
             if not all(-1 <= number <= 2 for number in row[1:5]):
                 raise DataError(f"{where}: coordinates of YOLO are shares of the image, 0 to 1")
+            if len(row) == 6 and row[5] != int(row[5]):
+                raise DataError(f"{where}: a sixth number is the id of a track, not a confidence, got {row[5]:g}")
             _, x, y, w, h = row[:5]
             label = names[int(row[0])] if int(row[0]) < len(names) else str(int(row[0]))
             track = video.track(int(row[5]) if len(row) == 6 else label, label)
@@ -246,7 +240,7 @@ def write_yolo(videos: Iterable[Video], folder: Path) -> list[Path]:
     written = []
     for video in videos:
         width, height = video.require_size("YOLO")
-        numbers, place = _whole_ids(video), folder / video.name
+        numbers, place = video.whole_ids(), folder / video.name
         labels = sorted({track.label for track in video.tracks.values()})
         for frame in range(video.length):
             rows = []
@@ -291,5 +285,6 @@ def write_folder(videos: Iterable[Video], folder: Path) -> list[Path]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Images of a folder in the order of their names."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    """Images of a folder in the order of the numbers in their names."""
+    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_clutter(file.name))
+    return in_order(files)

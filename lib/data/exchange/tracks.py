@@ -4,7 +4,10 @@ Frames count from 0, boxes are x, y, w, h in pixels from the left upper corner o
 has no box. What a format says otherwise is converted where the format is read or written.
 """
 
+import logging
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lib.data.layout import natural_key
 from lib.utils.errors import DataError, printable
+
+logger = logging.getLogger(__name__)
 
 LARGEST_FILE = 2 * 2**30
 """Most bytes of a file of annotations."""
@@ -80,8 +86,16 @@ class Video:
         last = max((max(track.boxes, default=-1) for track in self.tracks.values()), default=-1)
         return max(last + 1, self.num_frames or 0)
 
+    def whole_ids(self) -> dict[str, int]:
+        """Numbers for identities; those of a video whose identities are all such numbers stay."""
+        if all(re.fullmatch(r"0|[1-9][0-9]{0,8}", id) for id in self.tracks):
+            return {id: int(id) for id in self.tracks}
+        return {id: number for number, id in enumerate(self.tracks, 1)}
+
     def require_size(self, format: str) -> tuple[int, int]:
-        """Size of a frame. Raises DataError if it is not known."""
+        """Size of a frame. Raises DataError if it is not known, or none."""
+        if self.size is not None and min(self.size) < 1:
+            raise DataError(f"{self.name}: its annotations say that frames have {self.size[0]}x{self.size[1]} pixels")
         if self.size is None:
             raise DataError(f"{self.name}: {format} needs the size of the frames; give --images or --size")
         return self.size
@@ -93,7 +107,10 @@ def checked_box(frame: int, box: Sequence[float], where: str) -> Box:
     Raises:
         DataError: as ``Track.add``.
     """
-    x, y, w, h = map(float, box)
+    try:
+        x, y, w, h = map(float, box)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: expected a box of four numbers, got {printable(repr(box), 60)}") from error
     if not 0 <= frame <= LAST_FRAME:
         raise DataError(f"{where}: frame {frame} is none")
     if not all(math.isfinite(number) and abs(number) <= LARGEST_NUMBER for number in (x, y, w, h)):
@@ -126,10 +143,13 @@ def interpolate(keys: Sequence[Key], num_frames: int | None, where: str) -> dict
         where: what messages begin with.
 
     Raises:
-        DataError: if frames do not rise.
+        DataError: if frames do not rise, or there are more than a video can have.
     """
     boxes: dict[int, Box] = {}
-    for key, following in zip(keys, [*keys[1:], None], strict=True):
+    most = max(num_frames or 0, *(key.frame for key in keys), 0)
+    if most > LAST_FRAME:
+        raise DataError(f"{where}: {most} frames are more than a video has")
+    for key, following in zip(keys, [*keys[1:], None][: len(keys)], strict=True):
         if following is not None and following.frame <= key.frame:
             raise DataError(f"{where}: frame {following.frame} comes after frame {key.frame}")
         if not key.visible:
@@ -160,8 +180,21 @@ def keys_of(boxes: Mapping[int, Box], num_frames: int) -> list[Key]:
 
 def hull(points: Sequence[float]) -> Box:
     """x, y, w, h of the upright box around the points x1, y1, x2, y2, ..."""
-    xs, ys = points[0::2], points[1::2]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    corners = np.array(points, dtype=np.float64).reshape(-1, 2)  # NaN stays NaN, unlike with min() of Python
+    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return left, top, right - left, bottom - top
+
+
+def warn_left_out(path: Path, kinds: Sequence[str]) -> None:
+    """Say which shapes of a file or folder were left out, since they are not boxes."""
+    if kinds:
+        counts = ", ".join(f"{number} {printable(kind, 40)}" for kind, number in Counter(kinds).items())
+        logger.warning("%s: left out what is not a box: %s", path, counts)
+
+
+def in_order(files: Iterable[Path]) -> list[Path]:
+    """Files of frames in the order of the numbers in their names: ``2`` before ``10``."""
+    return sorted(files, key=lambda file: natural_key(file.name))
 
 
 def folders_with(path: Path, pattern: str) -> list[Path]:
@@ -197,7 +230,16 @@ class Source:
     Attributes:
         size: (width, height) of all frames, None if not given.
         num_frames: of each video, None if not given.
+        size_of: (width, height) of the frames of a video by its name, where not all have one size.
     """
 
     size: tuple[int, int] | None = None
     num_frames: int | None = None
+    size_of: Callable[[str], tuple[int, int] | None] | None = None
+
+    def require_size(self, video: str, what: str) -> tuple[int, int]:
+        """Size of the frames of a video. Raises DataError, which begins with ``what``, if it is not known."""
+        size = self.size if self.size_of is None else self.size_of(video)
+        if size is None:
+            raise DataError(f"{what} needs the size of the frames; give --images or --size")
+        return size

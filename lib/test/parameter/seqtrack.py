@@ -1,6 +1,7 @@
 """What the tracker needs to know for one experiment on one benchmark."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,4 +169,7 @@ def _checked(params: TrackerParams) -> TrackerParams:
     for name in ("search_factor", "template_factor", "update_interval"):
         if not getattr(params, name) > 0:
             raise ConfigError(f"the tracker's {name} must be above 0, got {getattr(params, name)}")
+    if params.update_interval != int(params.update_interval) or math.isnan(params.update_threshold):
+        given = f"update_interval {params.update_interval} and update_threshold {params.update_threshold}"
+        raise ConfigError(f"the tracker's update_interval must be whole and its update_threshold a number, got {given}")
     return params

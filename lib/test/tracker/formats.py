@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from lib.test.tracker.graphs import (
 )
 from lib.test.tracker.int8 import prepare, quantize, video_inputs
 from lib.test.tracker.network import read_network
-from lib.test.tracker.presence import score_path
+from lib.test.tracker.presence import copy_score, score_path
 from lib.test.tracker.runtimes import Run, open_onnx, open_openvino, open_torch
 from lib.utils.errors import InputError, SeqTrackError
 
@@ -140,7 +139,7 @@ def export(
         found = [run(*(value.numpy() for value in one)) for one in _batches(inputs)]
         progress(compare(expected, found, exact=precision == "float32"))
         if params.checkpoint and (score := score_path(params.checkpoint)).is_file():
-            shutil.copyfile(score, score_path(step_file))
+            copy_score(score, step_file)
         files = sorted(temporary.iterdir(), key=lambda file: (file.suffix == kind.suffix, file.name))
         return [file.replace(folder / file.name) for file in files]  # `step` last: with it the folder is complete
 

@@ -10,12 +10,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from lib.test.tracker.presence import Look, PresenceScore
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, printable
 
 if TYPE_CHECKING:  # the engine imports PyTorch, which `import seqtrack` leaves out
     from lib.test.tracker.engine import SeqTrackEngine, TrackResult, TrackState
@@ -54,6 +55,13 @@ class LostOptions:
     search: bool | None = None
 
     def __post_init__(self) -> None:
+        for name in ("lost_below", "found_above", "growth", "patience", "confirm", "most_crops"):
+            value, whole = getattr(self, name), name in ("patience", "confirm", "most_crops")
+            is_number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+            if not is_number and not (name == "lost_below" and value is None):
+                raise InputError(f"{name} must be a {'whole ' * whole}number, got {printable(repr(value), 60)}")
+        if self.search not in (None, True, False):
+            raise InputError(f"search must be True, False or None, got {printable(repr(self.search), 60)}")
         limits = [value for value in (0, self.lost_below, self.found_above, 1) if value is not None]
         if not all(low <= high for low, high in pairwise(limits)):
             given = f"{self.lost_below!r} and {self.found_above!r}"

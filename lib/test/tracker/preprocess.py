@@ -1,7 +1,7 @@
 """From what a user hands over (images, boxes) to what the network takes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def check_init_box(box_xywh: Any, height: int, width: int) -> list[float]:
     """
     image = f"in an image of {width}x{height} pixels"
     try:
-        box = [] if isinstance(box_xywh, (str, bytes)) else [float(value) for value in box_xywh]
+        box = [] if isinstance(box_xywh, (str, bytes, Set, Mapping)) else [float(value) for value in box_xywh]
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one is what a tensor raises
         box = []
     if len(box) != 4 or not all(math.isfinite(value) for value in box):

@@ -12,6 +12,7 @@ Source: Platt, "Probabilistic Outputs for Support Vector Machines" (1999); isoto
 """
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +22,15 @@ from typing import Any
 import numpy as np
 
 from lib.utils.errors import CheckpointError, DataError, printable
-from lib.utils.files import read_text
+from lib.utils.files import file_hash, read_text, write_text_atomic
+
+logger = logging.getLogger(__name__)
 
 NUM_FEATURES = 5  # of the likelihoods
 NUM_LOOK_FEATURES = 3
 DEFAULT_THRESHOLD = 0.6
 _STEEPNESS = 2.0  # twice the threshold gives 0.8, half of it 0.2
+_WEIGHTS = "weights_sha256"
 _SMALLEST = 1e-6  # likelihood
 _SIDE = 16  # pixels of the patch that a box is reduced to
 _LEVELS = 5  # of each color channel in the histogram
@@ -139,7 +143,7 @@ def score_path(checkpoint: Path) -> Path:
 
 
 def load_score(checkpoint: Path | None, update_threshold: float) -> PresenceScore:
-    """Score that was fitted for a checkpoint, or the default.
+    """Score that was fitted for a checkpoint, or the default: also, with a warning, if the weights are others by now.
 
     Raises:
         CheckpointError: if the file beside the checkpoint is damaged.
@@ -150,11 +154,27 @@ def load_score(checkpoint: Path | None, update_threshold: float) -> PresenceScor
     try:
         content = json.loads(read_text(path))
         plain = _parse(content, NUM_FEATURES)
+        if _WEIGHTS in content and content[_WEIGHTS] != file_hash(checkpoint):
+            logger.warning("%s: fitted for other weights than %s has: not used, fit it again", path, checkpoint.name)
+            return default_score(update_threshold)
         if "with_look" not in content:
             return plain
         return replace(plain, with_look=_parse(content["with_look"], NUM_FEATURES + NUM_LOOK_FEATURES))
     except (DataError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a file of calibrate_score.py: {printable(repr(error), 200)}") from error
+
+
+def copy_score(score_file: Path, checkpoint: Path) -> None:
+    """Write the fitted score of weights beside another file that holds them.
+
+    Raises:
+        CheckpointError: if the score is damaged.
+    """
+    try:
+        content = json.loads(read_text(score_file)) | {_WEIGHTS: file_hash(checkpoint)}
+    except (DataError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{score_file}: not a file of calibrate_score.py") from error
+    write_text_atomic(score_path(checkpoint), json.dumps(content, indent=1) + "\n")
 
 
 def _parse(content: dict[str, Any], count: int) -> PresenceScore:

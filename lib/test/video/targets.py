@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lib.data.annotations import parse_boxes
+from lib.data.exchange.coco import images_in_order
 from lib.test.tracker.lost import LostAndFound, LostOptions, Status, Target
 from lib.test.tracker.presence import PresenceScore
 from lib.utils.errors import DataError, printable
@@ -243,7 +244,8 @@ def _from_coco(content: Mapping[str, Any], path: Path) -> Starts:
         videos = {entry["id"] for entry in content.get("videos", [])}
         if len(videos) > 1:
             raise DataError(f"{path}: the file is of {len(videos)} videos, expected one")
-        frames = _frame_numbers(content.get("images", []))
+        images = sorted(content.get("images", []), key=lambda image: image["id"])
+        frames = {image["id"]: frame for frame, image in images_in_order(images, path)}
         for number, entry in enumerate(content["annotations"], 1):
             place = f"{path}: annotation {number}"
             id = entry.get("instance_id", entry.get("track_id"))
@@ -256,11 +258,3 @@ def _from_coco(content: Mapping[str, Any], path: Path) -> Starts:
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a COCO-video file: {type(error).__name__}: {error}") from error
     return reader.starts
-
-
-def _frame_numbers(images: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
-    """Numbers of the frames, from 0, by the ids of COCO's images; without ``frame_id`` they are in the order of ids."""
-    ranks = {id: rank for rank, id in enumerate(sorted(image["id"] for image in images))}
-    numbers = {image["id"]: image.get("frame_id", ranks[image["id"]]) for image in images}
-    first = min(numbers.values(), default=0)  # files count from 0 or from 1
-    return {id: number - first for id, number in numbers.items()}

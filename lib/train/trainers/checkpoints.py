@@ -257,6 +257,9 @@ def load_resume_state(path: Path, config: Mapping[str, Any], samples_per_step: i
             f"{path}: made with another configuration: {'; '.join(changed[:5])}"
             f"{f' and {len(changed) - 5} more' if len(changed) > 5 else ''}; --resume never starts afresh"
         )
+    started, given = (saved_options(one).get("MODEL.INIT") or "" for one in (state["config"], config))
+    if given not in ("", started):
+        logger.warning("MODEL.INIT: %s is not used: the run that goes on started from %s", given, started or "no such")
     if state["samples_per_step"] != samples_per_step:
         raise CheckpointError(
             f"{path}: made with {state['samples_per_step']} samples in a step, over all processes; now it would be "
