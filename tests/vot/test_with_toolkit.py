@@ -106,7 +106,7 @@ class StandingTarget(MaskedVideo):
 
 
 def test_masks_of_several_targets_are_scored_each_with_its_own(toolkit: Toolkit, tmp_path: Path) -> None:
-    """A target that is answered in the place of another would have no overlap; the first of six frames counts as none."""
+    """A target answered in the place of another would have no overlap; the first of six frames counts as none."""
     write_vot(tmp_path / "sequences", [("one", Standing())])
     kind = COMPAT_REALTIME if toolkit.needs_compat else "unsupervised"
     write_probe(tmp_path, rehearsal.targets_stack_text(kind), CRASH_AT=0, LOAD_S=0, MASKS=1)
