@@ -22,6 +22,7 @@ from external.vot20.workspace import (
     config_text,
     published_entries,
     registry_text,
+    sequences_folder,
     stack_file,
     write_workspace,
 )
@@ -138,10 +139,7 @@ def print_next_steps(workspace: Path, toolkit: Toolkit | None, problem: str, *, 
         print(f"\nVOT toolkit {toolkit.version}: {toolkit.program}")
     if ours:
         print(f"This version needs our experiments. First: export PYTHONPATH={PROJECT_ROOT}")
-    if (
-        not (workspace / "sequences" / "list.txt").is_file()
-        and "sequences:" not in (workspace / "config.yaml").read_text()
-    ):
+    if not (sequences_folder(workspace) / "list.txt").is_file():
         print("The first command downloads the dataset. To rehearse without: python tracking/vot_selftest.py")
     print(f"cd {workspace}\nvot evaluate --workspace . seqtrack_b256_ar\nvot {last} --workspace . seqtrack_b256_ar")
     if last == "pack":
