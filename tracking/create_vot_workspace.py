@@ -12,14 +12,18 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from external.vot20.toolkit import Toolkit, find_toolkit
 from external.vot20.workspace import (
+    SINCE,
     STACKS,
     TIMEOUT,
     TrackerEntry,
+    check_own_workspace,
     check_sequences,
     compat_stack_text,
     config_text,
     published_entries,
     registry_text,
+    sequences_folder,
+    stack_file,
     write_workspace,
 )
 from lib.config.paths import PROJECT_ROOT, load_paths
@@ -38,7 +42,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="Then: cd <workspace_dir>; vot evaluate --workspace . seqtrack_b256_ar; vot analysis --workspace .",
     )
     parser.add_argument(
-        "--workspace_dir", type=user_path, default=DEFAULT_WORKSPACE, help="default: external/vot20/seqtrack"
+        "--workspace_dir",
+        type=user_path,
+        help="default: external/vot20/seqtrack; stacks with several targets need another",
     )
     parser.add_argument("--stack", default="vot2020/shortterm", help=f"one of {', '.join(STACKS)}")
     parser.add_argument(
@@ -61,6 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the workspace and say what to type."""
     args = parse_args(argv)
     lookup(STACKS, args.stack, "stack")
+    several = args.stack in SINCE
+    if several and args.workspace_dir is None:
+        raise InputError(f"--stack {args.stack}: its sequences need a workspace of their own: --workspace_dir DIR")
+    workspace = args.workspace_dir or DEFAULT_WORKSPACE
     if args.timeout < 1:
         raise InputError(f"--timeout {args.timeout}: expected seconds, at least 1")
     if not args.python.is_file():
@@ -71,16 +81,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.sequences is not None:
         check_sequences(args.sequences)
     toolkit, problem = find_toolkit_or_reason(args.vot)
+    ours = ""
+    if toolkit is not None:
+        stack_file(toolkit, args.stack)
+        ours = compat_stack_text(toolkit, args.stack) if toolkit.needs_compat else ""
+    stack = "./stack.yaml" if ours else args.stack
+    if several and not args.force:
+        check_own_workspace(workspace, stack)
     files = {
-        "config.yaml": config_text(args.stack, args.sequences and args.sequences.resolve()),
+        "config.yaml": config_text(stack, args.sequences and args.sequences.resolve()),
         "trackers.ini": registry_text(entries(args), python=args.python.absolute(), timeout=args.timeout),
     }
-    if toolkit is not None and toolkit.needs_compat:
-        files["config.yaml"] = config_text("./stack.yaml", args.sequences and args.sequences.resolve())
-        files["stack.yaml"] = compat_stack_text(toolkit, args.stack)
-    for path in write_workspace(args.workspace_dir, files, force=args.force):
+    if ours:
+        files["stack.yaml"] = ours
+    for path in write_workspace(workspace, files, force=args.force):
         print(f"wrote {path}")
-    print_next_steps(args.workspace_dir, toolkit, problem)
+    last = "pack" if args.stack.startswith("vots") else "analysis"  # their labels are hidden
+    print_next_steps(workspace, toolkit, problem, ours=bool(ours), last=last)
     return 0
 
 
@@ -114,20 +131,19 @@ def entries(args: argparse.Namespace) -> list[TrackerEntry]:
     return trackers
 
 
-def print_next_steps(workspace: Path, toolkit: Toolkit | None, problem: str) -> None:
-    """Say what to type."""
+def print_next_steps(workspace: Path, toolkit: Toolkit | None, problem: str, *, ours: bool, last: str) -> None:
+    """Say what to type; ``last`` comes after ``evaluate``, ``ours``: it needs experiments of this checkout."""
     if toolkit is None:
         print(f"\nStill missing: {problem}")
     else:
         print(f"\nVOT toolkit {toolkit.version}: {toolkit.program}")
-    if toolkit is not None and toolkit.needs_compat:
-        print(f"This version needs our multi-start experiment. First: export PYTHONPATH={PROJECT_ROOT}")
-    if (
-        not (workspace / "sequences" / "list.txt").is_file()
-        and "sequences:" not in (workspace / "config.yaml").read_text()
-    ):
+    if ours:
+        print(f"This version needs our experiments. First: export PYTHONPATH={PROJECT_ROOT}")
+    if not (sequences_folder(workspace) / "list.txt").is_file():
         print("The first command downloads the dataset. To rehearse without: python tracking/vot_selftest.py")
-    print(f"cd {workspace}\nvot evaluate --workspace . seqtrack_b256_ar\nvot analysis --workspace . seqtrack_b256_ar")
+    print(f"cd {workspace}\nvot evaluate --workspace . seqtrack_b256_ar\nvot {last} --workspace . seqtrack_b256_ar")
+    if last == "pack":
+        print("The labels are hidden: the server computes the scores from the zip file that `vot pack` writes.")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python tracking/vot_evaluate.py seqtrack_b256_ar --workspace_dir external/vot20/seqtrack
 
+Where the labels are hidden (VOTS) `vot pack` takes the place of `vot analysis`: it writes what the server scores.
 The toolkit's own commands do the same, but their exit code is 0 even if the tracker crashed.
 """
 
@@ -15,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback; see run_script
 
-from external.vot20.toolkit import Score, find_toolkit, read_scores, run_toolkit
-from external.vot20.workspace import check_sequences, sequences_folder
+from external.vot20.toolkit import Score, find_toolkit, pack_results, read_scores, run_toolkit
+from external.vot20.workspace import check_sequences, is_scored, sequences_folder
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.cli import ScriptParser, run_script, show, user_path
 
@@ -37,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate, analyse, print."""
+    """Evaluate, analyse or pack, print."""
     args = parse_args(argv)
     toolkit = find_toolkit(args.vot)
     if not args.download:
@@ -45,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = ["--force"] if args.force else []
     options += ["--experiments", args.experiments] if args.experiments else []
     run_toolkit(toolkit, "evaluate", ["--workspace", ".", *options, *args.tracker], args.workspace_dir, show=show)
+    if not is_scored(toolkit, args.workspace_dir):
+        archives = [pack_results(toolkit, tracker, args.workspace_dir, show=show) for tracker in args.tracker]
+        print("The labels of this challenge are hidden, so its server computes the scores. To upload:")
+        print("\n".join(map(str, archives)))
+        return 0
     run_toolkit(
         toolkit,
         "analysis",

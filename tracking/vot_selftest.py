@@ -3,6 +3,7 @@
     python tracking/vot_selftest.py                     a stand-in network: does the installation work?
     python tracking/vot_selftest.py seqtrack_b256       the tracker of an experiment, with its checkpoint
     python tracking/vot_selftest.py --masks --evaluate  masks, and then `vot evaluate` and `vot analysis`
+    python tracking/vot_selftest.py --targets 3 --masks --evaluate  several targets (VOTS), and then `vot pack` too
 
 Rendered sequences are tracked in this process first (errors appear as they are), then by `vot test`.
 """
@@ -23,11 +24,18 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 
 from external.vot20 import rehearsal, run_tracker
-from external.vot20.dataset import read_region
+from external.vot20.dataset import label_files, read_region
 from external.vot20.rehearsal import converse
-from external.vot20.toolkit import find_toolkit, read_scores, run_toolkit
-from external.vot20.workspace import COMPAT, TrackerEntry, config_text, registry_text, write_workspace
-from lib.test.vot20.seqtrack_vot20 import import_trax
+from external.vot20.toolkit import find_toolkit, pack_results, read_scores, run_toolkit
+from external.vot20.workspace import (
+    COMPAT,
+    COMPAT_REALTIME,
+    TrackerEntry,
+    config_text,
+    registry_text,
+    write_workspace,
+)
+from lib.test.vot20.session import import_trax
 from lib.utils.cli import ScriptParser, run_script, show, user_path
 from lib.utils.errors import InputError, SeqTrackError
 
@@ -48,6 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps (default: auto)")
     parser.add_argument("--vot", help="environment that has the toolkit (default: $SEQTRACK_VOT, else this one)")
     parser.add_argument("--sequences", type=int, default=2, help="rendered sequences (default: 2)")
+    parser.add_argument("--targets", type=int, default=1, help="targets in each sequence, 1 to 9 (default: 1)")
     parser.add_argument("--frames", type=int, default=30, help="frames of each (default: 30)")
     parser.add_argument("--workspace_dir", type=user_path, help="keep the workspace here; default: a temporary folder")
     return parser.parse_args(argv)
@@ -58,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if args.sequences < 1 or args.frames < 6:
         raise InputError("a rehearsal needs at least 1 sequence and 6 frames")
+    if not 1 <= args.targets <= 9:
+        raise InputError(f"--targets {args.targets}: expected 1 to 9")
     if args.workspace_dir is not None and args.workspace_dir.exists() and any(args.workspace_dir.iterdir()):
         raise InputError(f"--workspace_dir {args.workspace_dir} is not empty")
     import_trax()
@@ -84,6 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(
                     f"{score.experiment}: {values}  (rendered sequences: the numbers mean nothing, but they are there)"
                 )
+            if args.targets > 1:
+                step("vot pack")
+                with Advice("`vot evaluate` passed, so look at the last lines above"):
+                    print(f"the server would get {pack_results(toolkit, NAME, folder, offline, show)}")
     print("\nself-test passed")
     return 0
 
@@ -113,8 +128,11 @@ class Advice:
 
 def make_workspace(args: argparse.Namespace, folder: Path, temporary: Path, compat: bool) -> TrackerEntry:
     """Render the sequences and write everything that the toolkit needs; return the tracker's entry."""
-    step(f"render {args.sequences} sequences of {args.frames} frames into {folder}")
-    rehearsal.write_rehearsal_data(folder / "sequences", sequences=args.sequences, frames=args.frames)
+    what = f"{args.sequences} sequences of {args.frames} frames"
+    step(f"render {what}{f' with {args.targets} targets each' if args.targets > 1 else ''} into {folder}")
+    rehearsal.write_rehearsal_data(
+        folder / "sequences", sequences=args.sequences, frames=args.frames, targets=args.targets
+    )
     options: dict[str, Any] = {"device": args.device, "save_dir": args.save_dir and args.save_dir.resolve()}
     options |= {
         key: value and value.resolve()
@@ -135,25 +153,32 @@ def make_workspace(args: argparse.Namespace, folder: Path, temporary: Path, comp
     entry = TrackerEntry(NAME, NAME, config, args.masks, options)
     registry = registry_text([entry], python=sys.executable)
     stack = rehearsal.rehearsal_stack_text(args.frames, COMPAT if compat else "multistart")
+    if args.targets > 1:
+        stack = rehearsal.targets_stack_text(COMPAT_REALTIME if compat else "unsupervised")
     write_workspace(folder, {"trackers.ini": registry, "config.yaml": config_text("./stack.yaml"), "stack.yaml": stack})
     print(registry.strip())
     return entry
 
 
 def track_here(entry: TrackerEntry, folder: Path, masks: bool) -> None:
-    """Load the tracker and let it serve both starts of the first sequence over TraX, in this process."""
+    """Load the tracker and let it serve the first sequence twice, then each target alone, over TraX in this process."""
     step("TraX in this process")
     sequence = next(folder.glob("sequences/*/sequence")).parent
     frames = sorted(sequence.glob("color/*.jpg"))
-    region = read_region((sequence / "groundtruth.txt").read_text().splitlines()[0])
+    regions = [read_region(path.read_text().splitlines()[0]) for path in label_files(sequence)]
+    alone = [(0, region) for region in regions] if len(regions) > 1 else []
     with Advice("the tracker itself fails; the toolkit has no part in it. Mend the error above first"):
         options = {key: value for key, value in entry.options.items() if value is not None}
         tracker = run_tracker.load(entry.config, masks=masks, **options)
-        talk = converse(tracker, frames, [(0, region), (0, region)])
+        talk = converse(tracker, frames, [(0, *regions), (0, *regions), *alone])
     answers = talk.answers[0]
-    print(f"{len(frames)} frames, started twice, {np.mean(talk.seconds[1:]):.3f} s per frame")
+    seconds = np.mean(talk.seconds[1 : 2 * (len(frames) - 1)])
+    print(f"{len(frames)} frames, started twice, {seconds:.3f} s per frame")
     if not np.array_equal(answers[-1], talk.answers[1][-1]):
         raise SeqTrackError("the second start gave other answers than the first: the tracker remembers something")
+    if alone:
+        same = all(np.array_equal(answers[-1][k], talk.answers[2 + k][-1]) for k in range(len(alone)))
+        print(f"{len(alone)} targets in one batch: {'the same' if same else 'warning: other'} answers as each alone")
     if masks and not any(np.any(answer) for answer in answers):
         print("warning: all masks are empty; the analysis of the toolkit divides by zero for such a tracker")
 

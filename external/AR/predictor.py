@@ -64,7 +64,9 @@ def load_network(path: Path | str | None = None) -> "AlphaRefineNetwork":
 
 
 class AlphaRefine:
-    """Segments one target. The boxes come from a tracker; the masks never influence it.
+    """Segments one target, or with ``start`` and ``segment_batch`` several in one batch.
+
+    The boxes come from a tracker; the masks never influence it.
 
     Args:
         checkpoint: file or folder with the weights, see ``find_checkpoint``.
@@ -89,13 +91,20 @@ class AlphaRefine:
         self._normalized = torch.from_numpy(_NORMALIZED).to(self.device)
         self._kernel: Tensor | None = None
 
-    @torch.inference_mode()
     def initialize(self, image: np.ndarray, box_xywh: Sequence[float]) -> None:
-        """Remember the target; it is never updated afterwards.
+        """Remember the target; it is never updated afterwards. Arguments and errors are those of :meth:`start`."""
+        self._kernel = self.start(image, box_xywh)
+
+    @torch.inference_mode()
+    def start(self, image: np.ndarray, box_xywh: Sequence[float]) -> Tensor:
+        """Describe a target.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             box_xywh: the target in pixels, top-left corner and size.
+
+        Returns:
+            (1, 1024, 12, 12) its kernel, for :meth:`segment_batch`.
 
         Raises:
             InputError: if the image is of another kind, or the box is malformed or outside the image.
@@ -107,9 +116,8 @@ class AlphaRefine:
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise InputError(f"the box {[x, y, w, h]} is outside the image ({width} x {height} pixels)")
         boxes = torch.tensor([box_in_patch(box_xywh, window)])  # (1, 4)
-        self._kernel = self.network.encode_reference(self._prepare(crop_patch(image, window)), boxes)
+        return self.network.encode_reference(self._prepare([crop_patch(image, window)]), boxes)
 
-    @torch.inference_mode()
     def refine(self, image: np.ndarray, box_xywh: Sequence[float]) -> np.ndarray:
         """Soft mask of the target.
 
@@ -126,9 +134,18 @@ class AlphaRefine:
         _check_image(image)
         if self._kernel is None:
             raise InputError("initialize() must be called before refine()")
-        window = crop_window(box_xywh)
-        logits = self.network(self._prepare(crop_patch(image, window)), self._kernel)  # (1, 1, 384, 384)
-        return paste_mask(logits[0, 0].sigmoid().float().cpu().numpy(), window, *image.shape[:2])
+        return self._refine_batch(image, [box_xywh], [self._kernel])[0]
+
+    @torch.inference_mode()
+    def _refine_batch(
+        self, image: np.ndarray, boxes_xywh: Sequence[Sequence[float]], kernels: Sequence[Tensor]
+    ) -> list[np.ndarray]:
+        """Soft masks of B targets in one image, one forward pass."""
+        windows = [crop_window(box) for box in boxes_xywh]
+        patches = self._prepare([crop_patch(image, window) for window in windows])
+        logits = self.network(patches, kernels[0] if len(kernels) == 1 else torch.cat(list(kernels)))
+        soft = logits[:, 0].sigmoid().float().cpu().numpy()  # (B, 384, 384)
+        return [paste_mask(mask, window, *image.shape[:2]) for mask, window in zip(soft, windows, strict=True)]
 
     def segment(self, image: np.ndarray, box_xywh: Sequence[float], threshold: float = THRESHOLD) -> np.ndarray:
         """Binary mask of the target, empty if no pixel reaches the threshold.
@@ -146,11 +163,32 @@ class AlphaRefine:
         """
         return (self.refine(image, box_xywh) > threshold).astype(np.uint8)
 
-    def _prepare(self, patch: np.ndarray) -> Tensor:
-        """(384, 384, 3) uint8 to (1, 3, 384, 384) float32, ImageNet-normalized, on the device."""
-        pixels = upload(torch.from_numpy(patch), self.device).long()  # a quarter of the bytes of float32 go up
+    def segment_batch(
+        self, image: np.ndarray, boxes_xywh: Sequence[Sequence[float]], references: Sequence[Tensor]
+    ) -> list[np.ndarray]:
+        """Binary masks of several targets of one image, in one batch.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes_xywh: B boxes as for ``refine``.
+            references: what :meth:`start` returned for each.
+
+        Returns:
+            B masks as ``segment`` returns them; they may differ from its own where the soft mask is at the threshold up
+            to rounding.
+
+        Raises:
+            InputError: as for ``refine``.
+        """
+        _check_image(image)
+        masks = self._refine_batch(image, boxes_xywh, references) if boxes_xywh else []
+        return [(mask > THRESHOLD).astype(np.uint8) for mask in masks]
+
+    def _prepare(self, patches: Sequence[np.ndarray]) -> Tensor:
+        """B patches (384, 384, 3) uint8 to (B, 3, 384, 384) float32, ImageNet-normalized, on the device."""
+        pixels = upload(torch.from_numpy(np.stack(patches)), self.device).long()  # a quarter of the bytes of float32
         channels = [self._normalized[:, channel][pixels[..., channel]] for channel in range(3)]
-        return torch.stack(channels)[None]
+        return torch.stack(channels, dim=1)
 
 
 def _check_image(image: np.ndarray) -> None:

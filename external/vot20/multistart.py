@@ -1,20 +1,23 @@
-"""Multi-start experiment for the VOT toolkits 0.8.0 to 0.9.0, whose own one crashes; runs under 0.7.4 too.
+"""Experiments for the VOT toolkits 0.8.0 to 0.9.0 in the place of their own, which crash; they run under 0.7.4 too.
 
 Those versions hand an object's status over where a region is expected, count frames of a part as frames of the whole
-sequence, and their real-time wrapper passes None for "no new objects", which the TraX runtime refuses. This class
-starts from the experiment of the toolkit, so that the analyses accept it, and drives the tracker itself.
+sequence, their real-time wrapper passes None for "no new objects", which the TraX runtime refuses, and it cannot run a
+whole sequence, which their unsupervised experiment asks for. ``MultiStart`` starts from the experiment of the toolkit,
+so that the analyses accept it, and drives the tracker itself; ``RealTime`` mends the wrapper.
 
-A stack file names it by ``type: external.vot20.multistart.MultiStart``; the folder of the project has to be on the
-PYTHONPATH of the program ``vot``. It is imported by the toolkit only (GPL-3.0); nothing else in this project needs it.
+A stack file names them by ``type: external.vot20.multistart.MultiStart``; the folder of the project has to be on the
+PYTHONPATH of the program ``vot``. The toolkit alone imports them (GPL-3.0); nothing else in this project does.
 """
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 from vot.dataset.proxy import FrameMapSequence
+from vot.experiment.multirun import UnsupervisedExperiment
 from vot.experiment.multistart import MultiStartExperiment, find_anchors
 from vot.region import Special
-from vot.tracker import Trajectory
+from vot.tracker import TrackerRuntime, Trajectory
 
 
 class MultiStart(MultiStartExperiment):
@@ -54,6 +57,19 @@ class MultiStart(MultiStartExperiment):
             status = _listed(answer)[0]
             trajectory.set(index, status.region, {**status.properties, "time": seconds})
         return trajectory
+
+
+class RealTime(UnsupervisedExperiment):
+    """The unsupervised experiment against the clock, with one target or several."""
+
+    def _get_runtime(self, *arguments: Any, **options: Any) -> Any:
+        runtime = super()._get_runtime(*arguments, **options)
+        if hasattr(TrackerRuntime, "run"):
+            from vot.tracker import OnlineTrackerRuntime
+
+            _accept_none(runtime)
+            runtime.run = MethodType(OnlineTrackerRuntime.run, runtime)  # by initialize and update of the wrapper
+        return runtime
 
 
 def _listed(value: Any) -> list[Any]:

@@ -8,7 +8,7 @@ toolkit's analysis divides by zero for a tracker that never succeeds.
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from external.vot20.dataset import write_vot
+from external.vot20.dataset import AnnotatedVideo, write_vot
 from lib.config.seqtrack.config import load_config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.synthetic import SyntheticSequence
-from lib.test.vot20.seqtrack_vot20 import TraxSession, VotTracker, import_trax
+from lib.test.vot20.seqtrack_vot20 import VotTracker
+from lib.test.vot20.session import TraxSession, import_trax
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import SeqTrackError
 from lib.utils.files import write_text_atomic
@@ -80,13 +81,60 @@ def write_stand_in_masks(folder: Path) -> Path:
     return path
 
 
-def write_rehearsal_data(folder: Path, *, sequences: int, frames: int, masks: bool = True) -> list[Path]:
-    """Render sequences in the toolkit's format; return their folders. Each has a start at either end."""
-    videos = (
-        (f"rehearsal{k}", SyntheticSequence(k, num_frames=frames, size=(160, 120), difficulty="easy", split="vot"))
-        for k in range(1, sequences + 1)
-    )
-    return write_vot(folder, videos, masks=masks, anchor_step=frames)
+class SideBySide:
+    """Videos of one target each, one beside the other, as one video of several targets.
+
+    Args:
+        videos: of one number of frames and one height.
+    """
+
+    def __init__(self, videos: Sequence[SyntheticSequence]) -> None:
+        self.num_frames = videos[0].num_frames
+        self._videos = videos
+        edges = np.cumsum([0, *(video.size[0] for video in videos)]).tolist()
+        self.targets = {
+            str(index): _Part(video, edges[index - 1], edges[-1]) for index, video in enumerate(videos, start=1)
+        }
+
+    def frame(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        return np.hstack([video.frame(index) for video in self._videos])
+
+
+class _Part:
+    """Ground truth of a video that is a part of a wider one."""
+
+    def __init__(self, video: SyntheticSequence, left: int, width: int) -> None:
+        self._video, self._pad = video, ((0, 0), (left, width - left - video.size[0]))
+        self.boxes_xywh = np.where(video.boxes_xywh[:, 2:3] > 0, video.boxes_xywh + np.array([left, 0, 0, 0]), 0)
+
+    def visible_mask(self, index: int) -> np.ndarray:
+        """Alpha (H, W) uint8."""
+        return np.pad(self._video.visible_mask(index), self._pad)
+
+
+def write_rehearsal_data(
+    folder: Path, *, sequences: int, frames: int, masks: bool = True, targets: int = 1, hidden: bool = False
+) -> list[Path]:
+    """Render sequences in the toolkit's format; return their folders. Each has a start at either end.
+
+    Args:
+        folder: the folder ``sequences`` of a workspace.
+        sequences: how many.
+        frames: of each.
+        masks: masks as ground truth, else boxes.
+        targets: in each sequence.
+        hidden: label the first frame only.
+    """
+
+    def render(seed: int) -> SyntheticSequence:
+        return SyntheticSequence(seed, num_frames=frames, size=(160, 120), difficulty="easy", split="vot")
+
+    def video(k: int) -> AnnotatedVideo:
+        return render(k) if targets == 1 else SideBySide([render(k + 100 * t) for t in range(targets)])
+
+    videos = ((f"rehearsal{k}", video(k)) for k in range(1, sequences + 1))
+    return write_vot(folder, videos, masks=masks, anchor_step=frames, hidden=hidden)
 
 
 def rehearsal_stack_text(frames: int, kind: str = "multistart") -> str:
@@ -106,6 +154,29 @@ experiments:
 """
 
 
+def targets_stack_text(kind: str = "unsupervised") -> str:
+    """Text of a stack for several targets: the experiments of VOTS2025 and the measures of its server.
+
+    Args:
+        kind: type of the real-time experiment.
+    """
+    return f"""title: Rehearsal on rendered sequences with several targets
+experiments:
+  baseline:
+    type: unsupervised
+    multiobject: True
+    analyses: &measures
+    - {{type: average_accuracy, name: Quality, burnin: 0, ignore_unknown: False, weighted: False}}
+    - {{type: longterm_ar, name: AR}}
+    - {{type: average_quality_auxiliary, name: Auxiliary}}
+  realtime:
+    type: {kind}
+    multiobject: True
+    realtime: {{grace: 3}}
+    analyses: *measures
+"""
+
+
 Region = Sequence[float] | np.ndarray
 
 
@@ -114,7 +185,8 @@ class Conversation:
     """What the toolkit's end heard.
 
     Attributes:
-        answers: for each start the answers to the frames after it: ``[x, y, w, h]``, or a mask (H, W) uint8.
+        answers: for each start the answers to the frames after it: ``[x, y, w, h]``, or a mask (H, W) uint8; with
+            several targets a list of these.
         seconds: how long each answer took.
         problem: why it broke off; empty if it did not.
     """
@@ -124,20 +196,27 @@ class Conversation:
     problem: str = ""
 
 
-def converse(tracker: VotTracker, frames: Sequence[Path], starts: Sequence[tuple[int, Region]]) -> Conversation:
+def converse(
+    tracker: VotTracker,
+    frames: Sequence[Path],
+    starts: Sequence[tuple[Any, ...]],
+    later: Mapping[int, Sequence[Region]] | None = None,
+) -> Conversation:
     """Let a tracker serve some starts on one video, over a socket of this machine.
 
     Args:
         tracker: serves in this thread; what it raises is raised here.
         frames: image files, absolute.
-        starts: frames to start from, and the target there: a box or a mask (H, W). Each runs to the last frame.
+        starts: frames to start from, and the targets there: ``(frame, region, ...)``, each a box or
+            a mask (H, W). Each runs to the last frame.
+        later: targets that begin in later frames, by the number of the frame.
 
     Raises:
         SeqTrackError: if the conversation broke off though the tracker reported no error.
     """
     talk = Conversation()
     with socket.create_server(("127.0.0.1", 0)) as listener, _environment("TRAX_SOCKET", listener.getsockname()[1]):
-        client = threading.Thread(target=_ask, args=(listener, frames, starts, talk), daemon=True)
+        client = threading.Thread(target=_ask, args=(listener, frames, starts, later or {}, talk), daemon=True)
         client.start()
         session = TraxSession(tracker.region_format)
         try:
@@ -168,7 +247,11 @@ def _environment(name: str, value: object) -> Iterator[None]:
 
 
 def _ask(
-    listener: socket.socket, frames: Sequence[Path], starts: Sequence[tuple[int, Region]], talk: Conversation
+    listener: socket.socket,
+    frames: Sequence[Path],
+    starts: Sequence[tuple[Any, ...]],
+    later: Mapping[int, Sequence[Region]],
+    talk: Conversation,
 ) -> None:
     """Play the toolkit's part."""
     trax = import_trax()
@@ -178,15 +261,19 @@ def _ask(
     def picture(index: int) -> dict[str, Any]:
         return {"color": FileImage.create(str(frames[index]))}
 
+    def objects(regions: Sequence[Region]) -> list[tuple[Any, dict[str, Any]]]:
+        return [(_to_trax(trax, region), {}) for region in regions]
+
     client = None
     try:
         client = Client(stream=listener.fileno(), timeout=30, log=lambda text: None)  # 4.0 cannot do without a log
-        for first, region in starts:
-            client.initialize(picture(first), [(_to_trax(trax, region), {})], {})
+        for first, *regions in starts:
+            client.initialize(picture(first), objects(regions), {})
             talk.answers.append([])
             for index in range(first + 1, len(frames)):
-                objects, elapsed = client.frame(picture(index), {}, [])
-                talk.answers[-1].append(_from_trax(trax, objects[0][0]))
+                given, elapsed = client.frame(picture(index), {}, objects(later.get(index, ())))
+                answers = [_from_trax(trax, region) for region, _ in given]
+                talk.answers[-1].append(answers if len(regions) > 1 or later else answers[0])
                 talk.seconds.append(elapsed)
     except Exception as error:  # this is a thread: what goes wrong is told by the other one
         talk.problem = f"{type(error).__name__}: {error}"

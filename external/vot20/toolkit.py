@@ -26,6 +26,7 @@ SUCCESS = {
     "test": "Test concluded success",
     "evaluate": "Evaluation concluded success",
     "analysis": "Analysis successful",
+    "pack": "Result packaging successful",
 }
 
 _CHATTER = ("@@TRAX:", "Processing frame")
@@ -150,7 +151,7 @@ def run_toolkit(
 
     Args:
         toolkit: which one.
-        command: ``test``, ``evaluate`` or ``analysis``.
+        command: ``test``, ``evaluate``, ``analysis`` or ``pack``.
         arguments: what follows the command.
         workspace: folder to run in; a crashed tracker's output is read from its ``logs``.
         env: more environment variables.
@@ -195,6 +196,25 @@ def run_toolkit(
     return text
 
 
+def pack_results(
+    toolkit: Toolkit,
+    tracker: str,
+    workspace: Path,
+    env: Mapping[str, str] | None = None,
+    show: Callable[[str], object] = lambda text: None,
+) -> Path:
+    """Run ``vot pack``; return the zip file to upload.
+
+    Raises:
+        SeqTrackError: if results are missing, or there is no file in the end.
+    """
+    text = run_toolkit(toolkit, "pack", ["--workspace", ".", tracker], workspace, env, show)
+    named = re.search(r"archive available in (\S+\.zip)", text)
+    if named is None or not (workspace / named[1]).is_file():
+        raise SeqTrackError(f"`vot pack` named no file that is in {workspace}")
+    return workspace / named[1]
+
+
 @dataclass(frozen=True)
 class Score:
     """Scores of one tracker in one experiment.
@@ -202,7 +222,8 @@ class Score:
     Attributes:
         experiment: for example ``baseline``.
         tracker: its name.
-        values: ``EAO``, ``accuracy``, ``robustness``, each 0 to 1; as far as the experiment has them.
+        values: ``EAO``, ``accuracy``, ``robustness``, of VOTS also ``quality``, ``NRE``, ``DRE``,
+            ``ADQ``; each 0 to 1, as far as the experiment has them.
     """
 
     experiment: str
@@ -214,6 +235,9 @@ _MEASURES = {
     "EAOScore": ("EAO",),
     "AverageAccuracyRobustness": ("accuracy", "robustness"),
     "AverageAccuracy": ("accuracy",),
+    "Quality": ("quality",),  # the average accuracy by the name that the stacks of VOTS give it
+    "AccuracyRobustness": ("accuracy", "robustness"),
+    "AverageQualityAuxiliary": ("NRE", "DRE", "ADQ"),
 }
 
 
@@ -229,10 +253,12 @@ def read_scores(path: Path) -> list[Score]:
         table: dict[tuple[str, str], dict[str, float]] = {}
         for experiment, entry in content["results"].items():
             for analysis, rows in zip(entry["parameters"]["analyses"], entry["results"], strict=True):
-                measures = _MEASURES.get(analysis["type"].rsplit(".", 1)[-1], ())
+                kind = analysis["type"].rsplit(".", 1)[-1]
+                measures = _MEASURES.get("Quality" if analysis.get("name") == "Quality" else kind, ())
                 for name, row in zip(names, rows, strict=True):
                     values = table.setdefault((experiment, name), {})
-                    values.update(zip(measures, map(float, row), strict=False))
+                    given = zip(measures, row, strict=False)  # None where there are too few frames for a measure
+                    values.update((measure, float(value)) for measure, value in given if value is not None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: cannot read scores of the VOT toolkit: {type(error).__name__}: {error}") from error
     return [Score(experiment, name, values) for (experiment, name), values in table.items()]

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from external.vot20.dataset import label_files
 from external.vot20.toolkit import Toolkit
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.errors import ConfigError, InputError, did_you_mean, printable
@@ -20,8 +21,24 @@ STACKS = {
     "vot2021/shortterm": "VOT-ST2021: masks",
     "vot2022/shortterm": "VOT-STs2022: masks",
     "vot2022/shorttermbox": "VOT-STb2022: boxes",
+    "vots2023": "VOTS2023: several targets, masks, hidden labels",
+    "vots2024/main": "VOTS2024: the same sequences",
+    "vots2025/main": "VOTS2025: the same sequences",
+    "vots2025/realtime": "VOTS-RT2025: the same sequences, and once more in real time",
+    "vots2026/main": "VOTS2026: several targets, masks, hidden labels",
+    "tests/multiobject": "four labelled sequences with several targets",
 }
 """Stacks of the toolkit that SeqTrack is made for."""
+
+SINCE = {
+    "vots2023": "0.6.0",
+    "tests/multiobject": "0.6.0",
+    "vots2024/main": "0.7.0",
+    "vots2025/main": "0.7.2",
+    "vots2025/realtime": "0.7.2",
+    "vots2026/main": "0.8.0",
+}
+"""Stacks with several targets, and the toolkit that brought them."""
 
 MODELS = {
     "seqtrack_b256": "SeqTrack-B256",
@@ -34,6 +51,7 @@ MODELS = {
 TIMEOUT = 300
 MARK = "# Written by tracking/create_vot_workspace.py, which keeps this file once it is edited. Checksum"
 COMPAT = "external.vot20.multistart.MultiStart"
+COMPAT_REALTIME = "external.vot20.multistart.RealTime"
 
 
 @dataclass(frozen=True)
@@ -140,16 +158,55 @@ def config_text(stack: str, sequences: str | Path | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def compat_stack_text(toolkit: Toolkit, stack: str) -> str:
-    """Text of a stack of the toolkit with our multi-start experiment in the place of its own, which crashes.
+def stack_file(toolkit: Toolkit, stack: str) -> Path:
+    """File of a stack of the toolkit.
 
     Raises:
-        ConfigError: if the toolkit has no such stack; the message lists those for SeqTrack.
+        ConfigError: if the toolkit has no such stack; the message says which version has it, or what is close.
     """
     path = toolkit.folder / "stack" / f"{stack}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"the VOT toolkit has no stack {stack!r}{did_you_mean(stack, STACKS)}")
-    return re.sub(r"(?m)^(\s*)type:\s*multistart\s*$", rf"\1type: {COMPAT}", path.read_text())
+    if path.is_file():
+        return path
+    if stack in SINCE:
+        raise ConfigError(
+            f"the stack {stack} needs vot-toolkit {SINCE[stack]} or newer; {toolkit.python} has {toolkit.version}"
+        )
+    raise ConfigError(f"the VOT toolkit has no stack {stack!r}{did_you_mean(stack, STACKS)}")
+
+
+def compat_stack_text(toolkit: Toolkit, stack: str) -> str:
+    """Text of a stack of the toolkit with our experiments in the place of its own that crash; empty if none does.
+
+    Raises:
+        ConfigError: if the toolkit has no such stack.
+    """
+    content = yaml.safe_load(stack_file(toolkit, stack).read_text())
+    ours = {"multistart": COMPAT, "unsupervised": COMPAT_REALTIME}
+    crashing = [
+        experiment
+        for experiment in content["experiments"].values()
+        if experiment["type"] == "multistart" or (experiment["type"] == "unsupervised" and "realtime" in experiment)
+    ]
+    for experiment in crashing:
+        experiment["type"] = ours[experiment["type"]]
+    return yaml.safe_dump(content, sort_keys=False) if crashing else ""
+
+
+def is_scored(toolkit: Toolkit, workspace: Path) -> bool:
+    """Whether the stack of a workspace has measures to compute; those whose labels are hidden have none.
+
+    Raises:
+        InputError: if this is no workspace.
+    """
+    name = str(_config(workspace).get("stack"))
+    for path in (workspace / name, toolkit.folder / "stack" / f"{name}.yaml"):
+        if path.is_file():
+            stack = _mapping(path)
+            experiments = stack.get("experiments")
+            return not isinstance(experiments, dict) or any(
+                isinstance(experiment, dict) and experiment.get("analyses") for experiment in experiments.values()
+            )
+    return True  # the toolkit says what is wrong
 
 
 def sequences_folder(workspace: Path) -> Path:
@@ -158,17 +215,42 @@ def sequences_folder(workspace: Path) -> Path:
     Raises:
         InputError: if this is no workspace.
     """
+    folder = _config(workspace).get("sequences") or "sequences"
+    if not isinstance(folder, str):
+        path = workspace / "config.yaml"
+        raise InputError(f"{path}: sequences: expected a folder, got {printable(repr(folder))}")
+    return workspace / folder
+
+
+def check_own_workspace(workspace: Path, stack: str) -> None:
+    """Refuse a workspace of another stack: sequences and results of two are not told apart.
+
+    Raises:
+        InputError: naming both stacks.
+    """
+    if (workspace / "config.yaml").is_file():
+        other = _config(workspace).get("stack")
+        if other != stack:
+            raise InputError(
+                f"{workspace} is a workspace of {printable(other)}; {stack} needs one of its own: --workspace_dir"
+            )
+
+
+def _config(workspace: Path) -> dict[str, Any]:
+    """Settings of a workspace. Raises InputError if it has none."""
     path = workspace / "config.yaml"
     if not path.is_file():
         raise InputError(f"{workspace}: no config.yaml, so no workspace; tracking/create_vot_workspace.py makes one")
+    return _mapping(path)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """What a YAML file says; empty if it holds no mapping."""
     try:
-        config = yaml.safe_load(_read(path))
+        content = yaml.safe_load(_read(path))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: not valid YAML: {printable(error)}") from error
-    folder = (config.get("sequences") or "sequences") if isinstance(config, dict) else "sequences"
-    if not isinstance(folder, str):
-        raise InputError(f"{path}: sequences: expected a folder, got {printable(repr(folder))}")
-    return workspace / folder
+    return content if isinstance(content, dict) else {}
 
 
 def _read(path: Path) -> str:
@@ -191,7 +273,7 @@ def check_sequences(folder: Path) -> None:
     if not listing.is_file():
         raise InputError(f"{folder}: no list.txt, so this is no dataset of the VOT toolkit")
     names = [line.strip() for line in _read(listing).splitlines()]
-    missing = [name for name in names if not name or not (folder / name / "groundtruth.txt").is_file()]
+    missing = [name for name in names if not name or not label_files(folder / name)]
     if missing or not names:
         first = f": {printable(missing[0]) or 'an empty line'}" if missing else " (it is empty)"
         raise InputError(f"{listing}: {len(missing)} of {len(names)} sequences are not there{first}")

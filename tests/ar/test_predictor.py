@@ -54,6 +54,20 @@ def test_two_targets_share_a_network(network: AlphaRefineNetwork) -> None:
     assert not np.array_equal(second.refine(frame, [110, 97, 80, 47]), alone)
 
 
+def test_a_batch_of_targets_has_the_masks_of_each_alone(refiner: AlphaRefine) -> None:
+    frames = [make_frame(t) for t in range(2)]
+    boxes = [[110, 97, 80, 47], [10, 20, 60, 60], [200, 100, 50, 90]]
+    references = [refiner.start(frames[0], box) for box in boxes]
+    masks = refiner.segment_batch(frames[1], boxes, references)
+    for box, mask in zip(boxes, masks, strict=True):
+        refiner.initialize(frames[0], box)
+        assert mask.dtype == np.uint8 and mask.shape == (240, 320) and mask.sum() > 100
+        differs = mask != refiner.segment(frames[1], box)
+        assert np.all(np.abs(refiner.refine(frames[1], box)[differs] - 0.65) < 1e-4)
+    assert not np.array_equal(masks[0], refiner.segment_batch(frames[1], boxes[:1], references[1:2])[0])
+    assert refiner.segment_batch(frames[1], [], []) == []
+
+
 def test_bad_boxes_and_images_are_refused(refiner: AlphaRefine) -> None:
     frame = make_frame(0)
     with pytest.raises(InputError, match=r"initialize\(\) must be called"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from external.vot20.toolkit import Toolkit
 from lib.config.paths import PROJECT_ROOT
 from lib.utils.errors import ConfigError, InputError
 from tracking import create_vot_workspace
@@ -26,6 +27,27 @@ def test_writes_absolute_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out
     assert f"cd {tmp_path / 'ws'}\nvot evaluate --workspace . seqtrack_b256_ar\n" in printed
     assert create_vot_workspace.main(flags) == 0  # untouched files may be written again
+
+
+def test_several_targets_have_a_workspace_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match=r"--stack vots2023: .* --workspace_dir DIR"):
+        create_vot_workspace.main(["--stack", "vots2023"])
+    flags = ["--workspace_dir", str(tmp_path / "ws"), "--save_dir", str(tmp_path), "--stack"]
+    assert create_vot_workspace.main([*flags, "vots2024/main"]) == 0
+    assert yaml.safe_load((tmp_path / "ws/config.yaml").read_text())["stack"] == "vots2024/main"
+    printed = capsys.readouterr().out
+    assert "The first command downloads" in printed and "vot pack --workspace . seqtrack_b256_ar" in printed
+    with pytest.raises(InputError, match="is a workspace of vots2024/main; vots2023 needs one of its own"):
+        create_vot_workspace.main([*flags, "vots2023"])
+    assert create_vot_workspace.main([*flags, "vots2023", "--force"]) == 0
+
+
+def test_a_stack_that_the_toolkit_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toolkit = Toolkit(Path("python"), "0.7.1", tmp_path)
+    monkeypatch.setattr(create_vot_workspace, "find_toolkit", lambda place: toolkit)
+    with pytest.raises(ConfigError, match=r"vots2025/main needs vot-toolkit 0\.7\.2 or newer; python has 0\.7\.1"):
+        create_vot_workspace.main(["--workspace_dir", str(tmp_path / "ws"), "--stack", "vots2025/main"])
+    assert not (tmp_path / "ws").exists()
 
 
 def test_mistakes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``tracking/vot_selftest.py`` and ``tracking/vot_evaluate.py``: what they show, and how they fail."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,29 @@ def test_the_whole_way(masks: bool, toolkit: Toolkit, tmp_path: Path, capsys: py
 
 @pytest.mark.vot
 @pytest.mark.slow
+def test_the_whole_way_of_several_targets(toolkit: Toolkit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--evaluate", "--device", "cpu", "--workspace_dir", str(tmp_path / "ws"), "--frames", "6"]
+    assert vot_selftest.main([*flags, "--targets", "3", "--sequences", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 targets in one batch: the same answers as each alone" in printed
+    assert "baseline: quality 0." in printed and "realtime: quality 0." in printed
+    (archive,) = (tmp_path / "ws").glob("*.zip")
+    assert f"the server would get {archive}" in printed
+    names = zipfile.ZipFile(archive).namelist()
+    for experiment in ("baseline", "realtime"):
+        regions = [name for name in names if name.startswith(experiment) and name.endswith(".bin")]
+        assert sorted(regions) == [f"{experiment}/rehearsal1/rehearsal1_{k}_001.bin" for k in (1, 2, 3)]
+
+
+@pytest.mark.vot
+@pytest.mark.slow
 def test_a_tracker_that_fails_here_says_so(
     toolkit: Toolkit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def crash(self, image):
+    def crash(self, states, images):
         raise ValueError("a bug of ours")
 
-    monkeypatch.setattr("lib.test.tracker.seqtrack.SeqTrackTracker.track", crash)
+    monkeypatch.setattr("lib.test.tracker.engine.SeqTrackEngine.step", crash)
     with pytest.raises(SeqTrackError, match=r"ValueError: a bug of ours; what to do: the tracker itself fails"):
         vot_selftest.main(["--frames", "6", "--sequences", "1", "--device", "cpu"])
     assert "in crash" in capsys.readouterr().err
@@ -60,6 +77,8 @@ def test_missing_weights(toolkit: Toolkit, tmp_path: Path) -> None:
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least 1 sequence"):
         vot_selftest.main(["--frames", "3"])
+    with pytest.raises(InputError, match="--targets 10: expected 1 to 9"):
+        vot_selftest.main(["--targets", "10"])
     (tmp_path / "mine").touch()
     with pytest.raises(InputError, match="is not empty"):
         vot_selftest.main(["--workspace_dir", str(tmp_path)])

@@ -1,48 +1,70 @@
 """Fakes of the tracker, and the toolkit where there is one."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from external.vot20.toolkit import Toolkit, find_toolkit
-from lib.test.vot20.seqtrack_vot20 import Request
+from lib.test.vot20.session import Request
 from lib.utils.errors import InputError
 from lib.utils.image_io import write_image
 
 WIDTH, HEIGHT = 80, 60
 
 
-class StillTracker:
-    """Says that the target is where it was; raises at a frame, or reports other boxes, if told so."""
+@dataclass
+class StillState:
+    box: list[float]
+    frame: int = 0
 
-    def __init__(self, boxes: list[list[float]] | None = None, crash_at: int | None = None) -> None:
-        self.boxes, self.crash_at, self.starts, self.frame = boxes, crash_at, [], 0
 
-    def initialize(self, image: np.ndarray, info: dict) -> None:
+@dataclass
+class StillResult:
+    box_xywh: list[float]
+    confidence: float = 12.5
+
+
+@dataclass
+class StillEngine:
+    """Says that each target is where it was; raises at a frame, or reports other boxes, if told so."""
+
+    boxes: list[list[float]] | None = None
+    crash_at: int | None = None
+    starts: list[list[float]] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def start(self, image: np.ndarray, box_xywh: list[float]) -> StillState:
         assert image.shape == (HEIGHT, WIDTH, 3)
-        self.starts.append(info["init_bbox"])
-        self.frame = 0
+        self.starts.append(box_xywh)
+        return StillState(box_xywh)
 
-    def track(self, image: np.ndarray) -> dict:
-        self.frame += 1
-        if self.frame == self.crash_at:
-            raise RuntimeError("boom in the middle")
-        box = self.starts[-1] if self.boxes is None else self.boxes[self.frame - 1]
-        return {"target_bbox": box, "confidence": 12.5}
+    def step(self, states: list[StillState], images: list[np.ndarray]) -> list[StillResult]:
+        assert len(states) == len(images)
+        self.batches.append(len(states))
+        for state in states:
+            state.frame += 1
+            if state.frame == self.crash_at:
+                raise RuntimeError("boom in the middle")
+        return [StillResult(state.box if self.boxes is None else self.boxes[state.frame - 1]) for state in states]
 
 
 class TransposedSegmenter:
-    """Fills the box, in an array that is not contiguous."""
+    """Fills the boxes, in arrays that are not contiguous."""
 
-    def initialize(self, image: np.ndarray, box_xywh: list[float]) -> None:
-        self.box = box_xywh
+    def start(self, image: np.ndarray, box_xywh: list[float]) -> list[float]:
+        return box_xywh
 
-    def segment(self, image: np.ndarray, box_xywh: list[float]) -> np.ndarray:
-        x, y, w, h = map(round, box_xywh)
-        mask = np.zeros((WIDTH, HEIGHT), np.uint8)
-        mask[x : x + w, y : y + h] = 255
-        return mask.T
+    def segment_batch(
+        self, image: np.ndarray, boxes_xywh: list[list[float]], references: list[list[float]]
+    ) -> list[np.ndarray]:
+        assert len(boxes_xywh) == len(references)
+        masks = np.zeros((len(boxes_xywh), WIDTH, HEIGHT), np.uint8)
+        for mask, box in zip(masks, boxes_xywh, strict=True):
+            x, y, w, h = map(round, box)
+            mask[x : x + w, y : y + h] = 255
+        return [mask.T for mask in masks]
 
 
 class ScriptedSession:
@@ -54,11 +76,8 @@ class ScriptedSession:
     def wait(self) -> Request:
         return self.requests.pop(0)
 
-    def reply_box(self, box_xywh, confidence=None) -> None:
-        self.answers.append((list(box_xywh), confidence))
-
-    def reply_mask(self, mask) -> None:
-        self.answers.append(mask)
+    def reply(self, answers) -> None:
+        self.answers.append([(region if isinstance(region, np.ndarray) else list(region), c) for region, c in answers])
 
     def close(self, reason=None) -> None:
         self.reason = reason

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from external.vot20.dataset import EMPTY_MASK, choose_anchors, encode_mask, read_region, write_vot
+from external.vot20.dataset import EMPTY_MASK, choose_anchors, encode_mask, label_files, read_region, write_vot
 from lib.utils.errors import DataError, InputError
 
 
@@ -80,12 +80,44 @@ def test_layout_with_masks_and_with_boxes(tmp_path: Path) -> None:
         }
 
 
+class Several(Video):
+    """Two targets: one moves, one is seen from the fourth frame on."""
+
+    def __init__(self, ids: tuple[str, str] = ("b", "a2")) -> None:
+        late = MaskedVideo()
+        late.boxes_xywh = np.where(np.arange(6)[:, None] < 3, 0.0, [[20, 4, 8, 6]])
+        self.targets = dict(zip(ids, (Video(), late), strict=True))
+
+
+def test_layout_with_several_targets(tmp_path: Path) -> None:
+    whole, hidden = (write_vot(tmp_path / str(h), [("one", Several())], hidden=h)[0] for h in (False, True))
+    assert [path.name for path in label_files(whole)] == ["groundtruth_a2.txt", "groundtruth_b.txt"]
+    assert not (whole / "groundtruth.txt").exists() and not (whole / "anchor.value").exists()
+    lines = [path.read_text().splitlines() for path in label_files(whole)]
+    assert lines[0] == ["0", "0", "0", *["m20,4,8,6,0,48"] * 3]
+    assert lines[1][:4] == ["0,3,8,6", "4,3,8,6", "0,0,0,0", "12,3,8,6"]
+    assert [path.read_text().splitlines() for path in label_files(hidden)] == [["0"], ["0,3,8,6"]]
+    assert len(list((hidden / "color").iterdir())) == 6
+    (whole / "groundtruth__ignore.txt").touch()
+    assert len(label_files(whole)) == 2
+
+
+@pytest.mark.parametrize("name", ["", "_ignore", "../a", "a b", "a\nb"])
+def test_ids_that_are_no_part_of_a_file_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be the id of a target"):
+        write_vot(tmp_path, [("one", Several((name, "a")))])
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     class Never(Video):
         boxes_xywh = np.zeros((6, 4))
 
     with pytest.raises(InputError, match="never visible"):
         write_vot(tmp_path, [("never", Never())])
+    both = Several()
+    both.targets["b"] = Never()
+    with pytest.raises(InputError, match="several: target b is never visible"):
+        write_vot(tmp_path, [("several", both)])
     with pytest.raises(InputError, match="two sequences are called one"):
         write_vot(tmp_path, [("one", Video()), ("one", Video())])
     with pytest.raises(InputError, match="at least one"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from external.vot20.toolkit import Toolkit, find_toolkit, read_scores, run_toolkit
+from external.vot20.toolkit import Toolkit, find_toolkit, pack_results, read_scores, run_toolkit
 from lib.utils.cli import run_script
 from lib.utils.errors import DataError, InputError, SeqTrackError
 from tracking import vot_evaluate
@@ -101,6 +101,31 @@ def test_scores(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DataError, match=r"a\.json"):
             read_scores(path)
+
+
+def test_scores_of_several_targets(tmp_path: Path) -> None:
+    analyses = [
+        {"type": "vot.analysis.accuracy.AverageAccuracy", "name": "Quality"},
+        {"type": "vot.analysis.longterm.AccuracyRobustness", "name": "AR"},
+        {"type": "vot.analysis.longterm.AverageQualityAuxiliary"},
+    ]
+    rows = [[[0.7]], [[0.8, 0.9, [0.9, 0.8]]], [[0.1, 0.0, None]]]
+    baseline = {"parameters": {"analyses": analyses}, "results": rows}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"trackers": {"a": {}}, "results": {"baseline": baseline}}))
+    (score,) = read_scores(path)
+    assert score.values == {"quality": 0.7, "accuracy": 0.8, "robustness": 0.9, "NRE": 0.1, "DRE": 0.0}
+
+
+def test_the_packed_file_is_the_one_that_is_named(tmp_path: Path) -> None:
+    text = 'touch a_1.zip; echo "Result packaging successful, archive available in a_1.zip"'
+    assert pack_results(Toolkit(program(tmp_path / "good", text), "0.7.4", tmp_path), "a", tmp_path).name == "a_1.zip"
+    for text, problem in (
+        ('echo "Result packaging successful, archive available in b.zip"', "named no file"),
+        ('echo "Unable to continue, experiments not complete"', r"`vot pack` failed"),
+    ):
+        with pytest.raises(SeqTrackError, match=problem):
+            pack_results(Toolkit(program(tmp_path / "bad", text), "0.7.4", tmp_path), "a", tmp_path)
 
 
 def test_no_module_of_a_shared_or_working_folder_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

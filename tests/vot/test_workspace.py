@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from external.vot20 import run_tracker, workspace
 from external.vot20.toolkit import Toolkit
@@ -101,6 +102,36 @@ def test_stacks_for_newer_toolkits(tmp_path: Path) -> None:
     assert [Toolkit(Path(), version, Path()).needs_compat for version in versions] == [False] * 2 + [True] * 4
 
 
+def test_stacks_with_several_targets(tmp_path: Path) -> None:
+    toolkit = Toolkit(Path("python"), "0.7.4", tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"the stack vots2026/main needs vot-toolkit 0\.8\.0 or newer; python has 0\.7\.4"
+    ):
+        workspace.stack_file(toolkit, "vots2026/main")
+    assert set(workspace.SINCE) <= set(workspace.STACKS)
+    stack = tmp_path / "stack" / "vots2025"
+    stack.mkdir(parents=True)
+    main = "experiments:\n  baseline: {type: unsupervised, multiobject: True}\n"
+    (stack / "main.yaml").write_text(main)
+    (stack / "realtime.yaml").write_text(main + "  realtime: {type: unsupervised, realtime: {grace: 3}}\n")
+    assert workspace.compat_stack_text(toolkit, "vots2025/main") == ""
+    experiments = yaml.safe_load(workspace.compat_stack_text(toolkit, "vots2025/realtime"))["experiments"]
+    assert experiments["realtime"] == {"type": "external.vot20.multistart.RealTime", "realtime": {"grace": 3}}
+    assert experiments["baseline"] == {"type": "unsupervised", "multiobject": True}
+
+    folder = tmp_path / "ws"
+    write_workspace(folder, {"config.yaml": config_text("vots2025/main")})
+    assert not workspace.is_scored(toolkit, folder)
+    (folder / "own.yaml").write_text("experiments: {baseline: {type: unsupervised, analyses: [{type: longterm_ar}]}}")
+    for name in ("own.yaml", "no/such"):
+        write_workspace(folder, {"config.yaml": config_text(name)})
+        assert workspace.is_scored(toolkit, folder)
+    with pytest.raises(InputError, match="is a workspace of no/such; vots2023 needs one of its own"):
+        workspace.check_own_workspace(folder, "vots2023")
+    workspace.check_own_workspace(folder, "no/such")
+    workspace.check_own_workspace(tmp_path / "new", "vots2023")
+
+
 def test_data_sets_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("stack: x\nsequences: elsewhere\n")
     assert workspace.sequences_folder(tmp_path) == tmp_path / "elsewhere"
@@ -121,6 +152,8 @@ def test_data_sets_that_are_none(tmp_path: Path) -> None:
     (folder / "ants1").mkdir()
     (folder / "ants1" / "groundtruth.txt").touch()
     (folder / "list.txt").write_text("ants1\n")
+    workspace.check_sequences(folder)
+    (folder / "ants1" / "groundtruth.txt").rename(folder / "ants1" / "groundtruth_1.txt")
     workspace.check_sequences(folder)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -22,13 +22,22 @@ from lib.test.video.outputs import RunOutputs, open_outputs
 from lib.test.video.paths import OutputPaths
 from lib.test.video.sources import FrameSource
 from lib.test.video.targets import Seen, Start, Starts, TargetBatch
-from lib.test.vot20.seqtrack_vot20 import Segmenter
 from lib.utils.child import stop_signals
 from lib.utils.errors import InputError, SeqTrackError, printable
 
 logger = logging.getLogger(__name__)
 
 _UNEVEN = 1.5  # longest over shortest time between frames from which on a video counts as unevenly spaced
+
+
+class Segmenter(Protocol):
+    """Turns the boxes of the one target into masks."""
+
+    def initialize(self, image: np.ndarray, box_xywh: Sequence[float]) -> None:
+        """Remember the target of the first frame."""
+
+    def segment(self, image: np.ndarray, box_xywh: Sequence[float]) -> np.ndarray:
+        """(H, W) uint8, 1 on the target."""
 
 
 @dataclass(frozen=True)
