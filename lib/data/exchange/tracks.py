@@ -102,13 +102,13 @@ class Video:
 
 
 def checked_box(frame: int, box: Sequence[float], where: str) -> Box:
-    """A box as four plain numbers.
+    """A box as four plain numbers, to a millionth of a pixel: beyond is what sums of corners and sizes leave.
 
     Raises:
         DataError: as ``Track.add``.
     """
     try:
-        x, y, w, h = map(float, box)
+        x, y, w, h = (round(float(number), 6) for number in box)
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: expected a box of four numbers, got {printable(repr(box), 60)}") from error
     if not 0 <= frame <= LAST_FRAME:
