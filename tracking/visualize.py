@@ -145,8 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     observer = Observer(engine)
     folder = args.output or paths.save_dir / "test" / "visualize" / experiment_name(args.tracker_param) / name
     with Gallery(observer, folder, kinds, formats, decoder=layers[0], encoder=layers[1], fps=args.fps) as gallery:
-        truth = boxes if boxes is not None and len(boxes) > 1 else None
-        for seen in observer.run(chain([first], images), box, frames, truth):
+        ground_truth = boxes if boxes is not None and len(boxes) > 1 else None
+        for seen in observer.run(chain([first], images), box, frames, ground_truth):
             gallery.add(seen)
         gallery.finish()
     print(f"{len(gallery.written)} files in {printable(folder, 1000)}")

@@ -144,8 +144,8 @@ class Lagot(Reader):
 
     One of its two JSON files is in the folder of LaSOT: video -> ``frames`` (paths below that folder) and ``xywh``,
     the boxes of each track by its number, or of the only one. Every third frame is annotated, where a negative size
-    means that the target is absent (-1, -1, -1, -1); between them the truth is NaN and does not count. Source: Mayer
-    et al., WACV 2024.
+    means that the target is absent (-1, -1, -1, -1); between them the ground truth is NaN and does not count. Source:
+    Mayer et al., WACV 2024.
     """
 
     tag, PERIOD = "lagot", 3
@@ -222,8 +222,8 @@ class Oxuva(Reader):
 
     Layout: ``images/<part>/<video>/000000.jpeg``, ..., ``tasks/<part>.csv`` and, for ``dev`` only,
     ``annotations/<part>.csv``, in the shares and the order xmin, xmax, ymin, ymax of its toolkit; the tables also in
-    ``dataset/``. The truth is NaN where nothing is labelled and zeros where the target is absent. Source: Valmadre et
-    al., ECCV 2018.
+    ``dataset/``. The ground truth is NaN where nothing is labelled and zeros where the target is absent. Source:
+    Valmadre et al., ECCV 2018.
     """
 
     tag, part = "oxuva", "dev"

@@ -143,8 +143,8 @@ class Observer:
             self.history.add(number, result.confidence, result.likelihoods, new)
             if number in chosen:
                 maps = NetworkMaps(*(values[0] for values in self._recorder.read()))
-                truth = None if ground_truth is None else self._tokens_of(ground_truth[number], around, crops[1][0])
-                yield Observation(number, crops[0][0], result, maps, templates, truth)
+                target = None if ground_truth is None else self._tokens_of(ground_truth[number], around, crops[1][0])
+                yield Observation(number, crops[0][0], result, maps, templates, target)
             if number == frames[-1]:
                 return
         raise InputError(f"--frames: there is no frame {frames[-1]}: the last one is {last}")

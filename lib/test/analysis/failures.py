@@ -61,7 +61,9 @@ def find_failures(
     return failures
 
 
-def _kind(last_good: int, failed: np.ndarray, valid: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> str:
+def _kind(
+    last_good: int, failed: np.ndarray, valid: np.ndarray, predicted: np.ndarray, ground_truth: np.ndarray
+) -> str:
     """Kind of a failure.
 
     Args:
@@ -69,9 +71,9 @@ def _kind(last_good: int, failed: np.ndarray, valid: np.ndarray, predicted: np.n
         failed: the first frames of the failure.
         valid: (F,) bool.
         predicted: (F, 4) xywh.
-        truth: (F, 4) xywh.
+        ground_truth: (F, 4) xywh.
     """
-    boxes, targets = predicted[failed], truth[failed]
+    boxes, targets = predicted[failed], ground_truth[failed]
     offsets = boxes[:, :2] + boxes[:, 2:] / 2 - targets[:, :2]
     if ((offsets >= 0) & (offsets <= targets[:, 2:])).all(axis=1).mean() > 0.5:
         return "scale"
@@ -79,4 +81,4 @@ def _kind(last_good: int, failed: np.ndarray, valid: np.ndarray, predicted: np.n
         return "absence"
     boxes = predicted[last_good : failed[0] + 1]
     steps = np.linalg.norm(np.diff(boxes[:, :2] + boxes[:, 2:] / 2, axis=0), axis=1)
-    return "switch" if len(steps) and steps.max() > np.sqrt(truth[last_good, 2:].prod()) else "drift"
+    return "switch" if len(steps) and steps.max() > np.sqrt(ground_truth[last_good, 2:].prod()) else "drift"

@@ -44,13 +44,13 @@ def count_presence(sequence: Video, boxes_xywh: np.ndarray, present: np.ndarray)
         Frames that show the target, those of them found with each of ``OVERLAPS``, frames that do not show it, those of
         them reported so: (6,) int64.
     """
-    truth = sequence.ground_truth_rect
-    shown = has_area(truth)
-    absent = ~shown & ~np.isnan(truth).any(axis=1)
+    ground_truth = sequence.ground_truth_rect
+    shown = has_area(ground_truth)
+    absent = ~shown & ~np.isnan(ground_truth).any(axis=1)
     shown[0] = absent[0] = False  # the box was given
     if sequence.resolution is not None:
-        boxes_xywh, truth = (_clip(boxes, sequence.resolution) for boxes in (boxes_xywh, truth))
-    overlap = overlap_of_pairs(boxes_xywh, truth)
+        boxes_xywh, ground_truth = (_clip(boxes, sequence.resolution) for boxes in (boxes_xywh, ground_truth))
+    overlap = overlap_of_pairs(boxes_xywh, ground_truth)
     found = [(shown & present & (overlap >= least)).sum() for least in OVERLAPS]
     return np.array([shown.sum(), *found, absent.sum(), (absent & ~present).sum()])
 

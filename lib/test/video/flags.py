@@ -83,7 +83,7 @@ def parse_lost(text: str) -> LostOptions:
     known = {option.name: option for option in fields(LostOptions)}
     given: dict[str, Any] = {}
     for part in text.split(","):
-        name, _, value = (word.strip() for word in part.partition("="))
+        name, _, value = (item.strip() for item in part.partition("="))
         if name not in known:
             raise InputError(f"--lost: no option {printable(repr(name), 60)}; known: {', '.join(known)}")
         try:

@@ -143,9 +143,9 @@ def _group(report: Report, find: Callable[[], dict[str, list[int]]]) -> list[dic
 
 def _sequence(sequence: VideoSequence, index: int, frames: list[_Frames], steps: int) -> dict[str, Any]:
     scored, boxes = [own.scores[index] for own in frames], [own.boxes(sequence) for own in frames]
-    truth = sequence.ground_truth_rect
+    ground_truth = sequence.ground_truth_rect
     confidence = [None if own.source is None else read_scores(own.source, sequence) for own in frames]
-    scale, files = scale_of((truth, *boxes), steps), describe_files(sequence.frames)
+    scale, files = scale_of((ground_truth, *boxes), steps), describe_files(sequence.frames)
     levels = [np.where(score.valid, score.overlap, np.nan) for score in scored]
     levels += [values for values in confidence if values is not None]
     names = "\n".join(files).encode("utf-8", "replace") if isinstance(files, list) else b""
@@ -156,12 +156,13 @@ def _sequence(sequence: VideoSequence, index: int, frames: list[_Frames], steps:
         "attributes": [printable(name) for name in sequence.attributes or ()],
         "size": _frame_size(sequence),
         "failures": [
-            find_failures(score.overlap, score.valid, rows, truth) for score, rows in zip(scored, boxes, strict=True)
+            find_failures(score.overlap, score.valid, rows, ground_truth)
+            for score, rows in zip(scored, boxes, strict=True)
         ],
         "files": files if isinstance(files, dict) else None,
         "scale": scale,
         "has_score": [values is not None for values in confidence],
-        "data": compress(pack_boxes((truth, *boxes), scale), *map(pack_levels, levels), names),
+        "data": compress(pack_boxes((ground_truth, *boxes), scale), *map(pack_levels, levels), names),
     }
 
 

@@ -110,13 +110,13 @@ function unpackBoxes(bytes, sets, frames, scale) {
 
 let unpacked = { key: null, frames: null };
 
-/** Frames of a sequence: truth and boxes as above, overlaps and scores as levels, and how to name an image file. */
+/** Frames of a sequence: ground truth and boxes as above, overlaps and scores as levels, and how to name an image file. */
 async function framesOf(sequence) {
   if (unpacked.key === sequence) return unpacked.frames;
   const bytes = await inflate(sequence.data),
     count = sequence.length,
     sets = sequence.has_score.length;
-  const [truth, ...boxes] = unpackBoxes(bytes, sets + 1, count, sequence.scale);
+  const [groundTruth, ...boxes] = unpackBoxes(bytes, sets + 1, count, sequence.scale);
   let position = (sets + 1) * 16 * count;
   const next = () => bytes.subarray(position, (position += count));
   const overlaps = boxes.map(next);
@@ -125,6 +125,6 @@ async function framesOf(sequence) {
   const names = rule ? null : new TextDecoder().decode(bytes.subarray(position)).split("\n");
   const fileOf = (frame) =>
     rule ? rule.prefix + String(rule.first + frame).padStart(rule.width, "0") + rule.suffix : names[frame];
-  unpacked = { key: sequence, frames: { truth, boxes, overlaps, scores, fileOf } };
+  unpacked = { key: sequence, frames: { groundTruth, boxes, overlaps, scores, fileOf } };
   return unpacked.frames;
 }

@@ -34,13 +34,13 @@ function listColumns() {
 function drawList() {
   const { sequences } = state.benchmark,
     columns = listColumns(),
-    words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+    terms = state.search.toLowerCase().split(/\s+/).filter(Boolean);
   const text = (sequence) => [sequence.name, sequence.class, ...sequence.attributes].join(" ").toLowerCase();
   rows = sequences
     .map((_, index) => index)
     .filter(
       (index) =>
-        words.every((word) => text(sequences[index]).includes(word)) &&
+        terms.every((term) => text(sequences[index]).includes(term)) &&
         (!state.filter || state.filter.has(sequences[index], index)),
     );
   const { value } = columns.find(({ key }) => key === state.listSort.column) || columns[0];

@@ -180,8 +180,8 @@ function drawBoxes(context, frame, scale) {
     context.strokeRect(x[frame], y[frame], w[frame], h[frame]);
   };
   // Dark below white: the ground truth is seen on any image.
-  box(view.frames.truth, "rgba(0, 0, 0, 0.75)", 6, []);
-  box(view.frames.truth, "#fff", 3.5, []);
+  box(view.frames.groundTruth, "rgba(0, 0, 0, 0.75)", 6, []);
+  box(view.frames.groundTruth, "#fff", 3.5, []);
   for (const { tracker, index } of shown().reverse()) box(view.frames.boxes[index], tracker.color, 2.2, tracker.dashes);
 }
 
@@ -215,11 +215,11 @@ function drawReadout() {
         "tbody",
         {},
         line(
-          [make("span", { class: "truth" }), "ground truth"],
+          [make("span", { class: "ground-truth" }), "ground truth"],
           make("td"),
           hasScore && make("td"),
           make("td", { class: "number" }, isAbsent ? "no target" : ""),
-          make("td", { class: "number" }, text(view.frames.truth)),
+          make("td", { class: "number" }, text(view.frames.groundTruth)),
         ),
         shown().map(({ tracker, index }) =>
           line(
