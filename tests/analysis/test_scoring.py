@@ -256,3 +256,36 @@ def test_a_flipped_bit_in_the_cache_changes_no_score(tmp_path: Path, capsys: pyt
     with capsys.disabled():
         print(f"\nscore caches with a flipped bit: 150, {unusable} computed again")
     assert unusable > 100
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda boxes: np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1), None),
+        (lambda boxes: np.add(boxes, [3, 0, 0, 0]), "starts with"),
+        (lambda boxes: np.add(np.trunc(boxes), [1, 1, 0, 0]), "counted from another number"),
+        (lambda boxes: boxes, ""),
+        (np.trunc, ""),
+        (np.round, ""),
+    ],
+)
+def test_how_results_are_written_shows_in_their_first_boxes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change, message: str | None, cached: bool
+) -> None:
+    sequences = SequenceList(
+        Sequence(name, ["1.jpg", "2.jpg"], "otb", np.array([[x, 20, w, 40], [x + 1, 20, w, 40]]))
+        for name, x, w in (("a", 30, 20.5), ("b", 50.25, 16.75), ("c", 17, 12))
+    )
+    for sequence in sequences:
+        np.savetxt(tmp_path / f"{sequence.name}.txt", change(sequence.ground_truth_rect), delimiter=",", fmt="%.2f")
+    source, cache = raw_results(f"x={tmp_path}"), ScoreCache(tmp_path / "cache" if cached else None)
+    for _ in range(2):
+        caplog.clear()
+        if message is None:
+            with pytest.raises(DataError, match=r"a\.txt: .* not x1, y1, x2, y2 \(3 of 3"):
+                score_results([source], sequences, Scoring(), label="x", cache=cache)
+            continue
+        score_results([source], sequences, Scoring(), label="x", cache=cache)
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == bool(message) and message in "".join(said)

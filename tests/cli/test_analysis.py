@@ -29,9 +29,10 @@ def results_folder(root: Path, config: str, tracker: str = "seqtrack") -> Path:
 
 def write_results(root: Path, config: str, shift: float, **kwargs: str) -> None:
     ground_truth = [(name, fakes.truth_boxes(frames, seed)) for seed, (name, frames) in enumerate(LENGTHS.items())]
-    fakes.write_results(
-        results_folder(root, config, **kwargs), [(n, np.add(b, [shift, 0, 0, 0])) for n, b in ground_truth]
-    )
+    results = [
+        (name, np.concatenate([boxes[:1], boxes[1:] + np.array([shift, 0, 0, 0])])) for name, boxes in ground_truth
+    ]
+    fakes.write_results(results_folder(root, config, **kwargs), results)
 
 
 @pytest.fixture

@@ -60,6 +60,17 @@ def to_integers(boxes_xywh: np.ndarray) -> np.ndarray:
     return np.trunc(np.asarray(boxes_xywh, dtype=np.float64)).astype(np.int64)
 
 
+def start_gaps(first_xywh: np.ndarray, ground_truth_xywh: np.ndarray) -> np.ndarray:
+    """How far the first boxes of results (S, 4) are from those of the ground truth, which trackers are given.
+
+    Returns:
+        (S, 4) float64 with signs, pixels; whether boxes were cut to integers makes no difference.
+    """
+    exact = first_xywh - ground_truth_xywh
+    cut = first_xywh - np.trunc(ground_truth_xywh)
+    return np.where(np.abs(cut) < np.abs(exact), cut, exact)
+
+
 @dataclass(frozen=True)
 class ResultFolder:
     """Results of one tracker with one configuration on one dataset.
