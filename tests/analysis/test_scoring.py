@@ -38,6 +38,9 @@ def test_names_of_runs() -> None:
     assert split_run("seqtrack_b256_007") == ("seqtrack_b256", 7)
     assert split_run("seqtrack_b256") == ("seqtrack_b256", None)
     assert split_run("seqtrack_256") == ("seqtrack", 256)  # told apart by --merge_runs only
+    assert split_run("seqtrack_256", "other/seqtrack_256.yaml") == ("seqtrack_256", None)  # the manifest knows
+    assert split_run("seqtrack_256_001", "seqtrack_256") == ("seqtrack_256", 1)
+    assert split_run(run_config("cfg", 1234)) == ("cfg", 1234)
 
 
 def test_mean_and_deviation_of_runs(tmp_path: Path) -> None:

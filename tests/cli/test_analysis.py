@@ -217,6 +217,25 @@ def test_runs_of_one_tracker(world: Path, capsys) -> None:
     assert "±" in capsys.readouterr().out
 
 
+def test_what_is_asked_for_twice_is_no_second_run_and_what_has_no_results_is_named(world: Path, refused) -> None:
+    assert run(world, *VAL, "--tracker", "seqtrack", "seqtrack", "--config", "good", "good.yaml", "--no_plots") == 0
+    assert [row["tracker"] for row in rows(world)] == ["good"]
+    message = refused(run, world, *VAL, "--tracker", "seqtrack", "other", "--no_plots")
+    assert "no results of other on got10k_val" in message
+
+
+def test_experiments_that_end_in_a_number_are_no_runs_of_one_tracker(world: Path, capsys) -> None:
+    shutil.rmtree(results_folder(world, "bad").parent)
+    for config, experiment in (("b_256", "b_256"), ("b_384", "b_384.yaml"), ("b_384_000", "b_384")):
+        write_results(world, config, 2)
+        manifest = {"config": experiment, "dtype": "float16" if config == "b_384" else "float32"}
+        (results_folder(world, config) / "manifest-val.json").write_text(json.dumps(manifest))
+    assert run(world, *VAL, "--merge_runs", "--no_plots") == 0
+    assert {row["tracker"] for row in rows(world)} == {"good", "b_256", "b_384 (2 runs)"}
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "runs of b_384 were made with different dtypes" in err
+
+
 def test_attributes_and_classes(world: Path, monkeypatch) -> None:
     load = Benchmark.load
 

@@ -48,10 +48,19 @@ def run_config(config: str, run: int | None = None) -> str:
     return name if run is None else f"{name}_{run:03d}"
 
 
-def split_run(config: str) -> tuple[str, int | None]:
-    """Undo ``run_config``: the experiment and the number of the run, None if the name has none."""
+def split_run(config: str, experiment: object = None) -> tuple[str, int | None]:
+    """Undo ``run_config``: the experiment and the number of the run, None if the name has none.
+
+    Args:
+        config: name of a result folder.
+        experiment: the experiment (name or YAML file) that its manifest names, if it has one: without it,
+            ``seqtrack_256`` is run 256 of ``seqtrack``, and may be an experiment.
+    """
     stem, _, number = config.rpartition("_")
-    return (stem, int(number)) if stem and len(number) == 3 and number.isdecimal() else (config, None)
+    is_run = stem and number.isdecimal() and number == f"{int(number):03d}"
+    if not is_run or (isinstance(experiment, str) and experiment_name(experiment) == config):
+        return config, None
+    return stem, int(number)
 
 
 def to_integers(boxes_xywh: np.ndarray) -> np.ndarray:
