@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lib.config.seqtrack.config import experiment_name
 from lib.data.annotations import read_boxes
@@ -69,14 +70,14 @@ def to_integers(boxes_xywh: np.ndarray) -> np.ndarray:
     return np.trunc(np.asarray(boxes_xywh, dtype=np.float64)).astype(np.int64)
 
 
-def start_gaps(first_xywh: np.ndarray, ground_truth_xywh: np.ndarray) -> np.ndarray:
-    """How far the first boxes of results (S, 4) are from those of the ground truth, which trackers are given.
+def start_gaps(first_xywh: ArrayLike, ground_truth_xywh: ArrayLike) -> np.ndarray:
+    """How far the first boxes of results (S, 4) or (4,) are from those of the ground truth, which trackers are given.
 
     Returns:
-        (S, 4) float64 with signs, pixels; whether boxes were cut to integers makes no difference.
+        As many numbers, float64 with signs, pixels; whether boxes were cut to integers makes no difference.
     """
-    exact = first_xywh - ground_truth_xywh
-    cut = first_xywh - np.trunc(ground_truth_xywh)
+    exact = np.subtract(first_xywh, ground_truth_xywh)
+    cut = np.subtract(first_xywh, np.trunc(ground_truth_xywh))
     return np.where(np.abs(cut) < np.abs(exact), cut, exact)
 
 
