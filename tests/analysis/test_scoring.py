@@ -71,6 +71,15 @@ def test_published_results_load_as_they_are(tmp_path: Path, layout: str, delimit
     assert source.name == "theirs"
 
 
+def test_two_published_results_of_one_sequence_are_refused(tmp_path: Path) -> None:
+    for place in ("otb", "."):
+        (tmp_path / place).mkdir(exist_ok=True)
+        for sequence in SEQUENCES:
+            np.savetxt(tmp_path / place / f"{sequence.name}.txt", sequence.ground_truth_rect)
+    with pytest.raises(DataError, match=r"otb/a\.txt and .*/a\.txt: two results of a"):
+        score_results([raw_results(str(tmp_path), ["otb"])], SEQUENCES, Scoring(), label="x")
+
+
 def test_mixed_delimiters_are_read_and_a_wrong_line_is_named(tmp_path: Path) -> None:
     rows = SEQUENCES[1].ground_truth_rect.round(1).tolist()
     lines = [("\t", ",", " ")[i % 3].join(map(str, row)) for i, row in enumerate(rows)]

@@ -242,7 +242,7 @@ def test_attributes_and_classes(world: Path, monkeypatch) -> None:
     def with_attributes(*args, **kwargs) -> SequenceList:
         first, second = load(*args, **kwargs)
         first = replace(first, attributes=("Blur", "Scale", "Low Light"), object_class="cat")
-        return SequenceList([first, replace(second, attributes=("Blur",))])
+        return SequenceList([first, replace(second, attributes=("Blur",), object_class="dog")])
 
     monkeypatch.setattr(plots, "PLOTS", ())  # only the radar
     monkeypatch.setattr(Benchmark, "load", with_attributes)
@@ -250,9 +250,27 @@ def test_attributes_and_classes(world: Path, monkeypatch) -> None:
     assert [row["attribute"] for row in rows(world, "per_attribute")] == ["Blur (2)", "Low Light (1)", "Scale (1)"]
     overall = {row["tracker"]: row["AUC"] for row in rows(world)}
     assert rows(world, "per_attribute")[0]["good"] == overall["good"]  # both sequences have it
-    assert [row["class"] for row in rows(world, "per_class")] == ["cat (1)"]
+    assert [row["class"] for row in rows(world, "per_class")] == ["cat (1)", "dog (1)"]
     image = cv2.imread(str(world / "test" / "result_plots" / "got10k_val" / "attributes.png"))
     assert min(image.shape[:2]) > 500
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "arguments", "message"),
+    [
+        ("meta_info.ini", "object_class: cat\n", ["--per_class"], "no class of target"),
+        ("cover.label", "8\n" * LENGTHS[FIRST], ["--protocol", "got10k"], "no labels of the frames that count"),
+        ("meta_info.ini", "resolution: (64, 48)\n", ["--protocol", "got10k"], "no resolution (meta_info.ini)"),
+    ],
+)
+def test_what_only_some_sequences_have_is_no_basis_of_a_table(world: Path, refused, file, text, arguments, message):
+    assert run(world, *VAL, "--no_plots") == 0
+    (world / "data" / "got10k" / "val" / FIRST / file).write_text(text)
+    expected = f"got10k_val: 1 of 2 sequences have {message}"
+    assert expected in refused(run, world, *VAL, "--no_plots", *arguments)
+    for path in (world / "data" / "got10k" / "val").glob("GOT*"):
+        (path / file).write_text("8\n" * LENGTHS[path.name] if file == "cover.label" else text)
+    assert run(world, *VAL, "--no_plots", *arguments) == 0
 
 
 def test_published_results_beside_ours(world: Path) -> None:

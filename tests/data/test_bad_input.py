@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.config.paths import load_paths
 from lib.data.got10k import Got10k, split_rows
 from lib.data.lasot import Lasot
+from lib.data.registry import find_benchmark
 from lib.data.trackingnet import TrackingNet
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import open_storage
@@ -300,3 +302,16 @@ def test_trackingnet_videos_without_annotation_are_not_left_out_of_a_training(tm
     (tmp_path / "TRAIN_1/anno/vid1_0.txt").unlink()
     with pytest.raises(DataError, match=r"1 of 2 annotation files are missing.*expected TRAIN_1/anno/vid1_0\.txt"):
         TrackingNet(open_storage(tmp_path), [0, 1])
+
+
+@pytest.mark.parametrize("name", ["Jogging_1", "Jogging_2"])
+def test_two_targets_of_otb_never_share_the_boxes_of_one(tmp_path: Path, name: str) -> None:
+    fabricate.write_otb(tmp_path / "otb")
+    folder = tmp_path / "otb" / "Jogging"
+    (folder / "groundtruth_rect.1.txt").rename(folder / "groundtruth_rect.txt")
+    (folder / "groundtruth_rect.2.txt").unlink()
+    folder = folder.with_name("Human4")
+    (folder / "groundtruth_rect.2.txt").rename(folder / "groundtruth_rect.txt")  # the only target that counts there
+    sequences = find_benchmark("otb").load(load_paths("test", data_dir=tmp_path), [name, "Human4_2"])
+    assert sequences.names == ["Human4_2"]
+    assert f"groundtruth_rect.{name[-1]}.txt: no such file" in sequences.failures[name]

@@ -121,7 +121,7 @@ def _weights(manifest: Mapping[str, Any]) -> str:
 def raw_results(text: str, datasets: Iterable[str] = ()) -> Source:
     """Published box files in a folder of their own.
 
-    Known layouts, the first that holds the file counts: ``<dataset>/<sequence>.txt`` (as in the model zoo),
+    Known layouts, of which one may hold the file: ``<dataset>/<sequence>.txt`` (as in the model zoo),
     ``<sequence>.txt``, and ``<sequence>/<sequence>_001.txt`` (the GOT-10k toolkit).
 
     Args:
@@ -142,7 +142,10 @@ def raw_results(text: str, datasets: Iterable[str] = ()) -> Source:
     def file(name: str) -> Path:
         folders = [root / dataset for dataset in dict.fromkeys(datasets) if (root / dataset).is_dir()] + [root]
         places = [place / file for place in folders for file in (f"{name}.txt", f"{name}/{name}_001.txt")]
-        return next((path for path in places if path.is_file()), places[0])
+        found = [path for path in places if path.is_file()]
+        if len(found) > 1:
+            raise DataError(f"{found[0]} and {found[1]}: two results of {name}, which of them counts? Move one away")
+        return found[0] if found else places[0]
 
     return Source(label or root.resolve().name, file, f"put them below {root}")
 
