@@ -54,7 +54,7 @@ def read_curves(path: Path) -> Curves:
 
     Args:
         path: a log (``logs/seqtrack-<config>.log``), or TensorBoard events: a file or a folder of them. Where a
-            resumed run went over a step again, the later value counts.
+            run went on from an earlier step, or began again, the later values count, and none of those after it.
 
     Raises:
         InputError: if there is nothing of the kind.
@@ -93,7 +93,15 @@ def parse_log(text: str) -> Curves:
 def _put(curves: Curves, split: str, step: int, values: Mapping[str, str]) -> None:
     with contextlib.suppress(ValueError):  # a damaged line
         for name, value in {name: float(value) for name, value in values.items()}.items():
-            curves.setdefault(_curve_name(f"{split}/{name}"), {})[step] = value
+            _append(curves.setdefault(_curve_name(f"{split}/{name}"), {}), step, value)
+
+
+def _append(curve: dict[int, float], step: int, value: float) -> None:
+    """Add a value; where a run starts again from an earlier step, what an earlier start wrote from there on goes."""
+    if curve and step <= next(reversed(curve)):
+        for later in [known for known in curve if known >= step]:
+            del curve[later]
+    curve[step] = value
 
 
 def _curve_name(tag: str) -> str:
@@ -112,7 +120,12 @@ def _read_events(path: Path) -> Curves:
     except (DecodeError, ValueError) as error:
         raise InputError(f"{path}: damaged TensorBoard events: {error}") from error
     tags = events.Tags()["scalars"]
-    return {_curve_name(tag): {point.step: point.value for point in events.Scalars(tag)} for tag in tags}
+    curves: Curves = {}
+    for tag in tags:
+        curve = curves.setdefault(_curve_name(tag), {})
+        for point in events.Scalars(tag):
+            _append(curve, point.step, point.value)
+    return curves
 
 
 def compare(first: Curves, second: Curves) -> list[Difference]:

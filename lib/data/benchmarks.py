@@ -108,8 +108,10 @@ class Otb(TableReader):
         folders = [self.layout.format(folder=folder) for folder in (video, *separate)]
         exists = self.storage.exists
         folder = next((folder for folder in folders if exists(self._first_frame(folder, row))), folders[0])
-        file = row["annotation"].rpartition("/")[2]
-        file = require_file(self.storage, folder, *dict.fromkeys([file, "groundtruth_rect.txt"]))
+        files = [row["annotation"].rpartition("/")[2]]
+        if folder != folders[0] or sum(self._video(other) == video for other in self.rows) == 1:
+            files.append("groundtruth_rect.txt")  # in a folder that two targets share, it is of one of them
+        file = require_file(self.storage, folder, *dict.fromkeys(files))
         first, last, skip = (int(row[key]) for key in ("first_frame", "last_frame", "skip_first"))
         return Sequence(
             name,

@@ -13,6 +13,7 @@ A YAML file may point to it, for evaluation by its path and for training as ``FO
     sequences: [a, b]       # only these, in this order (default: all, by name)
 """
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -26,14 +27,14 @@ import yaml
 from easydict import EasyDict
 
 from lib.config.paths import Paths
-from lib.data.annotations import corners_to_xywh, has_area, read_ground_truth, read_labels
+from lib.data.annotations import corners_to_xywh, has_area, looks_like_corners, read_ground_truth, read_labels
 from lib.data.base import DiskDataset, DiskOpener
 from lib.data.index import SequenceRecord
 from lib.data.layout import GROUND_TRUTH, find_file, list_frames
 from lib.data.sequence import Entry, Sequence
 from lib.utils.errors import ConfigError, DataError, did_you_mean
 from lib.utils.files import expand_home, read_text
-from lib.utils.image_io import IMAGE_SUFFIXES
+from lib.utils.image_io import IMAGE_SUFFIXES, image_size
 from lib.utils.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -178,10 +179,27 @@ def _absent(storage: Storage, video: VideoFolder, *counts: int) -> np.ndarray:
     return read_labels(storage, video.absence, *counts)[: counts[0]] != 0
 
 
+def _as_xywh(storage: Storage, video: VideoFolder, boxes: np.ndarray, corners: bool, frame: str) -> np.ndarray:
+    """Boxes (F, 4) of a file as x, y, w, h. Raises DataError if they only make sense in the other form."""
+    path, rows = storage.root / video.ground_truth, boxes[has_area(boxes)]
+    if corners:
+        if len(rows) and 2 * int((rows[:, 2:] <= rows[:, :2]).any(axis=1).sum()) > len(rows):
+            raise DataError(f"{path}: the boxes look like x, y, width, height, not x1, y1, x2, y2 (boxes: xyxy)")
+        return corners_to_xywh(boxes)
+    size = None
+    with contextlib.suppress(DataError):  # of a frame that cannot be read, whoever tracks it will hear
+        size = image_size(storage.read_bytes(frame))
+    if size is not None and looks_like_corners(boxes, *size):
+        raise DataError(
+            f"{path}: the boxes look like x1, y1, x2, y2; say so by boxes: xyxy in a YAML file of the videos"
+        )
+    return boxes
+
+
 def _parse(storage: Storage, video: VideoFolder, corners: bool) -> SequenceRecord:
     frames = video.frames(storage)
     boxes = read_ground_truth(storage, video.ground_truth, len(frames), allow_nan=True)
-    boxes = corners_to_xywh(boxes) if corners else boxes
+    boxes = _as_xywh(storage, video, boxes, corners, frames[0])
     valid = has_area(boxes)
     visible = valid & ~_absent(storage, video, len(boxes))
     return SequenceRecord(video.name(storage), boxes, valid, visible, frame_names=frames)
@@ -262,8 +280,7 @@ def _lookup(storage: Storage, videos: dict[str, VideoFolder], name: str) -> Vide
 def _load(storage: Storage, spec: FolderSpec, name: str, video: VideoFolder) -> Sequence:
     frames = video.frames(storage)
     boxes = read_ground_truth(storage, video.ground_truth, len(frames), hidden=spec.first_box_only, allow_nan=True)
-    if spec.boxes == "xyxy":
-        boxes = corners_to_xywh(boxes)
+    boxes = _as_xywh(storage, video, boxes, spec.boxes == "xyxy", frames[0])
     absent = np.isnan(boxes).any(axis=1)
     boxes = np.where(absent[:, None], 0.0, boxes)
     present = ~(absent | _absent(storage, video, len(boxes), len(frames)))

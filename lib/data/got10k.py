@@ -177,7 +177,7 @@ def got10k_entries(storage: Storage, split: str) -> list[Entry]:
 
 
 def _load(storage: Storage, folder: str, name: str, hidden: bool) -> Sequence:
-    frames = list_frames(storage, folder, {".jpg"}, numbered=True)
+    frames = list_frames(storage, folder, {".jpg"}, numbered=True, first=FIRST_FRAME if hidden else None)
     boxes = read_ground_truth(storage, require_file(storage, folder, GROUND_TRUTH), len(frames), hidden=hidden)
     labels = {} if hidden else _labels(storage, folder)
     return Sequence(name, frames, TAG, boxes, storage=storage, **labels)

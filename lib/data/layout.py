@@ -134,7 +134,12 @@ def numbered_frames(
 
 
 def list_frames(
-    storage: Storage, folder: str, suffixes: Collection[str] = IMAGE_SUFFIXES, *, numbered: bool = False
+    storage: Storage,
+    folder: str,
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    *,
+    numbered: bool = False,
+    first: int | None = None,
 ) -> list[str]:
     """Paths of the images of a folder, in the order of the numbers in their names (``natural_key``).
 
@@ -143,9 +148,11 @@ def list_frames(
         folder: folder of the frames, ``""`` for the root.
         suffixes: kinds of images, in lower case with the dot.
         numbered: whether each has to be named by its number alone.
+        first: number of the first one, where none may be missing (and ``numbered``): as many boxes would show it, but
+            hidden ground truth has none.
 
     Raises:
-        DataError: if there are none, or one is not named by a number.
+        DataError: if there are none, or one is missing or not named by a number.
     """
     place = storage.root / folder
     try:
@@ -155,6 +162,8 @@ def list_frames(
         raise DataError(f"{place}: frames must be named by number: {error}") from error
     if not files:
         raise DataError(f"{place}: no {'images' if suffixes is IMAGE_SUFFIXES else '/'.join(suffixes) + ' frames'}")
+    if first is not None and (odd := [(n, file) for n, file in enumerate(files, first) if _file_number(file) != n]):
+        raise DataError(f"{place}: expected frame {odd[0][0]}, found {odd[0][1]} (half a download?)")
     return [f"{folder}/{file}" if folder else file for file in files]
 
 

@@ -8,6 +8,7 @@ sequence and other files, such as archives or the 240 frames/s of NfS, are left 
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,7 @@ def pack(
     extra: Mapping[str, bytes] | None = None,
     progress: Callable[[int], object] = lambda count: None,
 ) -> PackingReport:
-    """Write files into a database; what is there already, with the right length, is kept.
+    """Write files into a database; what is there already is kept, unless the file has changed since.
 
     Each batch is read back and compared before the next one is written. A run that is cut off leaves a valid database
     that is marked as unfinished; running again goes on.
@@ -82,9 +83,10 @@ def pack(
                 check_length(target)
             (target / UNFINISHED).touch()
             (target / CONTENT).unlink(missing_ok=True)
+            packed_at = existing.stat().st_mtime_ns if existing.exists() else 0
             map_size = max(FIRST_MAP_SIZE, 2 * existing.stat().st_size if existing.exists() else 0)
             with lmdb.open(str(target), map_size=map_size, readahead=False, meminit=False) as database:
-                for batch in _batches(source, files, strip, database, progress):
+                for batch in _batches(source, files, strip, database, packed_at, progress):
                     _write(database, batch)
                     _compare(database, batch, target)
                     written += len(batch)
@@ -103,6 +105,7 @@ def _batches(
     files: Mapping[str, bytes | None],
     strip: str,
     database: lmdb.Environment,
+    packed_at: int,
     progress: Callable[[int], object],
 ) -> Iterator[list[tuple[bytes, bytes]]]:
     batch: list[tuple[bytes, bytes]] = []
@@ -113,7 +116,10 @@ def _batches(
             raise DataError(f"{source.root / name}: the path is too long for an LMDB key")
         with database.begin(buffers=True) as transaction:
             value = transaction.get(key)
-            done = value is not None and len(value) == (source.size(name) if content is None else len(content))
+            if content is None:
+                done = value is not None and _is_same(source, name, value, packed_at)
+            else:
+                done = value == content
         if done:
             progress(1)
             continue
@@ -124,6 +130,16 @@ def _batches(
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def _is_same(source: Storage, name: str, value: memoryview, packed_at: int) -> bool:
+    """Whether a file is as it was packed: the bytes are compared if it is as long and has changed since."""
+    if len(value) != source.size(name):
+        return False
+    try:
+        return os.stat(source.root / name).st_ctime_ns < packed_at or value == source.read_bytes(name)
+    except OSError:
+        return value == source.read_bytes(name)
 
 
 def _write(database: lmdb.Environment, batch: list[tuple[bytes, bytes]]) -> None:

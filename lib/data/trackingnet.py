@@ -96,7 +96,10 @@ def _list_videos(storage: Storage, parts: Collection[int]) -> list[str]:
         files = storage.list_files(f"TRAIN_{part}/anno", {".txt"})
         if not files:
             raise DataError(f"{storage.root / f'TRAIN_{part}' / 'anno'}: expected <video>.txt files, found none")
-        videos += [f"TRAIN_{part}/{file.removesuffix('.txt')}" for file in files]
+        own = [file.removesuffix(".txt") for file in files]
+        if not set(shown := storage.list_dirs(f"TRAIN_{part}/frames")).issubset(own):
+            require_files(storage, [_annotation(f"TRAIN_{part}", video) for video in shown], "annotation files")
+        videos += [f"TRAIN_{part}/{video}" for video in own]
     return videos
 
 
@@ -133,7 +136,7 @@ def trackingnet_entries(storage: Storage) -> list[Entry]:
 
 
 def _load(storage: Storage, part: str, name: str) -> Sequence:
-    frames = list_frames(storage, _frames(part, name), {".jpg"}, numbered=True)
+    frames = list_frames(storage, _frames(part, name), {".jpg"}, numbered=True, first=0)
     boxes = read_ground_truth(storage, _annotation(part, name), len(frames), hidden=True)
     return Sequence(name, frames, TAG, boxes, storage=storage)
 

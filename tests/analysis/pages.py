@@ -38,10 +38,11 @@ def write_world(root: Path) -> list[str]:
             write_image(folder / "img" / f"{index + 1:04d}.jpg", image)
         (folder / "groundtruth.txt").write_text("".join(",".join(map(str, box)) + "\n" for box in boxes.tolist()))
         jumpy = np.add(boxes, [2, 1, 0, 0])
+        jumpy[0] = boxes[0]
         jumpy[20 : 60 if seed % 2 else 45, 0] -= 60
         results[0].write(name, boxes, np.full(FRAMES, 0.01))
         results[1].write(name, jumpy, np.full(FRAMES, 0.02))
-        rows = np.add(boxes, [0, 0, seed * 2 - 3, -4]).round(1).tolist()
+        rows = [boxes[0].tolist(), *np.add(boxes, [0, 0, seed * 2 - 3, -4])[1:].round(1).tolist()]
         (theirs / f"{name}.txt").write_text("".join(",".join(map(str, box)) + "\n" for box in rows))
         scores = np.where(np.arange(FRAMES) < 30, 0.9, 0.1)
         (theirs / f"{name}_score.txt").write_text("".join(f"{score}\n" for score in scores))

@@ -38,6 +38,9 @@ def test_names_of_runs() -> None:
     assert split_run("seqtrack_b256_007") == ("seqtrack_b256", 7)
     assert split_run("seqtrack_b256") == ("seqtrack_b256", None)
     assert split_run("seqtrack_256") == ("seqtrack", 256)  # told apart by --merge_runs only
+    assert split_run("seqtrack_256", "other/seqtrack_256.yaml") == ("seqtrack_256", None)  # the manifest knows
+    assert split_run("seqtrack_256_001", "seqtrack_256") == ("seqtrack_256", 1)
+    assert split_run(run_config("cfg", 1234)) == ("cfg", 1234)
 
 
 def test_mean_and_deviation_of_runs(tmp_path: Path) -> None:
@@ -66,6 +69,15 @@ def test_published_results_load_as_they_are(tmp_path: Path, layout: str, delimit
     tracker = score_results([source], SEQUENCES, Scoring(), label=source.name)
     assert [score.average_overlap for score in tracker.scores] == pytest.approx([1, 1], abs=2e-3)
     assert source.name == "theirs"
+
+
+def test_two_published_results_of_one_sequence_are_refused(tmp_path: Path) -> None:
+    for place in ("otb", "."):
+        (tmp_path / place).mkdir(exist_ok=True)
+        for sequence in SEQUENCES:
+            np.savetxt(tmp_path / place / f"{sequence.name}.txt", sequence.ground_truth_rect)
+    with pytest.raises(DataError, match=r"otb/a\.txt and .*/a\.txt: two results of a"):
+        score_results([raw_results(str(tmp_path), ["otb"])], SEQUENCES, Scoring(), label="x")
 
 
 def test_mixed_delimiters_are_read_and_a_wrong_line_is_named(tmp_path: Path) -> None:
@@ -256,3 +268,36 @@ def test_a_flipped_bit_in_the_cache_changes_no_score(tmp_path: Path, capsys: pyt
     with capsys.disabled():
         print(f"\nscore caches with a flipped bit: 150, {unusable} computed again")
     assert unusable > 100
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda boxes: np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1), None),
+        (lambda boxes: np.add(boxes, [3, 0, 0, 0]), "starts with"),
+        (lambda boxes: np.add(np.trunc(boxes), [1, 1, 0, 0]), "counted from another number"),
+        (lambda boxes: boxes, ""),
+        (np.trunc, ""),
+        (np.round, ""),
+    ],
+)
+def test_how_results_are_written_shows_in_their_first_boxes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change, message: str | None, cached: bool
+) -> None:
+    sequences = SequenceList(
+        Sequence(name, ["1.jpg", "2.jpg"], "otb", np.array([[x, 20, w, 40], [x + 1, 20, w, 40]]))
+        for name, x, w in (("a", 30, 20.5), ("b", 50.25, 16.75), ("c", 17, 12))
+    )
+    for sequence in sequences:
+        np.savetxt(tmp_path / f"{sequence.name}.txt", change(sequence.ground_truth_rect), delimiter=",", fmt="%.2f")
+    source, cache = raw_results(f"x={tmp_path}"), ScoreCache(tmp_path / "cache" if cached else None)
+    for _ in range(2):
+        caplog.clear()
+        if message is None:
+            with pytest.raises(DataError, match=r"a\.txt: .* not x1, y1, x2, y2 \(3 of 3"):
+                score_results([source], sequences, Scoring(), label="x", cache=cache)
+            continue
+        score_results([source], sequences, Scoring(), label="x", cache=cache)
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == bool(message) and message in "".join(said)

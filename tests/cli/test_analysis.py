@@ -29,17 +29,22 @@ def results_folder(root: Path, config: str, tracker: str = "seqtrack") -> Path:
 
 def write_results(root: Path, config: str, shift: float, **kwargs: str) -> None:
     ground_truth = [(name, fakes.truth_boxes(frames, seed)) for seed, (name, frames) in enumerate(LENGTHS.items())]
-    fakes.write_results(
-        results_folder(root, config, **kwargs), [(n, np.add(b, [shift, 0, 0, 0])) for n, b in ground_truth]
-    )
+    results = [
+        (name, np.concatenate([boxes[:1], boxes[1:] + np.array([shift, 0, 0, 0])])) for name, boxes in ground_truth
+    ]
+    fakes.write_results(results_folder(root, config, **kwargs), results)
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Path:
+def write_world(tmp_path: Path) -> Path:
     fakes.write_got10k(tmp_path / "data" / "got10k", LENGTHS)
     write_results(tmp_path, "good", 1)
     write_results(tmp_path, "bad", 5)
     return tmp_path
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    return write_world(tmp_path)
 
 
 def run(root: Path, *arguments: str) -> int:
@@ -222,7 +227,7 @@ def test_attributes_and_classes(world: Path, monkeypatch) -> None:
     def with_attributes(*args, **kwargs) -> SequenceList:
         first, second = load(*args, **kwargs)
         first = replace(first, attributes=("Blur", "Scale", "Low Light"), object_class="cat")
-        return SequenceList([first, replace(second, attributes=("Blur",))])
+        return SequenceList([first, replace(second, attributes=("Blur",), object_class="dog")])
 
     monkeypatch.setattr(plots, "PLOTS", ())  # only the radar
     monkeypatch.setattr(Benchmark, "load", with_attributes)
@@ -230,7 +235,7 @@ def test_attributes_and_classes(world: Path, monkeypatch) -> None:
     assert [row["attribute"] for row in rows(world, "per_attribute")] == ["Blur (2)", "Low Light (1)", "Scale (1)"]
     overall = {row["tracker"]: row["AUC"] for row in rows(world)}
     assert rows(world, "per_attribute")[0]["good"] == overall["good"]  # both sequences have it
-    assert [row["class"] for row in rows(world, "per_class")] == ["cat (1)"]
+    assert [row["class"] for row in rows(world, "per_class")] == ["cat (1)", "dog (1)"]
     image = cv2.imread(str(world / "test" / "result_plots" / "got10k_val" / "attributes.png"))
     assert min(image.shape[:2]) > 500
 

@@ -4,9 +4,11 @@ import random
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tracking.pack_results as script
+from lib.data.sequence import Sequence, SequenceList
 from lib.test.utils import transform_got10k, transform_trackingnet
 from lib.test.utils.submission import SUBMISSIONS, check_zip, write_zip
 from lib.utils.cli import run_script
@@ -99,7 +101,7 @@ def complete(tmp_path: Path) -> Path:
     names = [f"GOT-10k_Test_{number:06d}" for number in range(1, 181)]
     fabricate.write_got10k(tmp_path / "data/got10k", "test", names)
     for name in names:
-        fabricate.write(folder / f"{name}.txt", "1\t2\t3\t4\n" * 2)
+        fabricate.write(folder / f"{name}.txt", "10\t20\t30\t40\n" * 2)
         fabricate.write(folder / f"{name}_time.txt", "0.1\n" * 2)
     return folder
 
@@ -141,6 +143,7 @@ def test_the_published_scripts_warn_and_fail_only_with_check(tmp_path: Path, res
         ({"a/a_001.txt": "1,2,3,4\nnan,2,3,4\n"}, "a/a_001.txt: line 2"),
         ({"a/a_001.txt": ""}, "a/a_001.txt: it is empty"),
         ({"a/a_001.txt": "1,2,3,4\n"}, "a/a_001.txt: 1 boxes for 2 frames"),
+        ({"a/a_001.txt": "1,2,6,8\n" * 2}, "a/a_001.txt: starts with '1,2,6,8', its sequence with [1.5, 2.0, 3."),
         ({"a/a_time.txt": "0.1\n"}, "a/a_time.txt: 1 times for 2 boxes"),
         ({"a/a_time.txt": "0.1\n-1\n"}, "a/a_time.txt: line 2: expected seconds, got '-1'"),
         ({"a/a_time.txt": None}, "a/a_time.txt: the time file is missing"),
@@ -153,10 +156,11 @@ def test_the_published_scripts_warn_and_fail_only_with_check(tmp_path: Path, res
 def test_what_the_server_would_refuse(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
     good = {f"{n}/{n}_{kind}.txt": text * 2 for n in "ab" for kind, text in (("001", "1,2,3,4\n"), ("time", "0.1\n"))}
     path = tmp_path / "x.zip"
+    known = SequenceList(Sequence(name, ["1.jpg", "2.jpg"], "got10k", np.array([[1.5, 2, 3, 4]])) for name in "ab")
 
     def check(files: dict[str, str | None]) -> list[str]:
         write_zip(path, {name: text.encode() for name, text in files.items() if text is not None})
-        return check_zip(path, SUBMISSIONS["got10k"], names=["a", "b"], frames={"a": 2, "b": 2})
+        return check_zip(path, SUBMISSIONS["got10k"], names=["a", "b"], sequences=known)
 
     assert check(good) == []
     problems = check({**good, **changes})

@@ -123,7 +123,7 @@ def uav(tmp_path: Path) -> Path:
     results = tmp_path / "test" / "tracking_results" / "seqtrack" / "cfg" / "uav"
     for index, sequence in enumerate(load(tmp_path / "data", "uav")):
         far = 0 if index < 50 else 5000
-        boxes = [f"{10 + frame + far}\t20\t30\t40\n" for frame in range(len(sequence.frames))]
+        boxes = [f"{10 + frame + far * (frame > 0)}\t20\t30\t40\n" for frame in range(len(sequence.frames))]
         write(results / f"{sequence.name}.txt", "".join(boxes))
     return tmp_path
 

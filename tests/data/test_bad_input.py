@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.config.paths import load_paths
 from lib.data.got10k import Got10k, split_rows
 from lib.data.lasot import Lasot
+from lib.data.registry import find_benchmark
+from lib.data.trackingnet import TrackingNet
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import open_storage
 from tests.data import fabricate
@@ -274,3 +277,41 @@ def test_trackingnet_annotation_without_frames(tmp_path: Path) -> None:
     fabricate.write(tmp_path / "trackingnet/TEST/anno/c.txt", fabricate.box_lines(1))
     with pytest.raises(DataError, match=r"1 of 3 sequences cannot be read.*frames/c"):
         load(tmp_path, "trackingnet")
+
+
+@pytest.mark.parametrize("lost", [0, 5])
+@pytest.mark.parametrize("name", ["trackingnet", "got10k_test"])
+def test_a_frame_that_is_missing_moves_no_other_where_the_ground_truth_is_hidden(
+    tmp_path: Path, name: str, lost: int
+) -> None:
+    if name == "trackingnet":
+        fabricate.write_trackingnet(tmp_path / name, ["a"])
+        frame = tmp_path / name / f"TEST/frames/a/{lost}.jpg"
+    else:
+        fabricate.write_got10k(tmp_path / "got10k", "test", {"a": 12})
+        frame = tmp_path / f"got10k/test/a/{lost + 1:08d}.jpg"
+    assert len(load(tmp_path, name)[0].frames) == 12
+    frame.unlink()
+    with pytest.raises(DataError, match=rf"a: expected frame {int(frame.stem)}, found 0*{int(frame.stem) + 1}\.jpg"):
+        load(tmp_path, name)
+
+
+def test_trackingnet_videos_without_annotation_are_not_left_out_of_a_training(tmp_path: Path) -> None:
+    fabricate.trackingnet(tmp_path, parts=[0, 1])
+    assert len(TrackingNet(open_storage(tmp_path), [0, 1])) == 3
+    (tmp_path / "TRAIN_1/anno/vid1_0.txt").unlink()
+    with pytest.raises(DataError, match=r"1 of 2 annotation files are missing.*expected TRAIN_1/anno/vid1_0\.txt"):
+        TrackingNet(open_storage(tmp_path), [0, 1])
+
+
+@pytest.mark.parametrize("name", ["Jogging_1", "Jogging_2"])
+def test_two_targets_of_otb_never_share_the_boxes_of_one(tmp_path: Path, name: str) -> None:
+    fabricate.write_otb(tmp_path / "otb")
+    folder = tmp_path / "otb" / "Jogging"
+    (folder / "groundtruth_rect.1.txt").rename(folder / "groundtruth_rect.txt")
+    (folder / "groundtruth_rect.2.txt").unlink()
+    folder = folder.with_name("Human4")
+    (folder / "groundtruth_rect.2.txt").rename(folder / "groundtruth_rect.txt")  # the only target that counts there
+    sequences = find_benchmark("otb").load(load_paths("test", data_dir=tmp_path), [name, "Human4_2"])
+    assert sequences.names == ["Human4_2"]
+    assert f"groundtruth_rect.{name[-1]}.txt: no such file" in sequences.failures[name]

@@ -313,3 +313,29 @@ def test_training_takes_what_a_yaml_file_describes(tmp_path: Path, videos: Path)
         path.write_text(f"root: videos\n{line}\n")
         with pytest.raises(error, match=message):
             build_dataset("FOLDER:mine.yaml", cfg, paths)
+
+
+@pytest.mark.parametrize(
+    ("spec", "box", "message"),
+    [
+        ("", "30,20,60,44", "look like x1, y1, x2, y2; say so by boxes: xyxy"),
+        ("boxes: xyxy\n", "30,20,20,24", "look like x, y, width, height, not x1, y1, x2, y2"),
+        ("boxes: xyxy\n", "30,20,60,44", ""),
+        ("", "30,20,20,24", ""),
+    ],
+)
+def test_boxes_in_the_other_form_are_refused_in_evaluation_and_training(
+    tmp_path: Path, videos: Path, spec: str, box: str, message: str
+) -> None:
+    for index in range(1, 12):
+        cv2.imwrite(str(videos / "car/img" / f"{index}.png"), np.zeros((48, 64, 3), np.uint8))
+    (videos / "car/groundtruth.txt").write_text(f"{box}\n" * 10 + "0,0,0,0\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"root: videos\nsequences: [car]\n{spec}")
+    training = [load_paths("train", data_dir=tmp_path, save_dir=tmp_path), default_config()]
+    for read in (lambda: load(tmp_path, str(path)), lambda: build_dataset(f"FOLDER:{path}", training[1], training[0])):
+        if message:
+            with pytest.raises(DataError, match=rf"car/groundtruth\.txt: the boxes {message}"):
+                read()
+        else:
+            assert len(read()) == 1

@@ -1,6 +1,7 @@
 """Every dataset gives the same frames and boxes from files and packed, in this process and in workers."""
 
 import multiprocessing
+import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -153,9 +154,8 @@ def test_a_database_that_reads_differently_is_refused(tmp_path: Path) -> None:
     root = write_benchmark("tc128", tmp_path)
     make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
     ground_truth = root / "Ball_ce1" / "Ball_ce1_gt.txt"
-    ground_truth.write_text(
-        ground_truth.read_text().replace("20", "21")
-    )  # of the same length, so it counts as written already
+    ground_truth.write_text(ground_truth.read_text().replace("20", "21"))
+    os.utime(tmp_path / "tc128_lmdb" / "data.mdb", (2**33, 2**33))  # of the same length and, it seems, packed since
     with pytest.raises(DataError, match="the packed annotations differ from those in"):
         make_lmdb.main(["tc128", "--data_dir", str(tmp_path)])
 
@@ -205,6 +205,20 @@ def test_workers_read_the_same(method: str, tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
         for rows in pool.map(read_all, [dataset, dataset], timeout=60):
             assert_same_rows(here, rows)
+
+
+def test_what_changed_after_packing_is_packed_again_though_it_is_as_long(tmp_path: Path) -> None:
+    fabricate.folder(root := tmp_path / "own")
+    source, target = open_storage(root), tmp_path / "own_lmdb"
+    total = pack_dataset("folder", source, target).written
+    report = pack_dataset("folder", source, target)
+    assert (report.written, report.kept) == (0, total)
+    image = next(path for path in sorted(root.rglob("*")) if path.suffix == ".jpg")
+    times, content = image.stat(), image.read_bytes()[:-2] + b"!!"
+    image.write_bytes(content)
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))  # as rsync and archives do
+    assert pack_dataset("folder", source, target).written == 1
+    assert open_storage(target).read_bytes(str(image.relative_to(root))) == content
 
 
 def test_two_datasets_share_one_database(tmp_path: Path) -> None:

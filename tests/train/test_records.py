@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
 from lib.train.admin.manifest import git_revision, write_manifest
 from lib.train.admin.tensorboard import TensorboardWriter, draw_batch, draw_generated
@@ -130,12 +131,19 @@ def test_numbers_of_a_comparison():
     assert row == ("a", 3, row.last, pytest.approx(0.5 / 3), 0.5, 2, 2)
 
 
-def test_steps_done_again_count_once():
+def test_of_a_run_that_starts_again_earlier_starts_leave_nothing_behind(tmp_path):
+    steps = ((2, 3.0), (5, 3.0), (8, 3.0), (9, 3.0), (5, 2.0), (6, 1.0))
     text = "\n".join(
-        f"[train: 2, {step}/10] loss {loss}, IoU 0.5, lr 1e-4/1e-5, 9.0 samples/s, io"
-        for step, loss in ((5, 3), (5, 2))
+        f"[train: 2, {step}/10] loss {loss}, IoU 0.5, lr 1e-4/1e-5, 9.0 samples/s, io" for step, loss in steps
     )
-    assert parse_log(text)["train/Loss/total"] == {15: 2.0}
+    expected = {12: 3.0, 15: 2.0, 16: 1.0}
+    assert parse_log(text)["train/Loss/total"] == expected
+    for part in (steps[:4], steps[4:]):  # a file of events for each start
+        with SummaryWriter(str(tmp_path), filename_suffix=str(len(part))) as writer:
+            for step, loss in part:
+                writer.add_scalar("train/Loss/total", loss, 10 + step)
+        time.sleep(1.1)  # their names hold seconds
+    assert read_curves(tmp_path)["train/Loss/total"] == expected
 
 
 def test_three_runs_are_named_and_drawn(two_runs, tmp_path, capsys):

@@ -9,8 +9,15 @@ from lib.data.attributes import unexpected_counts
 from lib.data.registry import BENCHMARKS, find_benchmark
 from lib.data.sequence import SequenceList
 from lib.test.analysis.presence import presence_table
-from lib.test.analysis.protocols import PARTLY_LABELLED
-from lib.test.analysis.scoring import ScoreCache, ScoredTracker, Scoring, score_results, score_static_box
+from lib.test.analysis.protocols import PARTLY_LABELLED, PROTOCOLS
+from lib.test.analysis.scoring import (
+    BENCHMARK_TAGS,
+    ScoreCache,
+    ScoredTracker,
+    Scoring,
+    score_results,
+    score_static_box,
+)
 from lib.test.analysis.selection import Selection, choose_sources, warn_once, without_missing
 from lib.test.analysis.tables import Table, group_table, score_table, sequence_table
 from lib.test.evaluation.results import ASK_PRESENCE
@@ -85,17 +92,13 @@ class Report:
         Raises:
             DataError: if the dataset names none, or leaves some sequences out: their scores would be missing silently.
         """
-        unknown = [sequence.name for sequence in self.sequences if sequence.attributes is None]
-        if unknown and len(unknown) < len(self.sequences):
-            raise DataError(
-                f"{self.benchmark}: {len(unknown)} of {len(self.sequences)} sequences have no attribute file, "
-                f"the first is {unknown[0]}"
-            )
+        require_of_all(self.benchmark, self.sequences, "attributes", "attribute file")
         nothing = "the dataset ships no attributes of its sequences (see docs/benchmarks.md)"
         return self._positions([sequence.attributes or () for sequence in self.sequences], nothing)
 
     def classes(self) -> dict[str, list[int]]:
-        """Positions of the sequences by class of target. Raises DataError if the dataset names none."""
+        """Positions of the sequences by class of target. Raises DataError if the dataset names none, or not all."""
+        require_of_all(self.benchmark, self.sequences, "object_class", "class of target")
         classes = [(sequence.object_class,) if sequence.object_class else () for sequence in self.sequences]
         return self._positions(classes, "the dataset does not say what its targets are")
 
@@ -107,6 +110,15 @@ class Report:
         if not groups:
             raise DataError(f"{self.benchmark}: {nothing}")
         return dict(sorted(groups.items()))
+
+
+def require_of_all(benchmark: str, sequences: SequenceList, field: str, what: str) -> None:
+    """Raise DataError if some sequences have a field and others do not: their scores would not belong together."""
+    lacking = [sequence.name for sequence in sequences if getattr(sequence, field) is None]
+    if lacking and len(lacking) < len(sequences):
+        raise DataError(
+            f"{benchmark}: {len(lacking)} of {len(sequences)} sequences have no {what}, the first is {lacking[0]}"
+        )
 
 
 def analyze(
@@ -133,6 +145,9 @@ def analyze(
             f"{benchmark} cannot be scored here: only the first box of {len(hidden)} of {len(sequences)} sequences is "
             f"public; {where}"
         )
+    if PROTOCOLS[scoring.protocol].counts_frames and found.tag in BENCHMARK_TAGS:
+        require_of_all(benchmark, sequences, "target_present", "labels of the frames that count (cover.label)")
+        require_of_all(benchmark, sequences, "resolution", "resolution (meta_info.ini), where boxes are cut")
     total, missing = len(sequences) + len(sequences.failures), {}
     sources = choose_sources(benchmark, sequences, paths, selection)
     if selection.allow_missing and sources:

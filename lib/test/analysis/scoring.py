@@ -1,5 +1,6 @@
 """From result files to scores: read, checked and scored, or taken from the scores that were computed before."""
 
+import contextlib
 import hashlib
 import logging
 import zipfile
@@ -10,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.annotations import parse_boxes
+from lib.data import annotations
+from lib.data.annotations import MARGIN, parse_boxes
 from lib.data.registry import BENCHMARKS
 from lib.data.sequence import Sequence, SequenceList
 from lib.test.analysis import metrics, protocols
 from lib.test.analysis.metrics import SequenceScores, merge_runs, score_sequence, summarise
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.selection import STATIC_BOX, Source, count_rows, near_names, warn_once
-from lib.test.evaluation.results import to_integers
+from lib.test.evaluation.results import start_gaps, to_integers
 from lib.utils.errors import DataError
 from lib.utils.files import atomic_path, decode_text
 
@@ -163,7 +165,7 @@ class ScoreCache:
 def content_key(parts: Iterable[bytes]) -> str:
     """Hash of what scores depend on, and of the code that computes them."""
     digest = hashlib.blake2b(digest_size=20)
-    code = (Path(module.__file__).read_bytes() for module in (metrics, protocols) if module.__file__)
+    code = (Path(module.__file__).read_bytes() for module in (metrics, protocols, annotations) if module.__file__)
     for group in (code, parts):
         for part in group:
             digest.update(len(part).to_bytes(8, "little"))
@@ -242,7 +244,39 @@ def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache:
     if scores is None:
         scores = [scoring.score(sequence, _boxes(source, sequence, text)) for sequence, text in results]
         cache.put(key, scores)
+    _check_starts(source, results)
     return scores
+
+
+def _check_starts(source: Source, results: list[tuple[Sequence, bytes]]) -> None:
+    """Compare the first boxes, which scoring replaces, with the ground truth: they tell how the others are written.
+
+    Raises:
+        DataError: if most are two corners.
+    """
+    rows = []
+    for sequence, text in results:
+        name = str(source.file(sequence.name))
+        with contextlib.suppress(DataError, IndexError):  # what is malformed is named when all is read
+            rows.append((sequence, name, parse_boxes(decode_text(text, name).splitlines()[0], name)[0]))
+    if not rows:
+        return
+    truth, first = np.array([s.ground_truth_rect[0] for s, _, _ in rows]), np.array([box for _, _, box in rows])
+    gaps = start_gaps(first, truth)
+    far = (np.abs(gaps) > MARGIN).any(axis=1)
+    corners = far & (np.abs(start_gaps(first, truth + np.pad(truth[:, :2], ((0, 0), (2, 0))))) <= MARGIN).all(axis=1)
+    count = f"{int(far.sum())} of {len(rows)} results do so"
+    shift = np.median(gaps, axis=0)
+    if far.any():
+        sequence, name, box = rows[int((corners if corners.any() else far).argmax())]
+        given = sequence.ground_truth_rect[0].tolist()
+        text = f"{name}: starts with {box.tolist()}, its sequence with {given}"
+        if 2 * corners.sum() > len(rows):
+            raise DataError(f"{text}: boxes must be x, y, width, height, not x1, y1, x2, y2 ({count})")
+        warn_once(logger, [f"{text}; a result of other data, or boxes or frames counted in another way? ({count})"])
+    elif np.abs(shift).max() > 0.75:
+        text = f"boxes of {source.name} are {shift.tolist()} off the ground truth in the first frame of most sequences"
+        warn_once(logger, [f"{text}; pixels counted from another number? (such as {rows[0][1]})"])
 
 
 def _boxes(source: Source, sequence: Sequence, content: bytes) -> np.ndarray:

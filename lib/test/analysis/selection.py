@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -12,8 +13,8 @@ from typing import Any
 
 from lib.config.paths import PROJECT_ROOT, Paths
 from lib.data.registry import BENCHMARKS, find_benchmark
-from lib.data.sequence import SequenceList
-from lib.test.evaluation.manifest import read_manifest
+from lib.data.sequence import Benchmark, SequenceList
+from lib.test.evaluation.manifest import IDENTITY, read_manifest
 from lib.test.evaluation.results import ResultFolder, find_results, results_root, split_run
 from lib.utils.cli import user_path
 from lib.utils.errors import DataError, InputError, printable
@@ -120,7 +121,7 @@ def _weights(manifest: Mapping[str, Any]) -> str:
 def raw_results(text: str, datasets: Iterable[str] = ()) -> Source:
     """Published box files in a folder of their own.
 
-    Known layouts, the first that holds the file counts: ``<dataset>/<sequence>.txt`` (as in the model zoo),
+    Known layouts, of which one may hold the file: ``<dataset>/<sequence>.txt`` (as in the model zoo),
     ``<sequence>.txt``, and ``<sequence>/<sequence>_001.txt`` (the GOT-10k toolkit).
 
     Args:
@@ -141,7 +142,10 @@ def raw_results(text: str, datasets: Iterable[str] = ()) -> Source:
     def file(name: str) -> Path:
         folders = [root / dataset for dataset in dict.fromkeys(datasets) if (root / dataset).is_dir()] + [root]
         places = [place / file for place in folders for file in (f"{name}.txt", f"{name}/{name}_001.txt")]
-        return next((path for path in places if path.is_file()), places[0])
+        found = [path for path in places if path.is_file()]
+        if len(found) > 1:
+            raise DataError(f"{found[0]} and {found[1]}: two results of {name}, which of them counts? Move one away")
+        return found[0] if found else places[0]
 
     return Source(label or root.resolve().name, file, f"put them below {root}")
 
@@ -196,14 +200,18 @@ def choose_sources(
         InputError: if there is nothing to score.
     """
     found = find_benchmark(benchmark, paths)
-    folders = _choose_folders(benchmark, found.tag, sequences, paths, selection)
+    folders = _choose_folders(benchmark, found, sequences, paths, selection)
     several = len({folder.tracker for folder in folders}) > 1
     groups: dict[str, list[Source]] = {}
     for folder in folders:
-        config = split_run(folder.config)[0] if selection.merge_runs else folder.config
+        own = own_results(folder)
+        config = _experiment(folder, own.manifest) if selection.merge_runs else folder.config
         label = f"{folder.tracker}/{config}" if several else config
-        own = own_results(replace(folder, floats=selection.floats, split=found.split))  # a split has its own manifest
         groups.setdefault(label, []).append(own)
+    for label, runs in groups.items():
+        if len({json.dumps([run.manifest.get(key) for key in IDENTITY]) for run in runs if run.manifest}) > 1:
+            names = ", ".join(run.name for run in runs)
+            warn_once(logger, [f"runs of {label} were made with different dtypes, backends or settings: {names}"])
     for text in selection.raw:
         raw = raw_results(text, [found.tag, benchmark])
         label, number = raw.name, 1
@@ -219,35 +227,43 @@ def choose_sources(
 
 
 def _choose_folders(
-    benchmark: str, tag: str, sequences: SequenceList, paths: Paths, selection: Selection
+    name: str, benchmark: Benchmark, sequences: SequenceList, paths: Paths, selection: Selection
 ) -> list[ResultFolder]:
     if selection.raw and not selection.trackers and not selection.configs:
         return []
     names = set(sequences.names)
     found = [
-        folder
+        replace(folder, floats=selection.floats, split=benchmark.split)  # a split has its own manifest
         for folder in find_results(paths.save_dir)
-        if folder.dataset == tag and not names.isdisjoint(folder.sequences())
+        if folder.dataset == benchmark.tag and not names.isdisjoint(folder.sequences())
     ]
-    if not selection.configs:
-        return [folder for folder in found if not selection.trackers or folder.tracker in selection.trackers]
+    if not selection.configs and not selection.trackers:
+        return found
     chosen = []
     for tracker in selection.trackers or ["seqtrack"]:
-        for config in selection.configs:
+        for config in selection.configs or [""]:
             fitting = [
                 folder
                 for folder in found
                 if folder.tracker == tracker
-                and (config == folder.config or (selection.merge_runs and config == split_run(folder.config)[0]))
+                and (
+                    config in ("", folder.config)
+                    or (selection.merge_runs and config == _experiment(folder, read_manifest(folder)))
+                )
             ]
             if not fitting:
                 known = ", ".join(f"{other.tracker} {other.config}" for other in found) or "none"
+                place = ResultFolder(paths.save_dir, tracker, config or "*", benchmark.tag).path
                 raise DataError(
-                    f"no results of {tracker} {config} on {benchmark} in "
-                    f"{ResultFolder(paths.save_dir, tracker, config, tag).path}; with results on it: {known}"
+                    f"no results of {tracker}{f' {config}' * bool(config)} on {name} in {place}; "
+                    f"with results on it: {known}"
                 )
             chosen += fitting
-    return chosen
+    return list(dict.fromkeys(chosen))  # what is asked for twice is no second run
+
+
+def _experiment(folder: ResultFolder, manifest: Mapping[str, Any]) -> str:
+    return split_run(folder.config, manifest.get("config"))[0]
 
 
 def without_missing(sequences: SequenceList, trackers: dict[str, list[Source]]) -> tuple[SequenceList, dict[str, int]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lib.config.seqtrack.config import experiment_name
 from lib.data.annotations import read_boxes
@@ -48,16 +49,36 @@ def run_config(config: str, run: int | None = None) -> str:
     return name if run is None else f"{name}_{run:03d}"
 
 
-def split_run(config: str) -> tuple[str, int | None]:
-    """Undo ``run_config``: the experiment and the number of the run, None if the name has none."""
+def split_run(config: str, experiment: object = None) -> tuple[str, int | None]:
+    """Undo ``run_config``: the experiment and the number of the run, None if the name has none.
+
+    Args:
+        config: name of a result folder.
+        experiment: the experiment (name or YAML file) that its manifest names, if it has one: without it,
+            ``seqtrack_256`` is run 256 of ``seqtrack``, and may be an experiment.
+    """
     stem, _, number = config.rpartition("_")
-    return (stem, int(number)) if stem and len(number) == 3 and number.isdecimal() else (config, None)
+    is_run = stem and number.isdecimal() and number == f"{int(number):03d}"
+    if not is_run or (isinstance(experiment, str) and experiment_name(experiment) == config):
+        return config, None
+    return stem, int(number)
 
 
 def to_integers(boxes_xywh: np.ndarray) -> np.ndarray:
     """Boxes (F, 4) as they are stored: int64, cut towards zero."""
     # Faithful: truncated, not rounded; the published numbers were computed from such files.
     return np.trunc(np.asarray(boxes_xywh, dtype=np.float64)).astype(np.int64)
+
+
+def start_gaps(first_xywh: ArrayLike, ground_truth_xywh: ArrayLike) -> np.ndarray:
+    """How far the first boxes of results (S, 4) or (4,) are from those of the ground truth, which trackers are given.
+
+    Returns:
+        As many numbers, float64 with signs, pixels; whether boxes were cut to integers makes no difference.
+    """
+    exact = np.subtract(first_xywh, ground_truth_xywh)
+    cut = np.subtract(first_xywh, np.trunc(ground_truth_xywh))
+    return np.where(np.abs(cut) < np.abs(exact), cut, exact)
 
 
 @dataclass(frozen=True)

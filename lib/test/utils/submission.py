@@ -9,15 +9,18 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lib.config.paths import Paths, load_paths
+from lib.data.annotations import MARGIN
 from lib.data.registry import BENCHMARKS
-from lib.test.evaluation.results import ResultFolder, to_integers
+from lib.data.sequence import Sequence, SequenceList
+from lib.test.evaluation.results import ResultFolder, start_gaps, to_integers
 from lib.utils.cli import ScriptParser, user_path
 from lib.utils.errors import DataError, InputError, lookup, printable
 from lib.utils.files import atomic_path
@@ -86,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save_dir", type=user_path, help="folder below which test.py wrote its results (default: .)")
 
 
-def transform(server: str, description: str | None, argv: Sequence[str] | None) -> int:
+def transform(server: str, description: str | None, argv: ListOf[str] | None) -> int:
     """Body of the published scripts: pack what is there, and warn of what the server would refuse.
 
     Returns:
@@ -210,10 +213,9 @@ def _check_against_dataset(path: Path, form: Submission, paths: Paths) -> tuple[
     if sequences is None:
         known = f"numbers of frames not checked: the dataset is {doubt}"
         return check_zip(path, form, names=names, count=benchmark.sequences), known
-    frames = {sequence.name: len(sequence.frames) for sequence in sequences}
-    if len(frames) == benchmark.sequences:
+    if len(sequences) == benchmark.sequences:
         names = sequences.names
-    problems = check_zip(path, form, names=names, count=benchmark.sequences, frames=frames)
+    problems = check_zip(path, form, names=names, count=benchmark.sequences, sequences=sequences)
     return problems, f"compared with {benchmark.place(paths)[0]}"
 
 
@@ -223,7 +225,7 @@ def check_zip(
     *,
     names: Iterable[str] | None = None,
     count: int | None = None,
-    frames: Mapping[str, int] | None = None,
+    sequences: SequenceList | None = None,
 ) -> list[str]:
     """Find what the server would refuse, one printable line for each problem.
 
@@ -232,7 +234,7 @@ def check_zip(
         form: what the server expects.
         names: all sequences of the benchmark, if they are known.
         count: how many there are, if only that is known.
-        frames: number of frames by sequence, where the dataset is at hand.
+        sequences: the benchmark, where the dataset is at hand: how many frames there are, and the first box of each.
 
     Raises:
         InputError: if the zip cannot be read at all.
@@ -241,7 +243,7 @@ def check_zip(
         raise InputError(f"{path}: not a zip file")
     try:
         with zipfile.ZipFile(path) as archive:
-            problems = list(_problems(archive, form, names, count, frames or {}))
+            problems = list(_problems(archive, form, names, count, {item.name: item for item in sequences or ()}))
     except OSError as error:
         raise InputError(f"{path}: cannot read the zip: {error.strerror}") from error
     except (NotImplementedError, UnicodeDecodeError) as error:  # a version or names that no reader knows
@@ -256,7 +258,7 @@ def _problems(
     form: Submission,
     names: Iterable[str] | None,
     count: int | None,
-    frames: Mapping[str, int],
+    sequences: Mapping[str, Sequence],
 ) -> Iterator[str]:
     if sum(info.file_size for info in archive.infolist()) > MAX_TOTAL:
         yield f"it unpacks to more than {MAX_TOTAL >> 20} MiB"
@@ -282,7 +284,7 @@ def _problems(
         yield "some files are in the zip twice"
     for name in found:
         try:
-            yield from _sequence_problems(archive, form, name, frames.get(name))
+            yield from _sequence_problems(archive, form, name, sequences.get(name))
         except (DataError, *DAMAGE) as error:
             yield f"{name}: {error}"
 
@@ -299,13 +301,16 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join([first, *others[:2], *(["..."] if others[2:] else [])])
 
 
-def _sequence_problems(archive: zipfile.ZipFile, form: Submission, name: str, frames: int | None) -> Iterator[str]:
+def _sequence_problems(archive: zipfile.ZipFile, form: Submission, name: str, known: Sequence | None) -> Iterator[str]:
     file = form.boxes.format(name=name)
     boxes = _read_lines(archive, file)
+    first = _numbers(boxes[0], ",", 4) if boxes else None
     if not boxes:
         yield f"{file}: it is empty"
-    elif frames is not None and len(boxes) != frames:
-        yield f"{file}: {len(boxes)} boxes for {frames} frames"
+    elif known is not None and len(boxes) != len(known.frames):
+        yield f"{file}: {len(boxes)} boxes for {len(known.frames)} frames"
+    elif known and first and np.abs(start_gaps(first, known.init_box_xywh)).max() > MARGIN:
+        yield f"{file}: starts with {boxes[0]!r}, its sequence with {known.init_box_xywh}; not x, y, width, height?"
     for number, line in enumerate(boxes, start=1):
         if _numbers(line, ",", 4) is None:
             hint = " (the delimiter must be a comma)" if _numbers(line.replace(",", " "), None, 4) is not None else ""
