@@ -261,16 +261,16 @@ def _check_starts(source: Source, results: list[tuple[Sequence, bytes]]) -> None
             rows.append((sequence, name, parse_boxes(decode_text(text, name).splitlines()[0], name)[0]))
     if not rows:
         return
-    truth, first = np.array([s.ground_truth_rect[0] for s, _, _ in rows]), np.array([box for _, _, box in rows])
-    gaps = start_gaps(first, truth)
+    given, first = np.array([s.ground_truth_rect[0] for s, _, _ in rows]), np.array([box for _, _, box in rows])
+    gaps = start_gaps(first, given)
     far = (np.abs(gaps) > MARGIN).any(axis=1)
-    corners = far & (np.abs(start_gaps(first, truth + np.pad(truth[:, :2], ((0, 0), (2, 0))))) <= MARGIN).all(axis=1)
+    as_corners = np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1)
+    corners = far & (np.abs(start_gaps(first, as_corners)) <= MARGIN).all(axis=1)
     count = f"{int(far.sum())} of {len(rows)} results do so"
     shift = np.median(gaps, axis=0)
     if far.any():
         sequence, name, box = rows[int((corners if corners.any() else far).argmax())]
-        given = sequence.ground_truth_rect[0].tolist()
-        text = f"{name}: starts with {box.tolist()}, its sequence with {given}"
+        text = f"{name}: starts with {box.tolist()}, its sequence with {sequence.ground_truth_rect[0].tolist()}"
         if 2 * corners.sum() > len(rows):
             raise DataError(f"{text}: boxes must be x, y, width, height, not x1, y1, x2, y2 ({count})")
         warn_once(logger, [f"{text}; a result of other data, or boxes or frames counted in another way? ({count})"])
