@@ -133,7 +133,7 @@ def export(
         finish = lambda model: quantize(model, ranges)  # noqa: E731
     metadata = describe(params, config, precision)
     if metadata["checkpoint_sha256"] != weights:
-        raise CheckpointError(f"{params.checkpoint}: was replaced while it was exported, nothing was written; try again")
+        raise CheckpointError(f"{params.checkpoint}: replaced while it was exported, nothing was written; try again")
     with _files_for(folder) as temporary:
         for name, graph in graphs.items():
             progress(f"exporting {name}")
