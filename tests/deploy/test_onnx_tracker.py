@@ -3,6 +3,7 @@
 import ast
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +72,33 @@ def test_bad_input(change, message: str, tmp_path: Path, capsys: pytest.CaptureF
     assert stopped.value.code == 2
     assert message in line
     assert not (tmp_path / "out.txt").exists()
+
+
+def session(meta: str) -> SimpleNamespace:
+    return SimpleNamespace(get_modelmeta=lambda: SimpleNamespace(custom_metadata_map={"seqtrack": meta}))
+
+
+def test_files_of_two_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = iter([session('{"format_version": 1}'), session('{"format_version": 1, "config": "other"}')])
+    monkeypatch.setattr(onnx_tracker.onnxruntime, "InferenceSession", lambda *_, **__: next(sessions))
+    with pytest.raises(ValueError, match="are of two exports"):
+        onnx_tracker.OnnxTracker("model")
+
+
+@pytest.mark.parametrize(
+    "box", [(160, 5, 20, 20), (5, -20, 20, 20), (np.nan, 5, 20, 20), (5, 5, -9, -9), (5, 5, 0, 9), (0, 0, 1601, 9)]
+)
+def test_boxes_and_images_that_cannot_be_tracked(box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_tracker.onnxruntime, "InferenceSession", lambda *_, **__: session('{"format_version": 1}'))
+    tracker = onnx_tracker.OnnxTracker("model")
+    image = np.zeros((120, 160, 3), np.uint8)
+    with pytest.raises(ValueError, match="outside the 160x120 image, empty or far too large"):
+        tracker.init(image, box)
+    for wrong in (image[..., 0], image / 255, np.zeros((120, 160, 4), np.uint8)):
+        with pytest.raises(ValueError, match="expected an RGB uint8 image"):
+            tracker.init(wrong, (5, 5, 20, 20))
+        with pytest.raises(ValueError, match="expected an RGB uint8 image"):
+            tracker.update(wrong)
 
 
 @pytest.mark.endurance
