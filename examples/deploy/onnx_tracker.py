@@ -182,6 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         done, frame = capture.read()
         if done:
             box, score = tracker.update(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    if len(lines) < announced:  # a guess where frames are not evenly spaced
+        print(f"{args.video}: only {len(lines)} of {announced} frames could be decoded: damaged?", file=sys.stderr)
     args.output.write_text("\n".join(lines) + "\n")
     return len(lines)
 

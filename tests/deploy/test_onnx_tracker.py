@@ -101,6 +101,17 @@ def test_boxes_and_images_that_cannot_be_tracked(box, monkeypatch: pytest.Monkey
             tracker.update(wrong)
 
 
+def test_frames_that_are_missing_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    frames = iter([(True, np.zeros((48, 64, 3), np.uint8))] * 3 + [(False, None)])
+    capture = SimpleNamespace(read=lambda: next(frames), get=lambda what: 5.0)
+    monkeypatch.setattr(onnx_tracker.cv2, "VideoCapture", lambda name: capture)
+    tracker = SimpleNamespace(init=lambda image, box: None, update=lambda image: ([1.0, 2.0, 20.0, 20.0], 0.5))
+    monkeypatch.setattr(onnx_tracker, "OnnxTracker", lambda *_: tracker)
+    assert onnx_tracker.main(["model", "a.avi", "1,2,20,20", str(tmp_path / "a.txt")]) == 3
+    assert "a.avi: only 3 of 5 frames could be decoded" in capsys.readouterr().err
+    assert len((tmp_path / "a.txt").read_text().splitlines()) == 3
+
+
 @pytest.mark.endurance
 def test_bundled_tracker_on_a_clip(exported: Path, tmp_path: Path) -> None:
     from lib.config.paths import bundled_checkpoint
