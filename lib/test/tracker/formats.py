@@ -160,7 +160,8 @@ def _files_for(folder: Path) -> Iterator[Path]:
             yield Path(temporary)
     except BaseException:
         if is_new:
-            folder.rmdir()
+            with contextlib.suppress(OSError):  # it holds a file already, or is gone: the first error counts
+                folder.rmdir()
         raise
 
 

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -123,7 +124,7 @@ def read_init_boxes(path: Path) -> Starts:
     suffix = path.suffix.lower()
     if suffix in (".json", ".jsonl"):
         try:
-            content = json.loads(text) if suffix == ".json" else {"frames": _json_lines(text)}
+            content = json.loads(text, object_pairs_hook=partial(_unique, path)) if suffix == ".json" else {"frames": _json_lines(text)}
             starts = _from_json(content, path)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}: line {error.lineno}: no valid JSON: {error.msg}") from error
@@ -135,6 +136,16 @@ def read_init_boxes(path: Path) -> Starts:
     if not starts:
         raise DataError(f"{path}: holds no box of a target")
     return starts
+
+
+def _unique(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises DataError if a key is there twice: all but the last one would vanish."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"{path}: the key {printable(repr(twice), 60)} is there twice in one object")
+    return content
 
 
 def _json_lines(text: str) -> list[Any]:
