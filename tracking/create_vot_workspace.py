@@ -142,7 +142,9 @@ def print_next_steps(workspace: Path, toolkit: Toolkit | None, problem: str, *, 
     if not (sequences_folder(workspace) / "list.txt").is_file():
         print("The first command downloads the dataset. To rehearse without: python tracking/vot_selftest.py")
     print(f"cd {workspace}\nvot evaluate --workspace . seqtrack_b256_ar\nvot {last} --workspace . seqtrack_b256_ar")
-    if last == "pack":
+    if last == "analysis":
+        print("After a second evaluation: VOT_PERSISTENT_CACHE=0 vot analysis ..., or it gives the scores of the first")
+    else:
         print("The labels are hidden: the server computes the scores from the zip file that `vot pack` writes.")
 
 

@@ -124,7 +124,8 @@ def read_init_boxes(path: Path) -> Starts:
     suffix = path.suffix.lower()
     if suffix in (".json", ".jsonl"):
         try:
-            content = json.loads(text, object_pairs_hook=partial(_unique, path)) if suffix == ".json" else {"frames": _json_lines(text)}
+            whole = suffix == ".json"
+            content = json.loads(text, object_pairs_hook=partial(_unique, path)) if whole else _json_lines(text)
             starts = _from_json(content, path)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}: line {error.lineno}: no valid JSON: {error.msg}") from error
@@ -148,8 +149,8 @@ def _unique(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _json_lines(text: str) -> list[Any]:
-    """The frames of JSON lines, without the head. Raises JSONDecodeError with the number of the line in the file."""
+def _json_lines(text: str) -> dict[str, Any]:
+    """JSON lines, without the head, as ``frames``. Raises JSONDecodeError with the number of the line in the file."""
     lines = text.splitlines()
     frames = []
     for number, line in enumerate(lines):
@@ -159,7 +160,7 @@ def _json_lines(text: str) -> list[Any]:
             raise json.JSONDecodeError(error.msg, "\n" * number, number) from error
         if entry is not None and not (isinstance(entry, dict) and "format" in entry):
             frames.append(entry)
-    return frames
+    return {"frames": frames}
 
 
 class _Reader:
