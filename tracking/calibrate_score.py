@@ -81,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in filter(None, (None if args.check else output, args.plot)):
         check_writable(path)
     fitted, tests = choose_videos(args)
-    weights = file_hash(params.checkpoint)  # before they are read: a training may replace them meanwhile
+    # Before the weights are read: if a training replaces them meanwhile, the score is not that of the new ones.
+    weights = file_hash(params.checkpoint) if params.checkpoint.is_file() else ""
     engine = SeqTrackEngine(params)
     if args.check:
         score = load_score(params.checkpoint, params.update_threshold)

@@ -121,7 +121,7 @@ def export(
     kind = FORMATS[format]
     if format == "torch_export" and precision != "float32":
         raise InputError(f"the format torch_export goes with the precision float32, not with {precision}")
-    weights = "" if params.checkpoint is None else file_hash(params.checkpoint)
+    weights = file_hash(params.checkpoint) if params.checkpoint and params.checkpoint.is_file() else ""
     progress(f"reading {params.checkpoint or 'no checkpoint: fresh weights'}")
     graphs = make_graphs(read_network(params), params)
     step = graphs["step"]
