@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in filter(None, (None if args.check else output, args.plot)):
         check_writable(path)
     fitted, tests = choose_videos(args)
+    # Before the weights are read: if a training replaces them meanwhile, the score is not that of the new ones.
+    weights = file_hash(params.checkpoint) if params.checkpoint.is_file() else ""
     engine = SeqTrackEngine(params)
     if args.check:
         score = load_score(params.checkpoint, params.update_threshold)
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(label, calibration.apply(one, unseen), unseen)
     if not args.check:
         fitted_on = f"{args.dataset}: {len(fitted)} videos, {len(seen.overlap)} frames"
-        facts = {"fitted_on": fitted_on, "weights_sha256": file_hash(params.checkpoint)}
+        facts = {"fitted_on": fitted_on, "weights_sha256": weights}
         write_text_atomic(output, score_text(score, facts))
         print(f"wrote {output}")
     if args.plot:

@@ -12,6 +12,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from external.vot20.toolkit import Toolkit, find_toolkit
 from external.vot20.workspace import (
+    OWN_STACK,
     SINCE,
     STACKS,
     TIMEOUT,
@@ -67,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the workspace and say what to type."""
     args = parse_args(argv)
     lookup(STACKS, args.stack, "stack")
-    several = args.stack in SINCE
-    if several and args.workspace_dir is None:
+    if args.stack in SINCE and args.workspace_dir is None:
         raise InputError(f"--stack {args.stack}: its sequences need a workspace of their own: --workspace_dir DIR")
     workspace = args.workspace_dir or DEFAULT_WORKSPACE
     if args.timeout < 1:
@@ -85,9 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if toolkit is not None:
         stack_file(toolkit, args.stack)
         ours = compat_stack_text(toolkit, args.stack) if toolkit.needs_compat else ""
-    stack = "./stack.yaml" if ours else args.stack
-    if several and not args.force:
-        check_own_workspace(workspace, stack)
+    stack = OWN_STACK if ours else args.stack
+    if not args.force:
+        check_own_workspace(workspace, args.stack)
     files = {
         "config.yaml": config_text(stack, args.sequences and args.sequences.resolve()),
         "trackers.ini": registry_text(entries(args), python=args.python.absolute(), timeout=args.timeout),
@@ -142,7 +142,9 @@ def print_next_steps(workspace: Path, toolkit: Toolkit | None, problem: str, *, 
     if not (sequences_folder(workspace) / "list.txt").is_file():
         print("The first command downloads the dataset. To rehearse without: python tracking/vot_selftest.py")
     print(f"cd {workspace}\nvot evaluate --workspace . seqtrack_b256_ar\nvot {last} --workspace . seqtrack_b256_ar")
-    if last == "pack":
+    if last == "analysis":
+        print("After a second evaluation: VOT_PERSISTENT_CACHE=0 vot analysis ..., or it gives the scores of the first")
+    else:
         print("The labels are hidden: the server computes the scores from the zip file that `vot pack` writes.")
 
 

@@ -150,6 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             gallery.add(seen)
         gallery.finish()
     print(f"{len(gallery.written)} files in {printable(folder, 1000)}")
+    ours = (path for path in folder.iterdir() if path.stem[:5].isdecimal() or path.stem in KINDS)
+    if earlier := len(set(ours) - set(gallery.written)):
+        print(f"{earlier} more files there are of an earlier run, maybe of another video or other weights")
     return 0
 
 

@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_sequences(sequences_folder(args.workspace_dir))
     options = ["--force"] if args.force else []
     options += ["--experiments", args.experiments] if args.experiments else []
+    for name in [] if args.force else args.tracker:
+        if any((args.workspace_dir / "results" / name).glob("*/*")):
+            print(f"{name}: results of an earlier run are kept, whatever its weights were; --force runs it again")
     run_toolkit(toolkit, "evaluate", ["--workspace", ".", *options, *args.tracker], args.workspace_dir, show=show)
     if not is_scored(toolkit, args.workspace_dir):
         archives = [pack_results(toolkit, tracker, args.workspace_dir, show=show) for tracker in args.tracker]

@@ -67,8 +67,9 @@ async function runtime(name) {
   }
 }
 
+/** The bytes of a file; what the browser has kept of it counts only if the server says that it is still the same. */
 async function download(path, report) {
-  const response = await fetch(path).catch((error) => ({ ok: false, statusText: error.message }));
+  const response = await fetch(path, { cache: "no-cache" }).catch((error) => ({ ok: false, statusText: error.message }));
   if (!response.ok) {
     throw new Error(`The file ${path} of the network is missing (${response.statusText || response.status}). Make it with: ${EXPORT}`);
   }

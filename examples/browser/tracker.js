@@ -5,12 +5,6 @@ const FORMAT = 1; // of the metadata
 const CLIP_MARGIN = 10; // pixels: a box stays at least this large and this far inside the image
 const SHIFTS = { xywh: 0, whxy: 2, corner: 0 }; // by how many places the four tokens are rolled
 
-// When a target is lost and found; the numbers are those of the Python library.
-const LOST = { below: 0.3, foundAbove: 0.85, patience: 3, confirm: 2, growth: 1.5, mostCrops: 16 };
-const STRIDE = 0.6; // of the crops of a search over their side
-const EDGE = 2; // pixels: a box this near to the edge of the image may be cut by it
-const SAME_OVERLAP = 0.3; // of the boxes of two frames in a row that agree
-
 /** Round half to even, as Python does. */
 function roundEven(value) {
   const rounded = Math.round(value);
@@ -128,6 +122,9 @@ export class Model {
     if (model.meta.format_version !== FORMAT) {
       throw new Error(`step.onnx has metadata of format ${model.meta.format_version}, this page knows ${FORMAT}`);
     }
+    if (readMetadata(embed).get("seqtrack") !== text) {
+      throw new Error("embed_template.onnx and step.onnx are of two exports: load the page again, or export again");
+    }
     model.ort = ort;
     // Without warnings: WebGPU has one for shapes that the processor computes, as it should.
     const options = { executionProviders: providers, logSeverityLevel: 3 };
@@ -218,6 +215,7 @@ export class Model {
     const values = likelihoods.map((value) => Math.max(value, 1e-6));
     const features = [values.reduce((sum, value) => sum + value, 0) / 4, ...values].map(Math.log);
     const value = features.reduce((sum, feature, i) => sum + feature * weights[i], bias);
+    if (Number.isNaN(value)) return 0; // of a network that overflows, as some GPUs do with float16
     if (!points.length) return 1 / (1 + Math.exp(-value));
     const next = points.findIndex((point) => point[0] > value);
     if (next === 0) return points[0][1];

@@ -22,7 +22,15 @@ import onnxruntime
 Array = npt.NDArray[Any]
 FORMAT = 1  # of the metadata
 CLIP_MARGIN = 10  # pixels: a box stays at least this large and this far inside the image
+MOST_TIMES = 10  # a first box is at most so many times as wide and as high as the image
 SHIFTS = {"xywh": 0, "whxy": 2, "corner": 0}  # by how many places the four tokens are rolled
+
+
+def check(image: Array) -> Array:
+    """Refuse what is no (H, W, 3) uint8 image: floats would be cut to 0 without a word."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")
+    return image
 
 
 def crop(image: Array, box: Sequence[float], factor: float, size: int) -> tuple[Array, float]:
@@ -65,7 +73,12 @@ class OnnxTracker:
             onnxruntime.InferenceSession(str(Path(folder, name)), options, providers=["CPUExecutionProvider"])
             for name in ("embed_template.onnx", "step.onnx")
         )
-        self.meta = json.loads(self.network.get_modelmeta().custom_metadata_map.get("seqtrack", "{}"))
+        embed, step = (
+            session.get_modelmeta().custom_metadata_map.get("seqtrack", "{}") for session in (self.embed, self.network)
+        )
+        self.meta = json.loads(step)
+        if embed != step:
+            raise ValueError("embed_template.onnx and step.onnx are of two exports")
         if self.meta.get("format_version") != FORMAT:
             raise ValueError(f"its metadata is not of format {FORMAT}")
         self.box = [0.0] * 4
@@ -74,13 +87,17 @@ class OnnxTracker:
 
     def init(self, image: Array, box: Sequence[float]) -> None:
         """Begin with the target's box (x, y, width, height in pixels) in an image (H, W, 3) uint8 RGB."""
+        (x, y, w, h), (height, width) = box, check(image).shape[:2]
+        inside = -w < x < width and -h < y < height  # not so if one is not a number
+        if not (inside and 0 < w <= MOST_TIMES * width and 0 < h <= MOST_TIMES * height):
+            raise ValueError(f"box {x:g},{y:g},{w:g},{h:g}: outside the {width}x{height} image, empty or far too large")
         self.box, self.frame = [float(value) for value in box], 0
         self.templates = np.tile(self._template(image), (1, self.meta["template"]["number"], 1))
 
     def update(self, image: Array) -> tuple[list[float], float]:
         """Follow the target into the next image: its box, and how likely it is that the box is on it (0 to 1)."""
         meta = self.meta
-        patch, scale = crop(image, self.box, meta["search"]["factor"], meta["search"]["size"])
+        patch, scale = crop(check(image), self.box, meta["search"]["factor"], meta["search"]["size"])
         tokens, likelihoods = self.network.run(
             ["tokens", "likelihoods"], {"templates": self.templates, "image": patch[None]}
         )
@@ -119,6 +136,8 @@ class OnnxTracker:
         """Logistic regression on logarithms of the likelihoods, or a curve behind it."""
         score, values = self.meta["score"], np.maximum(likelihoods.astype(np.float64), 1e-6)
         value = np.log([values.mean(), *values]) @ np.array(score["weights"]) + score["bias"]
+        if np.isnan(value):
+            return 0.0
         if score["points"]:
             return float(np.interp(value, *np.array(score["points"]).T))
         return float(1 / (1 + np.exp(-np.clip(value, -500, 500))))
@@ -153,13 +172,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     done, frame = capture.read()
     if not done:
         stop(f"{args.video}: no frame")
-    tracker.init(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), box)
+    try:
+        tracker.init(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), box)
+    except ValueError as error:
+        stop(str(error))
     score, lines = 1.0, []
     while done:
         lines.append(",".join(f"{value:.4f}" for value in (*box, score)))
         done, frame = capture.read()
         if done:
             box, score = tracker.update(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    if len(lines) < announced:  # a guess where frames are not evenly spaced
+        print(f"{args.video}: only {len(lines)} of {announced} frames could be decoded: damaged?", file=sys.stderr)
     args.output.write_text("\n".join(lines) + "\n")
     return len(lines)
 

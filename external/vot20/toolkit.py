@@ -170,6 +170,7 @@ def run_toolkit(
         "PYTHONSAFEPATH": "1",  # `python -m` must not import what happens to be in the workspace
         "MPLBACKEND": "Agg",
         "PYTHONUNBUFFERED": "1",
+        "VOT_PERSISTENT_CACHE": "0",  # it knows scores by names, and gives those of earlier results
         **(env or {}),
     }
     call = [str(toolkit.python), "-m", "vot", command, *arguments]

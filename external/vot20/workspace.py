@@ -49,7 +49,9 @@ MODELS = {
 """Published models: names of the experiments, and what tables call them."""
 
 TIMEOUT = 300
+OWN_STACK = "./stack.yaml"
 MARK = "# Written by tracking/create_vot_workspace.py, which keeps this file once it is edited. Checksum"
+OURS = "# With our experiments in the place of those that crash: the toolkit's stack "
 COMPAT = "external.vot20.multistart.MultiStart"
 COMPAT_REALTIME = "external.vot20.multistart.RealTime"
 
@@ -189,7 +191,7 @@ def compat_stack_text(toolkit: Toolkit, stack: str) -> str:
     ]
     for experiment in crashing:
         experiment["type"] = ours[experiment["type"]]
-    return yaml.safe_dump(content, sort_keys=False) if crashing else ""
+    return f"{OURS}{stack}\n{yaml.safe_dump(content, sort_keys=False)}" if crashing else ""
 
 
 def is_scored(toolkit: Toolkit, workspace: Path) -> bool:
@@ -223,14 +225,24 @@ def sequences_folder(workspace: Path) -> Path:
 
 
 def check_own_workspace(workspace: Path, stack: str) -> None:
-    """Refuse a workspace of another stack: sequences and results of two are not told apart.
+    """Refuse a workspace of another stack that has sequences or results: those of two are not told apart.
+
+    One of several targets is refused in any case.
+
+    Args:
+        workspace: its folder, which may be missing.
+        stack: the toolkit's name of it, also where ``stack.yaml`` takes its place.
 
     Raises:
         InputError: naming both stacks.
     """
     if (workspace / "config.yaml").is_file():
         other = _config(workspace).get("stack")
-        if other != stack:
+        if other == OWN_STACK and (workspace / other).is_file():
+            named = re.search(f"^{re.escape(OURS)}(.*)$", _read(workspace / other), re.MULTILINE)
+            other = named[1] if named else stack  # one of an earlier version does not say
+        used = any(path.exists() for path in (sequences_folder(workspace) / "list.txt", workspace / "results"))
+        if other != stack and (used or {str(other), stack} & set(SINCE)):
             raise InputError(
                 f"{workspace} is a workspace of {printable(other)}; {stack} needs one of its own: --workspace_dir"
             )

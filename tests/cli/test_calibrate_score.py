@@ -1,6 +1,9 @@
 """``tracking/calibrate_score.py`` on a folder of rendered videos whose targets are said to be absent at the end."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -8,8 +11,9 @@ import pytest
 
 from lib.config.paths import bundled_checkpoint
 from lib.synthetic import SyntheticSequence
-from lib.test.tracker.presence import load_score, score_path
+from lib.test.tracker.presence import default_score, load_score, score_path
 from lib.utils.errors import DataError, InputError
+from lib.utils.files import file_hash
 from lib.utils.image_io import write_image
 from tracking import calibrate_score
 
@@ -51,6 +55,20 @@ def test_fits_reports_and_writes_beside_the_weights(tmp_path: Path, capsys: pyte
     path.unlink()
     with pytest.raises(InputError, match="--check: the weights have no score"):
         calibrate_score.main([*flags, "--check"])
+
+
+def test_weights_that_are_replaced_meanwhile_do_not_get_the_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "last.pth.tar"
+    checkpoint.write_bytes(b"of this epoch")
+    replace = {"SeqTrackEngine": lambda params: checkpoint.write_bytes(b"of the next one"), "report": lambda *_: None}
+    replace |= {"choose_videos": lambda args: ([1], [1]), "observe": lambda *_: SimpleNamespace(overlap=[1])}
+    for name, value in (replace | {"fit": lambda seen: default_score(0.6), "calibration": Mock()}).items():
+        monkeypatch.setattr(calibrate_score, name, value)
+    flags = ["seqtrack", "seqtrack_demo", "--checkpoint", str(checkpoint), "--device", "cpu", "--dataset", "x"]
+    assert calibrate_score.main(flags) == 0
+    assert json.loads(score_path(checkpoint).read_text())["weights_sha256"] != file_hash(checkpoint)
 
 
 @pytest.mark.slow

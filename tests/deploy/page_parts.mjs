@@ -57,6 +57,11 @@ const answers = {
     return colors && Array.from((await yuvFrame(sample, colors)).read(1, 1, width - 1, height - 1));
   },
   metadata: () => readMetadata(new Uint8Array(readFileSync(request.file))).get("seqtrack"),
+  async load() {
+    const [embed, step] = request.files.map((file) => new Uint8Array(readFileSync(file)));
+    return Model.load({ InferenceSession: FakeSession }, embed, step).then(({ meta }) => meta, (error) => error.message);
+  },
+  scores: () => request.metas.map((meta) => Object.assign(new Model(), { meta }).score([0.5, NaN, 0.5, 0.5])),
   async boxes() {
     const model = Object.assign(new Model(), { ort: { Tensor }, meta: request.meta });
     model.embed = model.network = new FakeSession();

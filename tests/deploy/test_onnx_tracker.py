@@ -3,6 +3,7 @@
 import ast
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +72,44 @@ def test_bad_input(change, message: str, tmp_path: Path, capsys: pytest.CaptureF
     assert stopped.value.code == 2
     assert message in line
     assert not (tmp_path / "out.txt").exists()
+
+
+def session(meta: str) -> SimpleNamespace:
+    return SimpleNamespace(get_modelmeta=lambda: SimpleNamespace(custom_metadata_map={"seqtrack": meta}))
+
+
+def test_files_of_two_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = iter([session('{"format_version": 1}'), session('{"format_version": 1, "config": "other"}')])
+    monkeypatch.setattr(onnx_tracker.onnxruntime, "InferenceSession", lambda *_, **__: next(sessions))
+    with pytest.raises(ValueError, match="are of two exports"):
+        onnx_tracker.OnnxTracker("model")
+
+
+@pytest.mark.parametrize(
+    "box", [(160, 5, 20, 20), (5, -20, 20, 20), (np.nan, 5, 20, 20), (5, 5, -9, -9), (5, 5, 0, 9), (0, 0, 1601, 9)]
+)
+def test_boxes_and_images_that_cannot_be_tracked(box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_tracker.onnxruntime, "InferenceSession", lambda *_, **__: session('{"format_version": 1}'))
+    tracker = onnx_tracker.OnnxTracker("model")
+    image = np.zeros((120, 160, 3), np.uint8)
+    with pytest.raises(ValueError, match="outside the 160x120 image, empty or far too large"):
+        tracker.init(image, box)
+    for wrong in (image[..., 0], image / 255, np.zeros((120, 160, 4), np.uint8)):
+        with pytest.raises(ValueError, match="expected an RGB uint8 image"):
+            tracker.init(wrong, (5, 5, 20, 20))
+        with pytest.raises(ValueError, match="expected an RGB uint8 image"):
+            tracker.update(wrong)
+
+
+def test_frames_that_are_missing_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    frames = iter([(True, np.zeros((48, 64, 3), np.uint8))] * 3 + [(False, None)])
+    capture = SimpleNamespace(read=lambda: next(frames), get=lambda what: 5.0)
+    monkeypatch.setattr(onnx_tracker.cv2, "VideoCapture", lambda name: capture)
+    tracker = SimpleNamespace(init=lambda image, box: None, update=lambda image: ([1.0, 2.0, 20.0, 20.0], 0.5))
+    monkeypatch.setattr(onnx_tracker, "OnnxTracker", lambda *_: tracker)
+    assert onnx_tracker.main(["model", "a.avi", "1,2,20,20", str(tmp_path / "a.txt")]) == 3
+    assert "a.avi: only 3 of 5 frames could be decoded" in capsys.readouterr().err
+    assert len((tmp_path / "a.txt").read_text().splitlines()) == 3
 
 
 @pytest.mark.endurance

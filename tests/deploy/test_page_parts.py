@@ -135,6 +135,25 @@ def test_metadata_is_read_from_the_file(node: str, tmp_path: Path) -> None:
     assert ask(node, "metadata", file=str(tmp_path / "a.onnx")) == "Größe"
 
 
+def test_files_of_two_exports_are_refused(node: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    files = [tmp_path / "one.onnx", tmp_path / "other.onnx"]
+    for file in files:
+        model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
+        model.metadata_props.add(key="seqtrack", value=json.dumps({"format_version": 1, "config": file.stem}))
+        onnx.save(model, file)
+    assert ask(node, "load", files=[str(files[0])] * 2)["config"] == "one"
+    assert "are of two exports" in ask(node, "load", files=list(map(str, files)))
+
+
+def test_a_likelihood_that_is_no_number_scores_nothing(node: str) -> None:
+    metas = [{"score": {"weights": [1.0] * 5, "bias": 0.0, "points": points}} for points in (CURVE, [])]
+    assert ask(node, "scores", metas=metas) == [0, 0]
+    for meta in metas:
+        tracker = SimpleNamespace(meta=meta)
+        assert onnx_tracker.OnnxTracker._score(tracker, np.array([0.5, np.nan, 0.5, 0.5], np.float32)) == 0
+
+
 @pytest.mark.parametrize(("center", "fitted"), [((40.0, 30.0), True), ((300.0, 200.0), True), ((40.0, 30.0), False)])
 def test_lost_and_found_as_in_the_library(node: str, center: tuple[float, float], fitted: bool) -> None:
     """The target vanishes for ten frames, comes back near `center`, is doubtful for two, and vanishes for ever."""

@@ -37,6 +37,14 @@ def test_default_is_one_half_at_the_threshold_of_templates(threshold: float, mid
     assert 0 <= score(np.zeros(4))[0] < 1e-6
 
 
+def test_likelihoods_that_are_no_numbers_score_nothing() -> None:
+    score = default_score(0.6)
+    curve = replace(score, points=((-9.0, 0.25), (0.0, 0.75)))
+    for one in (score, curve):
+        found = one(np.array([[0.5, np.nan, 0.5, 0.5], [0.5] * 4]))
+        assert found[0] == 0 and found[1] > 0.5
+
+
 def test_file_beside_the_checkpoint_is_used_and_gives_the_same_numbers(tmp_path: Path) -> None:
     checkpoint = tmp_path / "SEQTRACK_ep0005.pth.tar"
     assert score_path(checkpoint).name == "SEQTRACK_ep0005.score.json"

@@ -1,20 +1,24 @@
 """Exported graphs and the runtimes that run them: the tracker of PyTorch, without PyTorch's network."""
 
+import contextlib
 import ctypes
 import dataclasses
 import json
 import shutil
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 import lib.test.tracker.backends as backends
+import lib.test.tracker.formats as formats
 from lib.models.seqtrack import build_seqtrack
 from lib.test.evaluation.manifest import FolderClaim, identity, run_facts
 from lib.test.evaluation.results import ResultFolder
@@ -24,7 +28,7 @@ from lib.test.tracker.formats import compare, export
 from lib.test.tracker.graphs import make_graphs
 from lib.test.tracker.int8 import prepare, quantize, video_inputs
 from lib.test.tracker.network import read_network
-from lib.test.tracker.runtimes import open_openvino
+from lib.test.tracker.runtimes import open_onnx, open_openvino
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, InputError, SeqTrackError
 from lib.utils.files import file_hash
@@ -126,7 +130,7 @@ def test_a_file_describes_itself(params, exported):
     assert facts["update"] == {"interval": 3, "threshold": 1.5} and len(facts["score"]["weights"]) == 5
 
 
-def test_a_network_is_exported_once(params, cached, tmp_path):
+def test_a_network_is_exported_once(params, cached, tmp_path, monkeypatch):
     runtime = dataclasses.replace(params, backend="onnxruntime")
     threads = [threading.Thread(target=SeqTrackEngine, args=(runtime,)) for _ in range(2)]
     for thread in threads:
@@ -138,8 +142,22 @@ def test_a_network_is_exported_once(params, cached, tmp_path):
     assert [path.name for path in folder.iterdir()] == [backends.cache_key(runtime)]
 
     (folder / backends.cache_key(runtime) / "step.onnx").write_bytes(b"\x08\x0a broken")
-    SeqTrackEngine(runtime)
-    assert len(cached) == 2  # a damaged file is replaced
+    opening = threading.Barrier(2)
+    plain_open = backends.RuntimeReader._open
+
+    def open_together(self, paths):  # both find the damage before one of them has mended it
+        try:
+            return plain_open(self, paths)
+        except CheckpointError:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                opening.wait(2)
+            opening.abort()
+            raise
+
+    monkeypatch.setattr(backends.RuntimeReader, "_open", open_together)
+    with ThreadPoolExecutor(2) as pool:
+        assert len(list(pool.map(SeqTrackEngine, [runtime] * 2))) == 2
+    assert len(cached) == 2  # a damaged file is replaced, once
     weights = write_weights(tmp_path / "other.pth.tar", fakes.config(**ONE_LAYER, MODEL__BINS=150))
     changes = ({}, {"checkpoint": weights}, {"dtype": "int8"}, {"window": False}, {"backend": "openvino"})
     keys = {backends.cache_key(dataclasses.replace(runtime, **change)) for change in (*changes, {"search_factor": 5.0})}
@@ -254,6 +272,47 @@ def test_another_token_fails_the_export():
     assert "75.0 % equal, 75.0 % within 2 bins; likelihoods to 5.0e-01" in compare(one, other, exact=False)
     with pytest.raises(SeqTrackError, match=r"another one, nothing was written: tokens of 1 frames.* 75\.0 % equal"):
         compare(one, other, exact=True)
+    with pytest.raises(SeqTrackError, match="numbers that are not finite, nothing was written"):  # float16 overflows
+        compare(one, [(other[0][0], np.full((1, 4), np.nan, np.float32))], exact=False)
+
+
+def test_two_exports_are_never_mixed(params, exported, tmp_path, monkeypatch):
+    shutil.copytree(exported.parent, tmp_path / "mixed")
+    path = tmp_path / "mixed" / "step.onnx"
+    model = onnx.load(path)
+    model.metadata_props[0].value = model.metadata_props[0].value.replace(file_hash(params.checkpoint), "0" * 64)
+    onnx.save(model, path)
+    with pytest.raises(CheckpointError, match=r"embed_template\.onnx and step\.onnx are of two exports"):
+        SeqTrackEngine(dataclasses.replace(params, backend="onnxruntime", checkpoint=path))
+
+    folder = tmp_path / "earlier"
+    shutil.copytree(exported.parent, folder)
+
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        export(params, folder)
+    assert [file.name for file in folder.iterdir()] == ["embed_template.onnx"]  # no `step` beside one of another export
+
+
+def test_weights_that_are_replaced_meanwhile_are_not_exported(params, tmp_path, monkeypatch):
+    checkpoint = Path(shutil.copy(params.checkpoint, tmp_path / "last.pth.tar"))
+
+    def read_and_replace(given):
+        network = read_network(given)
+        checkpoint.write_bytes(checkpoint.read_bytes() + b"of the next epoch")
+        return network
+
+    monkeypatch.setattr(formats, "read_network", read_and_replace)
+    with pytest.raises(CheckpointError, match=r"last\.pth\.tar: replaced while it was exported"):
+        export(dataclasses.replace(params, checkpoint=checkpoint), tmp_path / "exported", format="torch_export")
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_device_that_cannot_start_is_no_cpu(exported, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.warns(UserWarning), pytest.raises(InputError, match="'cuda:9': onnxruntime cannot start CUDAExec"):
+        open_onnx(exported, "cuda:9")
 
 
 @pytest.mark.endurance

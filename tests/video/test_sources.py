@@ -166,6 +166,23 @@ def test_a_video_that_is_cut_short(experiment, clip, tmp_path, monkeypatch, caps
     assert record(tmp_path / "clip.json")["num_frames"] == 20
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([*range(49), *range(60, 100)], "11 frames were left out, after frame 48: those behind have other numbers"),
+        (range(98), "2 of 100 frames could not be decoded: those behind have other numbers"),  # AVI counts its times
+        (range(100), None),
+        ([*range(0, 100, 3), *range(100, 160)], None),  # unevenly spaced throughout
+    ],
+)
+def test_frames_that_are_missing_are_said(clip, monkeypatch, caplog, times, expected):
+    opened(monkeypatch, FakeCapture([0.04 * index for index in times], 100))
+    assert len(list(open_source(clip).frames())) == len(times)
+    warnings = [entry.getMessage() for entry in caplog.records]
+    assert len(warnings) == (expected is not None)
+    assert expected is None or expected in warnings[0]
+
+
 def test_unevenly_spaced_frames_keep_their_times(experiment, clip, tmp_path, monkeypatch, capsys):
     """The count of such a video may be an estimate that is too high."""
     times = [0.0, 0.04, 0.08, 0.6, 1.2, 1.96]

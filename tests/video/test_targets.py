@@ -176,6 +176,7 @@ def test_a_run_begins_with_the_boxes_of_another(experiment, clip, tmp_path, form
         ("a.jsonl", "", "holds no box of a target"),
         ("a.jsonl", '{"format": "x"}\n{"frame": 0, ', "line 2: no valid JSON"),
         ("a.json", json.dumps(EARLIER[:1] + ROWS), "target 1: expected a box, got {'frame': 0"),
+        ("a.json", '{"1": [1, 2, 3, 4], "1": [5, 6, 7, 8]}', "the key '1' is there twice in one object"),
         ("a.json", json.dumps(ROWS + ROWS[:1]), "target 3: the target's number 1 is there twice in one frame"),
         ("a.json", json.dumps([{"frame": -1, "box": LATE}]), "target 1: the frame's number -1 is no whole number"),
         ("a.json", '{"frames": [{"targets": 3}]}', "frame 0: expected a list of targets, got 3"),

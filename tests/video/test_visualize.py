@@ -56,6 +56,14 @@ def test_looking_changes_nothing(case: str) -> None:
         assert [template.frame for template in seen[1].templates] == [0, 4] and updates == [0, 2, 4, 6, 8, 10]
 
 
+def test_pictures_of_an_earlier_run_are_said(experiment, clip, tmp_path, capsys) -> None:
+    flags = ["--init_box", BOX, "--output", str(tmp_path), "--what", "tokens", "--formats", "npz", "--frames"]
+    (tmp_path / "notes.txt").touch()
+    for frames, count in (("1,2", 0), ("2", 1)):
+        assert run(experiment, clip, *flags, frames) == 0
+        assert capsys.readouterr().out.count("1 more files there are of an earlier run") == count
+
+
 @pytest.mark.slow
 def test_files_of_a_run(experiment, clip, tmp_path, capsys) -> None:
     flags = ("--init_box", BOX, "--frames", f"{FRAMES - 1}", "--formats", "png", "npz", "mp4", "--layer", "all")

@@ -168,3 +168,18 @@ def test_a_damaged_workspace_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     command = ["x", "--vot", str(python), "--workspace_dir", str(tmp_path)]
     assert run_script(lambda: vot_evaluate.main(command)) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_results_of_an_earlier_run_are_not_taken_for_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("find_toolkit", "run_toolkit", "check_sequences", "sequences_folder", "pack_results"):
+        monkeypatch.setattr(vot_evaluate, name, lambda *_, **__: None)
+    monkeypatch.setattr(vot_evaluate, "is_scored", lambda *_: False)
+    (tmp_path / "results" / "old" / "baseline" / "car").mkdir(parents=True)
+    (tmp_path / "results" / "new").mkdir()
+    command = ["old", "new", "--workspace_dir", str(tmp_path)]
+    for flags, count in (([], 1), (["--force"], 0)):
+        assert vot_evaluate.main([*command, *flags]) == 0
+        printed = capsys.readouterr().out
+        assert printed.count("are kept") == printed.count("old: results of an earlier run are kept") == count

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -122,6 +123,22 @@ def test_masks_of_several_targets_are_scored_each_with_its_own(toolkit: Toolkit,
     }
     assert scores == {"baseline": pytest.approx(perfect), "realtime": pytest.approx(perfect)}
     assert (tmp_path / "count.txt").read_text().splitlines() == ["started"] * 2  # once an experiment
+
+
+def test_scores_are_those_of_the_last_results(
+    toolkit: Toolkit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The toolkit remembers scores by the names of tracker and sequence, whatever has become of the results."""
+    write_vot(tmp_path / "sequences", [("one", Standing())])
+    kind = COMPAT_REALTIME if toolkit.needs_compat else "unsupervised"
+    write_probe(tmp_path, rehearsal.targets_stack_text(kind), CRASH_AT=0, LOAD_S=0, MASKS=1)
+    command = ["probe", "--workspace_dir", str(tmp_path), "--vot", str(toolkit.python)]
+    found = []
+    for flags in ([], ["--force"]):
+        assert vot_evaluate.main([*command, *flags]) == 0
+        found.append(re.search(r"^baseline .* quality (\S+)", capsys.readouterr().out, re.MULTILINE)[1])
+        (tmp_path / "probe.py").write_text(PROBE.replace("[y:y + h, x:x + w]", "[y:y + 1, x:x + 1]"))
+    assert float(found[0]) == pytest.approx(5 / 6, abs=1e-4) and float(found[1]) < 0.1
 
 
 def test_hidden_labels_end_in_a_file_for_the_server(

@@ -131,6 +131,23 @@ def test_stacks_with_several_targets(tmp_path: Path) -> None:
     workspace.check_own_workspace(folder, "no/such")
     workspace.check_own_workspace(tmp_path / "new", "vots2023")
 
+    files = {"config.yaml": config_text("./stack.yaml")}
+    write_workspace(folder, files | {"stack.yaml": workspace.compat_stack_text(toolkit, "vots2025/realtime")})
+    workspace.check_own_workspace(folder, "vots2025/realtime")  # whether this toolkit needs our experiments or not
+    for stack in ("vots2025/main", "vot2020/shortterm"):
+        with pytest.raises(InputError, match=f"is a workspace of vots2025/realtime; {stack} needs one of its own"):
+            workspace.check_own_workspace(folder, stack)
+
+
+@pytest.mark.parametrize("used", ["results", "sequences/list.txt"])
+def test_stacks_of_one_target_are_not_mixed(used: str, tmp_path: Path) -> None:
+    write_workspace(tmp_path, {"config.yaml": config_text("vot2020/shortterm")})
+    workspace.check_own_workspace(tmp_path, "vot2021/shortterm")  # nothing is there yet
+    (tmp_path / used).mkdir(parents=True)
+    workspace.check_own_workspace(tmp_path, "vot2020/shortterm")
+    with pytest.raises(InputError, match="is a workspace of vot2020/shortterm; vot2021/shortterm needs one"):
+        workspace.check_own_workspace(tmp_path, "vot2021/shortterm")
+
 
 def test_data_sets_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("stack: x\nsequences: elsewhere\n")

@@ -28,6 +28,7 @@ using Box = std::array<double, 4>;  // x, y, width, height in pixels
 
 constexpr int kFormat = 1;            // of the metadata
 constexpr double kClipMargin = 10.0;  // pixels: a box stays at least this large and this far inside the image
+constexpr double kMostTimes = 10.0;   // a first box is at most so many times as wide and as high as the image
 
 struct Region {  // of a template or a search crop
     int size = 0;
@@ -97,10 +98,17 @@ double Interpolate(const std::vector<std::pair<double, double>>& points, double 
 class OnnxTracker {
   public:
     explicit OnnxTracker(const std::string& folder)
-        : embed_(Open(folder + "/embed_template.onnx")), step_(Open(folder + "/step.onnx")), settings_(Metadata()) {}
+        : embed_(Open(folder + "/embed_template.onnx")), step_(Open(folder + "/step.onnx")), settings_(Metadata(step_)) {
+        if (Metadata(embed_) != Metadata(step_))
+            throw std::runtime_error("embed_template.onnx and step.onnx are of two exports");
+    }
 
     /// Begin with the target's box in an RGB image.
     void Init(const cv::Mat& rgb, const Box& box) {
+        const auto [x, y, w, h] = box;
+        const bool inside = -w < x && x < rgb.cols && -h < y && y < rgb.rows;  // not so if one is not a number
+        if (!inside || !(w > 0 && w <= kMostTimes * rgb.cols && h > 0 && h <= kMostTimes * rgb.rows))
+            throw std::runtime_error("the box is outside the image, empty or far too large");
         box_ = box;
         frame_ = 0;
         const std::vector<float> embedded = Embed(rgb);
@@ -138,10 +146,10 @@ class OnnxTracker {
         return Ort::Session(environment_, path.c_str(), Ort::SessionOptions{});
     }
 
-    std::string Metadata() {
+    static std::string Metadata(Ort::Session& session) {
         Ort::AllocatorWithDefaultOptions allocator;
-        const auto text = step_.GetModelMetadata().LookupCustomMetadataMapAllocated("seqtrack", allocator);
-        if (!text) throw std::runtime_error("step.onnx is not a file of tracking/export.py");
+        const auto text = session.GetModelMetadata().LookupCustomMetadataMapAllocated("seqtrack", allocator);
+        if (!text) throw std::runtime_error("not a file of tracking/export.py");
         return text.get();
     }
 
@@ -197,6 +205,7 @@ class OnnxTracker {
             value += settings_.score_weights[i + 1] * std::log(likelihood);
         }
         value += settings_.score_weights[0] * std::log(mean);
+        if (std::isnan(value)) return 0.0;
         return settings_.score_points.empty() ? 1 / (1 + std::exp(-value)) : Interpolate(settings_.score_points, value);
     }
 
@@ -237,6 +246,8 @@ int Track(const std::string& folder, const std::string& video, const std::string
         if (frames++ > 0) std::tie(box, score) = tracker.Update(rgb);
         file << box[0] << ',' << box[1] << ',' << box[2] << ',' << box[3] << ',' << score << '\n';
     } while (Read(capture, rgb));
+    const int announced = static_cast<int>(capture.get(cv::CAP_PROP_FRAME_COUNT));  // a guess in some videos
+    if (frames < announced) std::cerr << video << ": only " << frames << " of " << announced << " frames: damaged?\n";
     if (!file.flush()) throw std::runtime_error(output + ": cannot be written");
     return frames;
 }

@@ -58,17 +58,29 @@ class RuntimeReader:
             except CheckpointError:
                 if step.parent.parent != cache_folder():
                     raise
-                logger.warning("%s is damaged: exporting again", step.parent)
-                shutil.rmtree(step.parent)
-                _export(params, step.parent)
-                opened = self._open(paths)
+                opened = self._repair(paths)
         for path, (_, facts) in zip(paths, opened, strict=True):
             check_facts(params, facts, path)
         self._embed, self._step = (run for run, _ in opened)
 
     def _open(self, paths: Sequence[Path]) -> list[tuple[Run, dict[str, Any]]]:
         params = self._params
-        return [FORMATS[RUNTIMES[params.backend]].open(path, params.device, params.dtype) for path in paths]
+        opened = [FORMATS[RUNTIMES[params.backend]].open(path, params.device, params.dtype) for path in paths]
+        if opened[0][1] != opened[1][1]:
+            raise CheckpointError(f"{paths[0]} and {paths[1].name} are of two exports; export again")
+        return opened
+
+    def _repair(self, paths: Sequence[Path]) -> list[tuple[Run, dict[str, Any]]]:
+        """Export into the cache again, unless another process has done so by now."""
+        folder = paths[0].parent
+        with _exporting, folder_lock(folder.parent, folder.name, EXPORT_SECONDS):
+            try:
+                return self._open(paths)
+            except CheckpointError:
+                logger.warning("%s is damaged: exporting again", folder)
+                shutil.rmtree(folder)
+                _export(self._params, folder)
+                return self._open(paths)
 
     def embed(self, crops: Sequence[np.ndarray]) -> Tensor:
         """Embed template crops, (T, T, 3) uint8 each: (B, Nt, C)."""

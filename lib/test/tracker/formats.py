@@ -29,7 +29,8 @@ from lib.test.tracker.int8 import prepare, quantize, video_inputs
 from lib.test.tracker.network import read_network
 from lib.test.tracker.presence import copy_score, score_path
 from lib.test.tracker.runtimes import Run, open_onnx, open_openvino, open_torch
-from lib.utils.errors import InputError, SeqTrackError
+from lib.utils.errors import CheckpointError, InputError, SeqTrackError
+from lib.utils.files import file_hash
 
 PRECISIONS = ("float32", "float16", "int8")
 PARITY_BATCHES = (1, 4, 3)
@@ -120,6 +121,7 @@ def export(
     kind = FORMATS[format]
     if format == "torch_export" and precision != "float32":
         raise InputError(f"the format torch_export goes with the precision float32, not with {precision}")
+    weights = file_hash(params.checkpoint) if params.checkpoint and params.checkpoint.is_file() else ""
     progress(f"reading {params.checkpoint or 'no checkpoint: fresh weights'}")
     graphs = make_graphs(read_network(params), params)
     step = graphs["step"]
@@ -130,6 +132,8 @@ def export(
         ranges = prepare(step, video_inputs(step, params))
         finish = lambda model: quantize(model, ranges)  # noqa: E731
     metadata = describe(params, config, precision)
+    if metadata["checkpoint_sha256"] != weights:
+        raise CheckpointError(f"{params.checkpoint}: replaced while it was exported, nothing was written; try again")
     with _files_for(folder) as temporary:
         for name, graph in graphs.items():
             progress(f"exporting {name}")
@@ -141,7 +145,9 @@ def export(
         if params.checkpoint and (score := score_path(params.checkpoint)).is_file():
             copy_score(score, step_file)
         files = sorted(temporary.iterdir(), key=lambda file: (file.suffix == kind.suffix, file.name))
-        return [file.replace(folder / file.name) for file in files]  # `step` last: with it the folder is complete
+        # With `step` the folder is complete: it goes first and comes last, so that no two exports are ever mixed.
+        (folder / step_file.name).unlink(missing_ok=True)
+        return [file.replace(folder / file.name) for file in files]
 
 
 @contextlib.contextmanager
@@ -154,7 +160,8 @@ def _files_for(folder: Path) -> Iterator[Path]:
             yield Path(temporary)
     except BaseException:
         if is_new:
-            folder.rmdir()
+            with contextlib.suppress(OSError):  # it holds a file already, or is gone: the first error counts
+                folder.rmdir()
         raise
 
 
@@ -171,7 +178,7 @@ def compare(expected: Sequence[Any], found: Sequence[Any], *, exact: bool) -> st
     """Compare outputs of ``step``, one pair for each batch, and say how near they are.
 
     Raises:
-        SeqTrackError: if ``exact`` and a token differs.
+        SeqTrackError: if ``exact`` and a token differs, or a likelihood is not a finite number.
     """
     tokens, others = (np.concatenate([np.asarray(one[0]) for one in batches]) for batches in (expected, found))
     pairs = zip(expected, found, strict=True)
@@ -179,6 +186,8 @@ def compare(expected: Sequence[Any], found: Sequence[Any], *, exact: bool) -> st
     away = np.abs(tokens.astype(int) - others)
     shares = f"{100 * (away == 0).mean():.1f} % equal, {100 * (away <= NEAR).mean():.1f} % within {NEAR} bins"
     text = f"tokens of {len(tokens)} frames against PyTorch in float32: {shares}; likelihoods to {distance:.1e}"
+    if not all(np.isfinite(one[1]).all() for one in found):
+        raise SeqTrackError(f"the exported network gives numbers that are not finite, nothing was written: {text}")
     if exact and away.any():
         raise SeqTrackError(f"the exported network is another one, nothing was written: {text}")
     return text

@@ -68,8 +68,10 @@ class PresenceScore:
         """
         values = features(likelihoods, likeness) @ np.array(self.weights) + self.bias
         if self.points:
-            return np.interp(values, *np.array(self.points).T)
-        return 1 / (1 + np.exp(-values.clip(-500, 500)))
+            scores = np.interp(values, *np.array(self.points).T)
+        else:
+            scores = 1 / (1 + np.exp(-values.clip(-500, 500)))
+        return np.where(np.isnan(values), 0.0, scores)  # of a network that overflows: nothing is known of the target
 
 
 def features(likelihoods: np.ndarray, likeness: np.ndarray | None = None) -> np.ndarray:

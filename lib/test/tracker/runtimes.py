@@ -52,6 +52,8 @@ def open_onnx(path: Path, device: str = "cpu", precision: str = "float32") -> tu
         session = runtime.InferenceSession(_existing(path), options, providers=[(provider, place)])
     except Exception as error:  # classes of its own, without a common base
         raise _damaged(path, error) from error
+    if device != "auto" and provider not in session.get_providers():  # it would compute on the CPU, and not say so
+        raise InputError(f"device {device!r}: onnxruntime cannot start {provider}; are its libraries installed?")
     names = [entry.name for entry in session.get_inputs()]
 
     def run(*arrays: np.ndarray) -> list[np.ndarray]:

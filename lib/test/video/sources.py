@@ -1,5 +1,6 @@
 """Where frames come from: a video file, a folder of images, or a camera. Frames are always RGB."""
 
+import logging
 import os
 import time
 from abc import ABC, abstractmethod
@@ -17,7 +18,11 @@ from lib.utils.errors import DataError, InputError, printable
 from lib.utils.image_io import IMAGE_SUFFIXES, read_image
 from lib.utils.storage import is_clutter
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_FPS = 30.0
+_GAP = 1.5  # frames at the rate of the video from one to the next, from which on some are missing in between
+_EVEN = 0.95  # share of frames that are not behind a gap, from which on gaps are an exception
 
 
 class FrameSource(ABC):
@@ -136,13 +141,19 @@ class VideoSource(FrameSource):
 
     def frames(self) -> Iterator[np.ndarray]:  # noqa: D102
         count, begin = 0, time.perf_counter()
+        self._gaps: list[tuple[int, float]] = []
         try:
             with quiet_opencv():
                 done, frame = self._capture.read()
             while done:
                 count += 1
                 clock = time.perf_counter() - begin
-                self.time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if self.has_clock else clock
+                before, self.time = self.time, clock
+                if self.has_clock:
+                    self.time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                    gap = (self.time - (before or 0)) * self._rate
+                    if count > 1 and gap > _GAP and self.path is not None:
+                        self._gaps.append((count - 2, gap - 1))
                 yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # OpenCV decodes to BGR; the network was trained on RGB
                 done, frame = self._capture.read()
         except cv2.error as error:
@@ -162,6 +173,14 @@ class VideoSource(FrameSource):
         if count < expected and (self.time or 0) * self._rate < expected:
             announced = f"announces {self.num_frames} frames but only {count} could be decoded"
             raise DataError(f"{self}: the video is cut short: it {announced}")
+        then = "those behind have other numbers than in the whole video"
+        if 0 < len(self._gaps) <= (1 - _EVEN) * count:
+            missing = sum(round(gap) for _, gap in self._gaps)
+            where = ", ".join(str(frame) for frame, _ in self._gaps[:3]) + ", ..." * (len(self._gaps) > 3)
+            logger.warning("%s: damaged, or %d frames were left out, after frame %s: %s", self, missing, where, then)
+        elif count < (self.num_frames or 0) and (self.time or 0) * self._rate < self.num_frames - 1 - _GAP / 2:
+            missing = self.num_frames - count
+            logger.warning("%s: %d of %d frames could not be decoded: %s", self, missing, self.num_frames, then)
 
     def __str__(self) -> str:
         return self.name if self.path is None else str(self.path)

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -123,7 +124,8 @@ def read_init_boxes(path: Path) -> Starts:
     suffix = path.suffix.lower()
     if suffix in (".json", ".jsonl"):
         try:
-            content = json.loads(text) if suffix == ".json" else {"frames": _json_lines(text)}
+            whole = suffix == ".json"
+            content = json.loads(text, object_pairs_hook=partial(_unique, path)) if whole else _json_lines(text)
             starts = _from_json(content, path)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}: line {error.lineno}: no valid JSON: {error.msg}") from error
@@ -137,8 +139,18 @@ def read_init_boxes(path: Path) -> Starts:
     return starts
 
 
-def _json_lines(text: str) -> list[Any]:
-    """The frames of JSON lines, without the head. Raises JSONDecodeError with the number of the line in the file."""
+def _unique(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises DataError if a key is there twice: all but the last one would vanish."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"{path}: the key {printable(repr(twice), 60)} is there twice in one object")
+    return content
+
+
+def _json_lines(text: str) -> dict[str, Any]:
+    """JSON lines, without the head, as ``frames``. Raises JSONDecodeError with the number of the line in the file."""
     lines = text.splitlines()
     frames = []
     for number, line in enumerate(lines):
@@ -148,7 +160,7 @@ def _json_lines(text: str) -> list[Any]:
             raise json.JSONDecodeError(error.msg, "\n" * number, number) from error
         if entry is not None and not (isinstance(entry, dict) and "format" in entry):
             frames.append(entry)
-    return frames
+    return {"frames": frames}
 
 
 class _Reader:
