@@ -171,6 +171,7 @@ def test_a_video_that_is_cut_short(experiment, clip, tmp_path, monkeypatch, caps
     [
         ([*range(49), *range(60, 100)], "11 frames were left out, after frame 48: those behind have other numbers"),
         (range(98), "2 of 100 frames could not be decoded: those behind have other numbers"),  # AVI counts its times
+        (range(99), None),  # sound files may count one frame too many
         (range(100), None),
         ([*range(0, 100, 3), *range(100, 160)], None),  # unevenly spaced throughout
     ],

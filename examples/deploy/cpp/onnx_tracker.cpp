@@ -247,7 +247,7 @@ int Track(const std::string& folder, const std::string& video, const std::string
         file << box[0] << ',' << box[1] << ',' << box[2] << ',' << box[3] << ',' << score << '\n';
     } while (Read(capture, rgb));
     const int announced = static_cast<int>(capture.get(cv::CAP_PROP_FRAME_COUNT));  // a guess in some videos
-    if (frames < announced) std::cerr << video << ": only " << frames << " of " << announced << " frames: damaged?\n";
+    if (frames < announced - 1) std::cerr << video << ": only " << frames << " of " << announced << " frames: damaged?\n";
     if (!file.flush()) throw std::runtime_error(output + ": cannot be written");
     return frames;
 }

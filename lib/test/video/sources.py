@@ -178,7 +178,8 @@ class VideoSource(FrameSource):
             missing = sum(round(gap) for _, gap in self._gaps)
             where = ", ".join(str(frame) for frame, _ in self._gaps[:3]) + ", ..." * (len(self._gaps) > 3)
             logger.warning("%s: damaged, or %d frames were left out, after frame %s: %s", self, missing, where, then)
-        elif count < (self.num_frames or 0) and (self.time or 0) * self._rate < self.num_frames - 1 - _GAP / 2:
+        # Sound files may count one frame too many.
+        elif count < (self.num_frames or 0) - 1 and (self.time or 0) * self._rate < self.num_frames - 1 - _GAP / 2:
             missing = self.num_frames - count
             logger.warning("%s: %d of %d frames could not be decoded: %s", self, missing, self.num_frames, then)
 
