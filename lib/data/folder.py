@@ -180,15 +180,24 @@ def _absent(storage: Storage, video: VideoFolder, *counts: int) -> np.ndarray:
 
 
 def _as_xywh(storage: Storage, video: VideoFolder, boxes: np.ndarray, corners: bool, frame: str) -> np.ndarray:
-    """Boxes (F, 4) of a file as x, y, w, h. Raises DataError if they only make sense in the other form."""
+    """Boxes (F, 4) of a file as x, y, w, h in pixels, NaN where there is none.
+
+    Args:
+        corners: whether the file holds x1, y1, x2, y2.
+        frame: file of the first frame, for its size.
+
+    Raises:
+        DataError: if the boxes only make sense in the other form.
+    """
     path, rows = storage.root / video.ground_truth, boxes[has_area(boxes)]
     if corners:
         if len(rows) and 2 * int((rows[:, 2:] <= rows[:, :2]).any(axis=1).sum()) > len(rows):
             raise DataError(f"{path}: the boxes look like x, y, width, height, not x1, y1, x2, y2 (boxes: xyxy)")
         return corners_to_xywh(boxes)
     size = None
-    with contextlib.suppress(DataError):  # of a frame that cannot be read, whoever tracks it will hear
-        size = image_size(storage.read_bytes(frame))
+    if (rows[:, 2:] > rows[:, :2]).all():  # else they are no corners, and the frame need not be read
+        with contextlib.suppress(DataError):  # of a frame that cannot be read, whoever tracks it will hear
+            size = image_size(storage.read_bytes(frame))
     if size is not None and looks_like_corners(boxes, *size):
         raise DataError(
             f"{path}: the boxes look like x1, y1, x2, y2; say so by boxes: xyxy in a YAML file of the videos"

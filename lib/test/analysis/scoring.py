@@ -251,6 +251,8 @@ def _score_run(source: Source, sequences: SequenceList, scoring: Scoring, cache:
 def _check_starts(source: Source, results: list[tuple[Sequence, bytes]]) -> None:
     """Compare the first boxes, which scoring replaces, with the ground truth: they tell how the others are written.
 
+    Warns where one is more than ``MARGIN`` pixels off, or most are off by about a pixel in the same way.
+
     Raises:
         DataError: if most are two corners.
     """
