@@ -13,6 +13,9 @@ from lib.utils.launch import read_launch
 from tests.train.world import CPU
 
 FORK = multiprocessing.get_context("fork")
+# The first backward pass of a process decides whether autograd has threads, and where it has, nothing forked can train.
+# After an export it would want them, so it comes here: pytest imports all tests before it runs one.
+torch.ones(1, requires_grad=True).backward()
 
 
 def free_port():
