@@ -69,6 +69,8 @@ class OnnxTracker:
     def __init__(self, folder: str | Path, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # int8 on processors without VNNI: slower kernels, whose sums do not overflow.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         self.embed, self.network = (
             onnxruntime.InferenceSession(str(Path(folder, name)), options, providers=["CPUExecutionProvider"])
             for name in ("embed_template.onnx", "step.onnx")

@@ -47,6 +47,8 @@ def open_onnx(path: Path, device: str = "cpu", precision: str = "float32") -> tu
     options.log_severity_level = 3
     # Threads that spin for more work take it from each other: 1.1 (B256) to 1.35 times (demo) on two cores without.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without VNNI instructions sums of two 8 bit products overflow and are clipped; this takes a slower kernel there.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     place = {"device_id": index} if index else {}
     try:
         session = runtime.InferenceSession(_existing(path), options, providers=[(provider, place)])
