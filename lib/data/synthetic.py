@@ -108,13 +108,13 @@ def _folder(text: str, key: str) -> Path | None:
 
 def _open(name: str, cfg: EasyDict, paths: Paths) -> Synthetic:
     options = cfg.DATA.SYNTHETIC
-    painted, varied = name.endswith("_painted"), name.endswith("_varied")
+    painted = name.endswith("_painted")
     return Synthetic(
         num_sequences=options.SEQUENCES,
         num_frames=options.FRAMES,
         size=(options.WIDTH, options.HEIGHT),
-        difficulty="varied" if varied else options.DIFFICULTY,
-        split="val" if name.endswith("_val") else "train varied" if varied else "train",
+        difficulty=options.DIFFICULTY,
+        split="val" if name.endswith("_val") else "train",
         backgrounds=None if painted else _folder(options.BACKGROUNDS, "BACKGROUNDS"),
         cutouts=None if painted else _folder(options.CUTOUTS, "CUTOUTS"),
         cache_sequences=options.CACHE,
@@ -203,6 +203,5 @@ BENCHMARKS = (Benchmark(TAG, TAG, synthetic_entries, sequences=SEQUENCES, render
 TRAINING = {
     "SYNTHETIC": _open,
     "SYNTHETIC_painted": _open,  # no photos and cut-outs even where folders of them are given
-    "SYNTHETIC_varied": _open,  # with `DIFFICULTY: varied`, whatever that of the others is
     "SYNTHETIC_val": _open,
 }

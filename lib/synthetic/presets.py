@@ -40,5 +40,5 @@ PRESETS: Mapping[str, Preset] = {
     name: Preset(*values)
     for name, values in zip(("easy", "medium", "hard"), zip(*_RANGES.values(), strict=True), strict=True)
 }
-DIFFICULTIES = (*PRESETS, "mixed", "varied")
-"""Names of the presets; ``mixed`` draws one of them for each sequence, ``varied`` too and adds `variety`."""
+DIFFICULTIES = (*PRESETS, "mixed")
+"""Names of the presets; ``mixed`` draws one of them for each sequence."""

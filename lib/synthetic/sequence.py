@@ -25,8 +25,7 @@ class SyntheticSequence:
         seed: number of the world, not negative.
         num_frames: frames, at least 1.
         size: (width, height) of a frame in pixels, 32 to 4096.
-        difficulty: ``easy``, ``medium``, ``hard``, or ``mixed``: one of the three by the seed; ``varied``: like it and
-            with turns out of the plane, limbs, crowds of small look-alikes and poor video (for training).
+        difficulty: ``easy``, ``medium``, ``hard``, or ``mixed``: one of the three by the seed.
         split: any text; it is part of the seed, so splits never share a world.
         backgrounds: folder of photos that replace the procedural backgrounds.
         cutouts: folder of RGBA images that replace the procedural figures.
@@ -69,7 +68,7 @@ class SyntheticSequence:
 
     @property
     def difficulty(self) -> str:
-        """``easy``, ``medium`` or ``hard``; what ``mixed`` or ``varied`` became for this seed."""
+        """``easy``, ``medium`` or ``hard``; what ``mixed`` became for this seed."""
         return self._world.difficulty
 
     @property
@@ -171,15 +170,7 @@ class SyntheticSequence:
             IndexError: if there is no such frame.
         """
         index, world = self._checked(index), self._world
-        image, variety = self._shown(index), world.variety
-        if variety and variety.interlaced and index and max(map(abs, world.target.smear(index, 1.0, 99.0))) < 4:
-            image[1::2] = self._shown(index - 1)[1::2]
-        image = variety.stored(image) if variety else image
-        return decode_image(encode_image(image, ".jpg", self.quality), "frame") if self.jpeg else image
-
-    def _shown(self, index: int) -> np.ndarray:
-        # A frame before it is stored.
-        world, (width, height) = self._world, self.size
+        width, height = self.size
         shutter, limit = world.sensor.shutter, 0.1 * world.unit
         image = world.camera.show(world.background, index, width, height)
         image = smeared(image, world.camera.smear(index, shutter, limit))
@@ -187,7 +178,8 @@ class SyntheticSequence:
             part = actor.render(index, width, height, actor.smear(index, shutter, limit))
             if part is not None:
                 compose(image, *part)
-        return world.sensor.expose(image, index, world.exposure)
+        image = world.sensor.expose(image, index, world.exposure)
+        return decode_image(encode_image(image, ".jpg", self.quality), "frame") if self.jpeg else image
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self.num_frames:

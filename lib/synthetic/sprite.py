@@ -7,7 +7,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from lib.synthetic.stable import MIN_DEPTH, cosine, halve, shifted_mean, sine, warp
+from lib.synthetic.stable import cosine, halve, shifted_mean, sine, warp
 
 Vector = tuple[float, float]
 
@@ -117,8 +117,6 @@ class Track:
         scale_y: (F,) float64, positive.
         angle: (F,) int64, clockwise, in 1/4096 turn.
         phase: (F,) int64, which image.
-        bend: None, or (F, 3) float64: columns per row of the sprite that its rows are shifted by, and how much farther
-            away than its middle a point is, per column and per row, as a share.
     """
 
     x: np.ndarray
@@ -127,7 +125,6 @@ class Track:
     scale_y: np.ndarray
     angle: np.ndarray
     phase: np.ndarray
-    bend: np.ndarray | None = None
 
 
 class Actor:
@@ -147,22 +144,13 @@ class Actor:
         # Sprite to view, each (F,): [[a, b], [c, d]].
         t = self.track
         cos, sin = cosine(t.angle), sine(t.angle)
-        a, b, c, d = cos * t.scale_x, -sin * t.scale_y, sin * t.scale_x, cos * t.scale_y
-        return (a, b, c, d) if t.bend is None else (a, b + a * t.bend[:, 0], c, d + c * t.bend[:, 0])
+        return cos * t.scale_x, -sin * t.scale_y, sin * t.scale_x, cos * t.scale_y
 
     def _to_view(self, frames: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # (F', P) columns and rows of (P, 2) sprite points in some frames.
         a, b, c, d = (m[frames, None] for m in self._matrix)
-        px, py = self._tilted(frames, points[None, :, 0], points[None, :, 1], 1)
+        px, py = points[None, :, 0], points[None, :, 1]
         return a * px + b * py + self.track.x[frames, None], c * px + d * py + self.track.y[frames, None]
-
-    def _tilted(self, frames: np.ndarray, px: np.ndarray, py: np.ndarray, sign: int) -> tuple[np.ndarray, np.ndarray]:
-        # Where the perspective moves points of the sprite (sign 1), or where they came from (-1).
-        if self.track.bend is None:
-            return px, py
-        tilt_x, tilt_y = sign * self.track.bend[frames, 1, None], sign * self.track.bend[frames, 2, None]
-        depth = np.maximum(1 + tilt_x * px + tilt_y * py, MIN_DEPTH)
-        return px / depth, py / depth
 
     @cached_property
     def corners(self) -> np.ndarray:
@@ -196,9 +184,8 @@ class Actor:
         dx, dy = x - self.track.x[frames, None], y - self.track.y[frames, None]
         scale = a * d - b * c
         middle_x, middle_y = self.sprite.middle
-        px, py = self._tilted(frames, (d * dx - b * dy) / scale, (a * dy - c * dx) / scale, -1)
-        column = np.floor(px + middle_x).astype(np.int64)
-        row = np.floor(py + middle_y).astype(np.int64)
+        column = np.floor((d * dx - b * dy) / scale + middle_x).astype(np.int64)
+        row = np.floor((a * dy - c * dx) / scale + middle_y).astype(np.int64)
         _, height, width = self.sprite.alpha.shape
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         phase = self.track.phase[frames, None]
@@ -283,17 +270,10 @@ class Actor:
         shrink = 1 << level
         ia, ib, ic, id_ = d / scale / shrink, -b / scale / shrink, -c / scale / shrink, a / scale / shrink
         dx, dy = x0 - x, y0 - y
-        to_x, to_y, plane = (ia, ib, ia * dx + ib * dy), (ic, id_, ic * dx + id_ * dy), (0.0, 0.0, 1.0)
-        if self.track.bend is not None:
-            tilt_x, tilt_y = (self.track.bend[frame, 1:] * shrink).tolist()
-            plane = tuple(p - tilt_x * x - tilt_y * y for x, y, p in zip(to_x, to_y, plane, strict=True))
-        inverse = tuple(
-            value + middle / shrink * p
-            for values, middle in zip((to_x, to_y), self.sprite.middle, strict=True)
-            for value, p in zip(values, plane, strict=True)
-        )
+        middle_x, middle_y = (m / shrink for m in self.sprite.middle)
+        inverse = (ia, ib, ia * dx + ib * dy + middle_x, ic, id_, ic * dx + id_ * dy + middle_y)
         source = self.sprite.silhouette if alpha_only else self.sprite.image
-        return warp(source(phase, level), inverse, width, height, border=cv2.BORDER_CONSTANT, plane=plane)
+        return warp(source(phase, level), inverse, width, height, border=cv2.BORDER_CONSTANT)
 
 
 def blur_taps(smear: Vector) -> int:

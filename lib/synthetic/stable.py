@@ -23,9 +23,6 @@ import numpy as np
 
 T = TypeVar("T")
 
-MIN_DEPTH = 0.05
-"""A perspective divides by no less: what is beyond is far outside any image."""
-
 TURN = 4096
 """Angle units of a full turn; angles are integers so that sine and cosine come from a table."""
 
@@ -92,16 +89,8 @@ def coordinates(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return _axes(height, width)
 
 
-def warp(
-    image: np.ndarray,
-    inverse: tuple[float, ...],
-    width: int,
-    height: int,
-    *,
-    border: int,
-    plane: tuple[float, float, float] = (0.0, 0.0, 1.0),
-) -> np.ndarray:
-    """Resample an image bilinearly with a fixed-point affine map, or a perspective one.
+def warp(image: np.ndarray, inverse: tuple[float, ...], width: int, height: int, *, border: int) -> np.ndarray:
+    """Resample an image bilinearly with a fixed-point affine map.
 
     Args:
         image: (h, w) or (h, w, C) uint8, sides below 16384.
@@ -110,7 +99,6 @@ def warp(
         width: of the output.
         height: of the output.
         border: an OpenCV border mode.
-        plane: ``(g, h, i)``: the image point is divided by g x + h y + i.
 
     Returns:
         (height, width[, C]) uint8.
@@ -118,19 +106,10 @@ def warp(
     x, y = coordinates(height, width)
     maps = np.empty((height, width, 2), dtype=np.int16)
     fractions = []
-    flat = plane == (0, 0, 1)
-    if not flat:
-        x, y = x.astype(np.float32) + 0.5, y.astype(np.float32) + 0.5
-        scale = 32 / np.maximum(x * plane[0] + (y * plane[1] + plane[2]), MIN_DEPTH)
     for axis, (a, b, c) in enumerate((inverse[:3], inverse[3:])):
-        if flat:
-            a_fixed, b_fixed = round(a * 65536), round(b * 65536)
-            c_fixed = round((0.5 * a + 0.5 * b + c - 0.5) * 65536)
-            position = (x * a_fixed + c_fixed + y * b_fixed) >> 11  # in 1/32 pixel
-        else:
-            position = (x * a + (y * b + c)) * scale
-            shifted = (np.minimum(position, 1 << 19) + (1024 - 16)).astype(np.int32)
-            position = shifted.clip(0) - 1024  # rounds down, from 32 pixels before 0 on
+        a_fixed, b_fixed = round(a * 65536), round(b * 65536)
+        c_fixed = round((0.5 * a + 0.5 * b + c - 0.5) * 65536)
+        position = (x * a_fixed + c_fixed + y * b_fixed) >> 11  # in 1/32 pixel
         maps[:, :, axis] = position >> 5
         fractions.append(position & 31)
     fraction = (fractions[1] << 5 | fractions[0]).astype(np.uint16)

@@ -13,7 +13,6 @@ from lib.synthetic.presets import DIFFICULTIES, PRESETS
 from lib.synthetic.scenery import OBSTACLES, draw_background, obstacle_sprite, shadow_sprite
 from lib.synthetic.sprite import Actor, Sprite, Track
 from lib.synthetic.stable import TURN, Draws, cosine
-from lib.synthetic.variety import Variety, look_alike, swinging
 from lib.utils.errors import InputError
 
 _CUTOUT = Kind(None, TURN // 12, 1, False)
@@ -65,13 +64,9 @@ class World:
         self.recipe = recipe
         draws = recipe.draws("plan")
         drawn = draws.choice(["easy", "medium", "medium", "hard"])
-        self.difficulty = drawn if recipe.difficulty in ("mixed", "varied") else recipe.difficulty
+        self.difficulty = drawn if recipe.difficulty == "mixed" else recipe.difficulty
         self.preset = PRESETS[self.difficulty]
         self.unit = min(recipe.width, recipe.height)
-        self.variety = None
-        if recipe.difficulty == "varied":
-            self.variety = Variety.plan(recipe.draws("variety"), self.preset, self.unit)
-            self.preset = self.variety.preset
         self._key = ("seqtrack world", recipe.split, recipe.seed)
         self._kind_name = draws.choice(("shape", "shape", "beast", "person", *KINDS))
         self.camera = Camera.plan(recipe.draws("camera"), self.preset, recipe.num_frames, self.unit)
@@ -111,8 +106,6 @@ class World:
         side = int(min(max(size, _SPRITE_SIDES[0]), _SPRITE_SIDES[1]))
         if self.recipe.cutouts is not None:
             image = load_cutout(draws.choice(list_images(self.recipe.cutouts)), side)
-            if self.variety and own_kind and draws.chance(0.5):
-                return swinging(draws, image), _CUTOUT
             return Sprite([image[:, :, 3]], lambda phase: image), _CUTOUT
         kind = self._kind_name if own_kind else draws.choice(list(KINDS))
         figure = Figure(kind, (*self._key, name), side, phases=4 if name == "target" else 2)
@@ -163,7 +156,7 @@ class World:
             angle = angle + draws.integer(0, TURN - 1)
         pace = draws.uniform(0.15, 0.6)
         phase = np.floor(np.arange(frames) * pace + draws.uniform(0, 4)).astype(np.int64) % sprite.phases
-        track = Track(
+        return Track(
             path[0] + self.camera.shake_x,
             path[1] + self.camera.shake_y,
             scale * aspect * width,
@@ -171,7 +164,6 @@ class World:
             np.floor(angle).astype(np.int64),
             phase,
         )
-        return self.variety.pose(draws, track, sprite) if self.variety else track
 
     @cached_property
     def target(self) -> Actor:
@@ -192,8 +184,7 @@ class World:
         away = excursion(self.recipe.num_frames, start, ramp, hold)
         horizontal, low = draws.chance(0.6), draws.chance(0.5)
         side = self.recipe.width if horizontal else self.recipe.height
-        peeks = self.variety is not None and self.variety.peeks
-        beyond = draws.uniform(*((-0.3, 0.4) if peeks else (0.4, 1.1))) * size  # some leave only in part
+        beyond = draws.uniform(0.4, 1.1) * size  # some leave only in part
         goal = -beyond if low else side + beyond
         if horizontal:
             return x + (goal - x) * away, y
@@ -206,12 +197,10 @@ class World:
         sprite, kind = target.sprite, KINDS.get(self.object_class, _CUTOUT)
         if draws.chance(0.4):
             sprite, kind = self._figure(f"relative {number}", 1.2 * float(sizes.max()), own_kind=True)
-        elif self.variety:
-            sprite = look_alike(draws, sprite)
         x, y = self._path(draws, 0.0)
         if draws.chance(0.6):  # comes close to the target once
             close = excursion(self.recipe.num_frames, draws.integer(0, self.recipe.num_frames), draws.integer(6, 14), 2)
-            gap = draws.sign() * draws.uniform(*((0, 0.6) if self.variety else (0.4, 1.1))) * float(sizes[0])
+            gap = draws.sign() * draws.uniform(0.4, 1.1) * float(sizes[0])
             x, y = x + (target.track.x + gap - x) * close, y + (target.track.y - y) * close
         return Actor(sprite, self._pose(draws, sprite, kind, (x, y), sizes))
 

@@ -58,14 +58,3 @@ def test_painted_worlds_leave_the_images_alone(tmp_path):
     assert not np.array_equal(photos.frames(0, [0])[0], painted.frames(0, [0])[0])
     plain = build_dataset("SYNTHETIC", tiny_config(), None)
     np.testing.assert_array_equal(plain.frames(0, [0])[0], painted.frames(0, [0])[0])
-
-
-def test_varied_worlds_are_others_and_use_the_images(tmp_path):
-    write_image(tmp_path / "photo.png", np.full((300, 400, 3), 77, dtype=np.uint8))
-    cfg = tiny_config(DATA__SYNTHETIC__BACKGROUNDS=str(tmp_path))
-    varied = build_dataset("SYNTHETIC_varied", cfg, None)
-    world = varied._world(0)[0]
-    assert world.recipe.difficulty == "varied" and (world._world.background == 77).all()
-    assert not np.array_equal(
-        varied.sequence_info(0).boxes_xywh, build_dataset("SYNTHETIC", cfg, None).sequence_info(0).boxes_xywh
-    )

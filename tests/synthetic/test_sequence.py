@@ -13,6 +13,7 @@ import pytest
 from lib.config.paths import PROJECT_ROOT
 from lib.synthetic import SyntheticSequence
 from lib.synthetic.figures import KINDS, Figure
+from lib.synthetic.sprite import Sprite
 from lib.utils.errors import DataError, InputError
 from lib.utils.image_io import decode_image, encode_image, write_image
 
@@ -23,41 +24,38 @@ from lib.synthetic import SyntheticSequence
 cv2.setNumThreads(int(sys.argv[1]))
 total = 0
 for seed in range(6):
-    video = SyntheticSequence(seed, num_frames=20, size=(160, 120), difficulty=sys.argv[2])
+    video = SyntheticSequence(seed, num_frames=20, size=(160, 120), difficulty="hard")
     for index in (19, 0, 7):
         total = zlib.crc32(video.frame(index).tobytes(), total)
     total = zlib.crc32(video.boxes_xywh.tobytes() + video.visible_fraction.tobytes(), total)
 print(total)
 """
 # What PROBE prints. A change of the renderer that moves a pixel changes it: then raise layouts.RENDERER_VERSION too.
-PROBE_CRCS = {"hard": 1764313112, "varied": 505792034}
+PROBE_CRC = 1764313112
 
 
 def hard(seed: int, **options: object) -> SyntheticSequence:
     return SyntheticSequence(seed, **{**SMALL, "difficulty": "hard", **options})
 
 
-@pytest.mark.parametrize("difficulty", list(PROBE_CRCS))
 @pytest.mark.parametrize(
     ("threads", "environment"),
     [("1", {}), ("4", {"OPENCV_IPP": "disabled", "OPENCV_CPU_DISABLE": "AVX512_SKX,AVX2,FMA3,AVX,SSE4.2,SSE4.1"})],
     ids=["as it is", "no SIMD, 4 threads"],
 )
-def test_same_pixels_in_another_process_and_on_another_machine(
-    threads: str, environment: dict[str, str], difficulty: str
-) -> None:
+def test_same_pixels_in_another_process_and_on_another_machine(threads: str, environment: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, threads, difficulty],
+        [sys.executable, "-c", PROBE, threads],
         env=os.environ | environment,
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert int(done.stdout) == PROBE_CRCS[difficulty]
+    assert int(done.stdout) == PROBE_CRC
 
 
-@pytest.mark.parametrize("difficulty", ["easy", "medium", "hard", "varied"])
+@pytest.mark.parametrize("difficulty", ["easy", "medium", "hard"])
 def test_random_access_equals_sequential(difficulty: str) -> None:
     forward = SyntheticSequence(5, **SMALL, difficulty=difficulty)
     frames = [forward.frame(index) for index in range(len(forward))]
@@ -89,10 +87,9 @@ def test_truth_does_not_depend_on_what_was_rendered_before() -> None:
     assert np.array_equal(late.visible_fraction, early.visible_fraction)
 
 
-@pytest.mark.parametrize("difficulty", ["hard", "varied"])
 @pytest.mark.parametrize("seed", range(12))
-def test_box_is_tight_around_the_rendered_mask(seed: int, difficulty: str) -> None:
-    video = hard(seed, size=(320, 240), difficulty=difficulty)
+def test_box_is_tight_around_the_rendered_mask(seed: int) -> None:
+    video = hard(seed, size=(320, 240))
     seen = 0
     for index, (x, y, w, h) in enumerate(video.boxes_xywh):
         if video.absent[index]:
@@ -214,7 +211,7 @@ def test_folders_that_hold_nothing_usable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"difficulty": "insane"}, "unknown difficulty 'insane'; known: easy, medium, hard, mixed, varied"),
+        ({"difficulty": "insane"}, "unknown difficulty 'insane'; known: easy, medium, hard, mixed"),
         ({"num_frames": 0}, "at least one frame"),
         ({"size": (8, 240)}, "not 8x240"),
         ({"seed": -1}, "not negative"),
@@ -238,3 +235,12 @@ def test_odd_sizes_and_lengths(size: tuple[int, int], num_frames: int) -> None:
     video = SyntheticSequence(4, num_frames=num_frames, size=size, difficulty="hard")
     assert video.frame(num_frames - 1).shape == (size[1], size[0], 3)
     assert video.boxes_xywh.shape == (num_frames, 4)
+
+
+@pytest.mark.parametrize("opacity", [255, 100])
+def test_a_thread_that_the_grid_of_samples_misses_is_seen(opacity: int) -> None:
+    alpha = np.zeros((200, 200), dtype=np.uint8)
+    alpha[:, 97] = opacity
+    image = np.repeat(alpha[:, :, None], 4, axis=2)
+    (points,) = Sprite([alpha], lambda phase: image).samples
+    assert len(points) == 200 and set(points[:, 0]) == {points[0, 0]}

@@ -149,7 +149,7 @@ SCHEMA: dict[str, Any] = {
             "FRAMES": integer(60, 1, 100_000),
             "WIDTH": integer(320, 32, 4096),
             "HEIGHT": integer(240, 32, 4096),
-            "DIFFICULTY": choice("mixed", "easy", "medium", "hard", "varied"),
+            "DIFFICULTY": choice("mixed", "easy", "medium", "hard"),
             "BACKGROUNDS": path_or_name(""),  # folder of photos; empty: procedural textures
             "CUTOUTS": path_or_name(""),  # folder of RGBA images; empty: procedural shapes
         },
