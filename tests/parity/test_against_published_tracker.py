@@ -18,7 +18,7 @@ NO_UPDATE = -1
 
 
 def all_cases():
-    return [pytest.param(name, marks=[] if name in FAST_CASES else pytest.mark.slow) for name in CASES]
+    return [pytest.param(name, marks=[] if name in FAST_CASES else pytest.mark.endurance) for name in CASES]
 
 
 def make_engine(case):
