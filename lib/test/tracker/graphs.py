@@ -129,6 +129,8 @@ def graph_settings(params: TrackerParams) -> dict[str, Any]:
 
 def describe(params: TrackerParams, config: str, precision: str) -> dict[str, Any]:
     """What a program needs to know to track as this project does, and what the graphs were made of."""
+    score = dataclasses.asdict(load_score(params.checkpoint, params.update_threshold))
+    del score["with_look"]  # for programs that compare looks; those of examples/deploy read no null
     return {
         "format_version": FORMAT_VERSION,
         "config": config,
@@ -136,7 +138,7 @@ def describe(params: TrackerParams, config: str, precision: str) -> dict[str, An
         "checkpoint_sha256": "" if params.checkpoint is None else file_hash(params.checkpoint),
         **graph_settings(params),
         "update": {"interval": params.update_interval, "threshold": params.update_threshold},
-        "score": dataclasses.asdict(load_score(params.checkpoint, params.update_threshold)),
+        "score": score,
     }
 
 
