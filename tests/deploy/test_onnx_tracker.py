@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lib.config.paths import PROJECT_ROOT
-from lib.test.parameter.seqtrack import parameters_from_config
+from lib.test.parameter.seqtrack import TrackerParams, parameters_from_config
 from lib.test.tracker.engine import SeqTrackEngine
 from lib.test.tracker.formats import export
 from lib.test.tracker.presence import load_score
@@ -134,12 +134,7 @@ def test_bundled_tracker_on_a_clip(exported: Path, tmp_path: Path) -> None:
 @pytest.mark.endurance
 @pytest.mark.parametrize("sequence_format", ["whxy", "corner"])
 def test_new_templates(sequence_format: str, tmp_path: Path) -> None:
-    config = tiny_config(DATA__SEQ_FORMAT=sequence_format, TEST__WINDOW=True)
-    config.TEST.UPDATE_INTERVALS.DEFAULT, config.TEST.UPDATE_THRESHOLD.DEFAULT = 2, 0.5
-    torch.save({"net": tiny_model(DATA__SEQ_FORMAT=sequence_format).float().state_dict()}, tmp_path / "tiny.pth.tar")
-    params = parameters_from_config(config, checkpoint=tmp_path / "tiny.pth.tar", device="cpu")
-    export(params, tmp_path / "exported", config="tiny")
-
+    params = export_tiny(sequence_format, tmp_path)
     clip = Clip(3, count=12)
     expected = follow(SeqTrackEngine(params), clip.frames, clip.boxes[0])
     assert {result.updated for result in expected} == {True, False}
@@ -148,6 +143,16 @@ def test_new_templates(sequence_format: str, tmp_path: Path) -> None:
     found = [tracker.update(frame)[0] for frame in clip.frames[1:]]
     np.testing.assert_allclose(found, [result.box_xywh for result in expected], atol=1e-6)
     assert len(np.unique(np.round(found, 3), axis=0)) > 3  # it moves
+
+
+def export_tiny(sequence_format: str, folder: Path) -> TrackerParams:
+    """Export a network that takes new templates into ``folder / "exported"``."""
+    config = tiny_config(DATA__SEQ_FORMAT=sequence_format, TEST__WINDOW=True)
+    config.TEST.UPDATE_INTERVALS.DEFAULT, config.TEST.UPDATE_THRESHOLD.DEFAULT = 2, 0.5
+    torch.save({"net": tiny_model(DATA__SEQ_FORMAT=sequence_format).float().state_dict()}, folder / "tiny.pth.tar")
+    params = parameters_from_config(config, checkpoint=folder / "tiny.pth.tar", device="cpu")
+    export(params, folder / "exported", config="tiny")
+    return params
 
 
 def follow(engine: SeqTrackEngine, frames, box):
