@@ -13,7 +13,7 @@ install:  ## make .venv and install everything into it
 demo: install  ## render videos, train a little, track with the bundled weights, plot: output/demo (a minute or two)
 	$(PYTHON) tracking/demo.py $(DEMO_FLAGS)
 
-demo-train: install  ## train the bundled weights again: output/demo_train (two and a half hours on two cores)
+demo-train: install  ## train the bundled weights again: output/demo_train (hours on two cores)
 	$(PYTHON) tracking/train_demo.py $(DEMO_FLAGS)
 
 # Two processes with one thread each: most tests wait for a process to import torch.

@@ -21,7 +21,7 @@ from lib.config.paths import Paths, checkpoint_dir, log_path, manifest_path, ten
 from lib.data.registry import build_dataset
 from lib.models.seqtrack import build_seqtrack
 from lib.models.seqtrack.initial import load_initial_weights
-from lib.models.seqtrack.precision import supported_dtype
+from lib.models.seqtrack.precision import training_dtype
 from lib.models.seqtrack.seqtrack import SeqTrack
 from lib.models.seqtrack.vocabulary import CoordinateVocabulary
 from lib.train.actors.extras import ExtrasActor
@@ -242,7 +242,7 @@ def build_trainer(
     evaluation_actor = build_actor(cfg, weights.network, network.vocabulary).to(device) if train.EMA else None
     if train.COMPILE:
         network.compile()
-    amp_dtype = supported_dtype(resolve_dtype(train.AMP_DTYPE), device) if train.AMP else torch.float32
+    amp_dtype = training_dtype(resolve_dtype(train.AMP_DTYPE), device) if train.AMP else torch.float32
     step = OptimizationStep(
         build_actor(cfg, distribute(network, device), network.vocabulary).to(device),
         optimizer,

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from lib.models.seqtrack import build_seqtrack
+from lib.models.seqtrack import build_seqtrack, precision
 from lib.train.data.batch import upload_ahead
 from lib.train.distributed import choose_device, process_group
 from lib.train.train_script import build_trainer
@@ -173,6 +173,15 @@ def test_a_gpu_without_bfloat16_trains_in_float32_and_says_so(tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "Simulated has no bfloat16 arithmetic: float32 instead"
     ]
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_processor_without_bfloat16_trains_in_float32_and_says_so(tmp_path, caplog, monkeypatch, kernels):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: kernels)
+    monkeypatch.setattr(precision, "cpu_has", lambda *names: kernels)
+    assert trainer_on(CPU, tmp_path, TRAIN__AMP=True).step.amp_dtype == (torch.bfloat16 if kernels else None)
+    said = [] if kernels else ["this processor has no bfloat16 arithmetic: float32 instead"]
+    assert [record.getMessage() for record in caplog.records] == said
 
 
 def test_memory_that_does_not_hold_a_batch_is_one_line(tmp_path, caplog):

@@ -138,7 +138,7 @@ def test_what_is_kept_for_tracking_changes_nothing(feature_type):
 def test_a_packed_network_says_the_same(precision, tolerance):
     plainly = set_precision(tiny_model(spread=1.0), precision, CPU)
     packed = prepare_for_tracking(tiny_model(spread=1.0), precision, CPU)
-    packs = precision == "float32" or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # a matter of the processor
+    packs = precision == "float32" or cpu.multiplies_bfloat16()  # a matter of the processor
     assert {type(block.mlp.fc1) for block in packed.encoder.body.blocks} == {PackedLinear if packs else NarrowLinear}
     assert {type(layer) for layer in packed.vocab_embed.layers} == {SplitLinear}
     assert packed.vocab_embed.state_dict().keys() == plainly.vocab_embed.state_dict().keys()

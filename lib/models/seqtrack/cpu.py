@@ -314,3 +314,8 @@ def _bfloat16_helps_attention() -> bool:
 def cpu_has(*names: str) -> bool:
     """Ask PyTorch whether the processor has one of some features; older versions cannot tell, which counts as no."""
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether oneDNN has kernels in bfloat16 for this processor; yes where PyTorch cannot tell."""
+    return getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)()

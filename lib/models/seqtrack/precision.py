@@ -7,7 +7,14 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from lib.models.seqtrack.cpu import BLOCK_LINEARS, cpu_has, optimize_for_cpu, quantize, replace_submodule
+from lib.models.seqtrack.cpu import (
+    BLOCK_LINEARS,
+    cpu_has,
+    multiplies_bfloat16,
+    optimize_for_cpu,
+    quantize,
+    replace_submodule,
+)
 from lib.models.seqtrack.seqtrack import SeqTrack
 from lib.utils.device import DTYPES, resolve_dtype
 from lib.utils.errors import InputError
@@ -92,6 +99,14 @@ def supported_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     if device.type == "cpu" and not cpu_has("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         logger.warning("this processor seems to have no bfloat16 arithmetic: float32 may be faster")
     return dtype
+
+
+def training_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """``supported_dtype``, or float32 on a processor without kernels for bfloat16, 17 times as fast."""
+    if dtype == torch.bfloat16 and device.type == "cpu" and not multiplies_bfloat16():
+        logger.warning("this processor has no bfloat16 arithmetic: float32 instead")
+        return torch.float32
+    return supported_dtype(dtype, device)
 
 
 def prepare_for_tracking(network: SeqTrack, precision: str, device: torch.device) -> SeqTrack:
