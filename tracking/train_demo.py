@@ -1,7 +1,8 @@
 """Train the demo tracker again and write its weights as they are bundled: half precision, nothing else.
 
-    python tracking/train_demo.py            # what `make demo-train` runs: hours on two CPU cores (2.5, without AVX-512 10)
+    python tracking/train_demo.py            # what `make demo-train` runs
 
+Takes two and a half hours on two CPU cores with AVX-512 BF16, about ten on two without.
 Uses what tracking/prepare_demo_data.py gathers (photos, cut-outs, a pretrained encoder); what is missing of it is
 replaced by painted videos and an encoder that starts from nothing, which tracks worse. An interrupted run goes on where
 it stopped.
