@@ -16,7 +16,7 @@ from lib.models.seqtrack.maps import overlay
 from lib.test.analysis.style import COLORS, TWO_COLUMNS, new_figure
 from lib.test.analysis.token_view import TokenView
 
-BOX_COLOR, TRUTH_COLOR = "#3CE05A", "#FFFFFF"
+BOX_COLOR = "#3CE05A"
 LABEL_WIDTH, TITLE_HEIGHT, GAP = 0.45, 0.17, 0.04
 """Inches, of rows of images."""
 MOST_SHOWN = 10
