@@ -16,8 +16,9 @@ demo: install  ## render videos, train a little, track with the bundled weights,
 demo-train: install  ## train the bundled weights again: output/demo_train (hours on two cores)
 	$(PYTHON) tracking/train_demo.py $(DEMO_FLAGS)
 
-# Two processes with one thread each: most tests wait for a process to import torch.
-PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
+# Two processes with one thread each: most tests wait for a process to import torch. In the order of their folders:
+# by the number of tests, which is the default, the files with few long ones come last, one beside an idle core.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: install  ## run all tests
 	$(PYTEST)

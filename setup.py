@@ -80,7 +80,7 @@ setup(
             "onnxscript>=0.3",
             "openvino>=2025.0",
             "pytest>=8.0",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
             "python-multipart>=0.0.20",
             "ruff>=0.9",
             "setuptools>=64",

@@ -75,7 +75,7 @@ NORM_TOLERANCE = (1e-3, 1e-2, 3e-2)
 DELTA_TOLERANCE = (1e-3, 1e-2, 2e-2)
 
 
-@pytest.mark.parametrize("case", [pytest.param("xywh_post", marks=pytest.mark.slow), "whxy_pre"])
+@pytest.mark.parametrize("case", [pytest.param("xywh_post", marks=pytest.mark.endurance), "whxy_pre"])
 def test_three_steps(case):
     network, step, batch = build(case)
     initial = weights_of(network)
