@@ -16,15 +16,16 @@ demo: install  ## render videos, train a little, track with the bundled weights,
 demo-train: install  ## train the bundled weights again: output/demo_train (hours on two cores)
 	$(PYTHON) tracking/train_demo.py $(DEMO_FLAGS)
 
-# Two processes with one thread each: most tests wait for a process to import torch. In the order of their folders:
-# by the number of tests, which is the default, the files with few long ones come last, one beside an idle core.
-PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes with one thread each: most tests wait for a process to import torch.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
+# By the number of tests, which is the default, files with few long ones come last, one beside an idle core.
+IN_ORDER := --no-loadscope-reorder
 
 test: install  ## run all tests
-	$(PYTEST)
+	$(PYTEST) $(IN_ORDER)
 
 test-fast: install  ## run the tests that are not marked slow
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(IN_ORDER) -m "not slow"
 
 test-endurance: install  ## run the few tests that `make test` leaves out, since they take long
 	$(PYTEST) -m endurance
