@@ -208,7 +208,9 @@ def test_a_failure_does_not_cut_off_a_checkpoint_that_is_being_written(tmp_path,
         trainer.train()
 
     survivor, failed = run_ranks(rank_trains, tmp_path / "results")
-    assert failed == "DataError: a damaged image" and survivor == "RankFailure: rank 1: DataError: a damaged image"
+    assert failed == "DataError: a damaged image"
+    # Once the file is written, the main thread has 0.2 s to say it before the process is ended.
+    assert survivor in ("RankFailure: rank 1: DataError: a damaged image", "exit code 2")
     assert (tmp_path / "out" / "SEQTRACK_ep0001_step000001.pth.tar").is_file()
 
 
