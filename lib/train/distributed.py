@@ -207,9 +207,10 @@ class FailureBoard:
         while not ended.wait(LOOK_EVERY):
             if not (failure := self.of_another()):
                 continue
-            deadline = time.monotonic() + TIME_TO_WRITE
+            deadline, writing = time.monotonic() + TIME_TO_WRITE, False
             while not ended.wait(TIME_TO_NOTICE):
-                if UNINTERRUPTED.locked() and time.monotonic() < deadline:
+                wrote, writing = writing, UNINTERRUPTED.locked() and time.monotonic() < deadline
+                if writing or wrote:  # behind a file, too, there is the whole time to notice
                     continue
                 if self.launch.local_rank == 0:
                     logger.error("%s", failure)

@@ -102,7 +102,10 @@ def supported_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def training_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """``supported_dtype``, or float32 on a processor without kernels for bfloat16, 17 times as fast."""
+    """``supported_dtype``, or float32 on a processor without kernels for bfloat16, where it is 17 times as fast.
+
+    Tracking there computes what was asked for: its results name their precision.
+    """
     if dtype == torch.bfloat16 and device.type == "cpu" and not multiplies_bfloat16():
         logger.warning("this processor has no bfloat16 arithmetic: float32 instead")
         return torch.float32

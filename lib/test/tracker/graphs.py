@@ -130,7 +130,7 @@ def graph_settings(params: TrackerParams) -> dict[str, Any]:
 def describe(params: TrackerParams, config: str, precision: str) -> dict[str, Any]:
     """What a program needs to know to track as this project does, and what the graphs were made of."""
     score = dataclasses.asdict(load_score(params.checkpoint, params.update_threshold))
-    del score["with_look"]  # for programs that compare looks; those of examples/deploy read no null
+    del score["with_look"]  # no exported graph compares looks, and OpenCV (examples/deploy/cpp) reads no null
     return {
         "format_version": FORMAT_VERSION,
         "config": config,
